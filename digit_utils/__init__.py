@@ -1,0 +1,23 @@
+"""Read what people really draw: a handwritten-digit recogniser, its training and its drawing pad.
+
+`Recognizer` needs no TensorFlow. What trains (`network`, `training`) is imported by its own name.
+"""
+
+from digit_utils.recognizer import Prediction, Recognizer
+
+__version__ = "0.1.0"
+
+__all__ = ["DigitPad", "Prediction", "Recognizer", "load_dataset"]
+
+
+def __getattr__(name: str) -> object:
+    # Imported when asked for: whoever only recognises needs neither widgets nor datasets.
+    if name == "DigitPad":
+        from digit_utils.pad import DigitPad
+
+        return DigitPad
+    if name == "load_dataset":
+        from digit_utils.data import load_dataset
+
+        return load_dataset
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

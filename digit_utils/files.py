@@ -1,0 +1,59 @@
+"""Two small helpers for whatever writes to the disk: files that appear whole or not at all, and hashes."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+
+@contextlib.contextmanager
+def atomic_write(path: str | os.PathLike[str]) -> Iterator[Path]:
+    """Yield a temporary path whose file takes the place of `path` when the block succeeds.
+
+    The temporary file has the same name, because some writers look at the suffix, and lies in a hidden folder
+    beside `path` (whose folder is created if needed), because a rename is only atomic within one file system.
+    When the block raises, the temporary file is removed and `path` stays as it was.
+
+    Raises:
+        FileNotFoundError: the block ended without writing anything to the temporary path.
+    """
+    target = Path(path)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    folder = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
+    temporary = folder / target.name
+    try:
+        yield temporary
+        if not temporary.exists():
+            raise FileNotFoundError(f"nothing was written for {target}: the block must write to {temporary}")
+        _flush_to_disk(temporary)
+        os.replace(temporary, target)  # noqa: PTH105 (the one call that replaces on every system)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _flush_to_disk(path: Path) -> None:
+    """Bring the content to the disk before a rename shows it, lest a power cut leave an empty file."""
+    with path.open("rb+") as stream:
+        os.fsync(stream.fileno())
+
+
+def sha256_of(path: str | os.PathLike[str]) -> str:
+    """Return the SHA-256 of a file as 64 hexadecimal characters.
+
+    Raises:
+        OSError: the file cannot be read.
+    """
+    with Path(path).open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def write_json(path: str | os.PathLike[str], content: object) -> None:
+    """Write content as indented JSON, atomically. Raises TypeError for what JSON cannot hold."""
+    with atomic_write(path) as temporary:
+        temporary.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")

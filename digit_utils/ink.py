@@ -1,0 +1,314 @@
+"""Ink: handwriting, as strokes or as a picture, becomes the 28x28 picture that the network reads.
+
+Training, evaluation and the drawing pad all call the two functions of this module, so what the network learnt
+from is what it is shown later. Both follow the way MNIST was made (Bottou et al., 1994; LeCun et al., 1998,
+"Gradient-based learning applied to document recognition"): aspect ratio kept, long side 20 pixels, centre of
+mass at the centre of a 28x28 field, light ink (1) on a dark page (0).
+"""
+
+from collections.abc import Sequence
+
+import cv2
+import numpy as np
+
+IMAGE_SIZE = 28  # pixels, side of the picture that the network reads (MNIST)
+BOX_SIZE = 20  # pixels, long side of the digit within that picture (MNIST)
+CENTRE = 14.5  # pixels from the left and upper edge: the middle of pixel 14, where MNIST's centres of mass lie
+PEN_WIDTH = 2.4  # pixels at that scale: the typical stroke width of MNIST, measured in notebook 01
+SUPERSAMPLING = 8  # strokes are drawn at eight times the size, then averaged down: smooth edges at any position
+
+PICTURE_PEN_RANGE = (
+    1.5,
+    4.5,
+)  # pixels at BOX_SIZE scale; pens outside are thickened or thinned, those inside kept
+LARGEST_PICTURE = 512  # pixels; a longer side is shrunk first, to bound the work
+FAINTEST_CONTRAST = 24  # grey levels of 255; a picture with less contrast than this is a blank page
+SMALLEST_SPECK = 0.02  # components with less than this part of the largest one's area are dust
+
+Strokes = Sequence[np.ndarray]  # one (n, 2) array per stroke: x to the right, y down, in drawing order
+
+_FRACTION_BITS = 4  # cv2.polylines takes fixed-point coordinates; a sixteenth of a supersampled pixel
+
+
+def blank_ink() -> np.ndarray:
+    """Return an empty page, (28, 28) float32 zeros."""
+    return np.zeros((IMAGE_SIZE, IMAGE_SIZE), np.float32)
+
+
+# ---------------------------------------------------------------------------------------------- strokes
+
+
+def clean_strokes(strokes: Strokes) -> list[np.ndarray]:
+    """Return the strokes as (n, 2) float64 arrays without points that are no numbers and without empty strokes.
+
+    Raises ValueError when a stroke is not an (n, 2) array of numbers.
+    """
+    cleaned = []
+    for index, stroke in enumerate(strokes):
+        try:
+            points = np.asarray(stroke, dtype=np.float64)
+        except (TypeError, ValueError) as error:
+            raise ValueError(f"stroke {index} is no (n, 2) array of numbers: {error}") from error
+        if points.size == 0:
+            continue
+        if points.ndim != 2 or points.shape[1] != 2:
+            raise ValueError(f"stroke {index} has shape {points.shape}; expected (n, 2) with a column x and a column y")
+        points = points[np.isfinite(points).all(axis=1)]
+        if len(points):
+            cleaned.append(points)
+    return cleaned
+
+
+def fit_to_box(strokes: Strokes, *, long_side: float) -> list[np.ndarray]:
+    """Scale and move cleaned strokes, aspect ratio kept, so that their bounding box is centred at (0, 0).
+
+    The long side of the box becomes `long_side`. A dot has no size, so it stays a point at (0, 0).
+    """
+    everything = np.concatenate(strokes)
+    magnitude = np.abs(everything).max()
+    unit = magnitude if magnitude > 1e100 else 1.0  # far from overflow when the extent is squared or doubled
+    low, high = everything.min(axis=0) / unit, everything.max(axis=0) / unit
+    extent = (high - low).max()
+    scale = long_side / extent if extent > 0 else 0.0
+    if not np.isfinite(scale):  # an extent so small that its inverse overflows: a dot
+        scale = 0.0
+    return [(stroke / unit - (low + high) / 2) * scale for stroke in strokes]
+
+
+def ink_from_strokes(strokes: Strokes, *, pen_width: float = PEN_WIDTH) -> np.ndarray:
+    """Draw strokes the way MNIST's digits look, with one pen, whatever their scale, place and sampling.
+
+    Args:
+        strokes: list of (n, 2) arrays, x right, y down, any unit. Points that are no numbers are passed over.
+        pen_width: width of the pen in pixels of the result; the ink's long side, pen included, is 20 pixels.
+
+    Returns:
+        (28, 28) float32 in [0, 1], ink 1. All zeros when there is no ink.
+
+    Raises ValueError when a stroke is not an (n, 2) array.
+    """
+    cleaned = clean_strokes(strokes)
+    if not cleaned:
+        return blank_ink()
+    fitted = fit_to_box(cleaned, long_side=BOX_SIZE - pen_width)
+    drawn = _draw(fitted, pen_width=pen_width, centre=np.full(2, IMAGE_SIZE / 2))
+    # The box keeps inside the page: where the centre of mass would push ink over the edge, the edge wins.
+    room = np.maximum(IMAGE_SIZE / 2 - _half_extent(fitted) - pen_width / 2, 0)
+    shift = np.clip(CENTRE - centre_of_mass(drawn), -room, room)
+    return _draw(fitted, pen_width=pen_width, centre=IMAGE_SIZE / 2 + shift)
+
+
+def _half_extent(strokes: Strokes) -> np.ndarray:
+    """Return half the width and half the height of strokes whose box is centred at (0, 0)."""
+    return np.abs(np.concatenate(strokes)).max(axis=0)
+
+
+def _draw(strokes: Strokes, *, pen_width: float, centre: np.ndarray) -> np.ndarray:
+    """Draw strokes (pixels around (0, 0)) around `centre` (x, y) into a (28, 28) float32 picture."""
+    side = IMAGE_SIZE * SUPERSAMPLING
+    canvas = np.zeros((side, side), np.uint8)
+    thickness = max(1, round(pen_width * SUPERSAMPLING))
+    for stroke in strokes:
+        # OpenCV puts the centre of pixel 0 at 0, this module puts its left edge there: hence the half pixel.
+        points = (stroke + centre) * SUPERSAMPLING - 0.5
+        points = _without_repeats(np.round(points * (1 << _FRACTION_BITS)).astype(np.int32))
+        cv2.polylines(canvas, [points], False, 255, thickness, cv2.LINE_8, _FRACTION_BITS)
+    small = cv2.resize(canvas, (IMAGE_SIZE, IMAGE_SIZE), interpolation=cv2.INTER_AREA)
+    return small.astype(np.float32) / 255
+
+
+def _without_repeats(points: np.ndarray) -> np.ndarray:
+    """Drop points of an (n, 2) integer path that lie within half a supersampled pixel of the one before.
+
+    A single point comes back twice: OpenCV draws no line from one point, and a dot is a line of no length.
+    """
+    if len(points) == 1:
+        return np.repeat(points, 2, axis=0)
+    if len(points) < 64:
+        return points
+    cells = points >> (_FRACTION_BITS - 1)
+    moved = np.any(cells[1:] != cells[:-1], axis=1)
+    moved[-1] = True  # two points at least
+    return points[np.concatenate([[True], moved])]
+
+
+def centre_of_mass(picture: np.ndarray) -> np.ndarray:
+    """Return the centre of mass (x, y) of a 2-D picture with ink, in pixels from its left and upper edge."""
+    total = picture.sum(dtype=np.float64)
+    x = picture.sum(axis=0, dtype=np.float64) @ (np.arange(picture.shape[1]) + 0.5)
+    y = picture.sum(axis=1, dtype=np.float64) @ (np.arange(picture.shape[0]) + 0.5)
+    return np.array([x, y]) / total
+
+
+# --------------------------------------------------------------------------------------------- pictures
+
+
+def ink_from_image(image: np.ndarray) -> np.ndarray:
+    """Find the ink in a picture (a scan, a canvas, a photo of paper) and normalise it as MNIST's digits are.
+
+    Whether the ink is light or dark is found from the picture: the page is what the border shows. Uneven light is
+    evened out, dust removed, and very thin or thick pens are brought into the range of MNIST's pens.
+
+    Args:
+        image: (height, width) uint8, any size from 1x1.
+
+    Returns:
+        (28, 28) float32 in [0, 1], ink 1. All zeros when the picture is blank. A digit of MNIST stays as it is,
+        but for a shift or scale of less than a pixel.
+
+    Raises TypeError or ValueError when the picture is not a 2-D uint8 array with at least one pixel.
+    """
+    _check_picture(image)
+    ink = _find_ink(_shrink_to(image, LARGEST_PICTURE))
+    if ink is None:
+        return blank_ink()
+    ink = _with_usual_pen(_without_specks(ink))
+    return _place(_crop(ink))
+
+
+def _check_picture(image: np.ndarray) -> None:
+    if not isinstance(image, np.ndarray) or image.dtype != np.uint8:
+        kind = getattr(image, "dtype", type(image).__name__)
+        raise TypeError(f"a picture must be a numpy array of uint8 (grey levels 0 to 255), not {kind}")
+    if image.ndim != 2 or image.size == 0:
+        raise ValueError(
+            f"a picture must be 2-D, (height, width), with at least one pixel; this one has shape {image.shape}. "
+            "Turn a colour picture into grey first, for example with cv2.cvtColor"
+        )
+
+
+def _shrink_to(image: np.ndarray, longest: int) -> np.ndarray:
+    factor = longest / max(image.shape)
+    if factor >= 1:
+        return image
+    size = (max(1, round(image.shape[1] * factor)), max(1, round(image.shape[0] * factor)))
+    return cv2.resize(image, size, interpolation=cv2.INTER_AREA)
+
+
+def _find_ink(image: np.ndarray) -> np.ndarray | None:
+    """Return how much ink each pixel holds, (height, width) float32 in [0, 1], or None for a blank page."""
+    if int(image.max()) - int(image.min()) < FAINTEST_CONTRAST:
+        return None
+    light = image.astype(np.float32)
+    if _page_is_light(image):
+        light = 255 - light
+    light -= _page_level(light)
+    np.maximum(light, 0, out=light)
+    threshold, _ = cv2.threshold(np.minimum(light, 255).astype(np.uint8), 0, 255, cv2.THRESH_OTSU)
+    inside = light > threshold
+    if not inside.any():
+        return None
+    page = light[~inside]
+    noise = 3 * float(np.median(page)) if page.size else 0.0  # 0 on clean canvases; the paper's grain on photos
+    full = float(np.percentile(light[inside], 95))
+    if full - noise < FAINTEST_CONTRAST:
+        return None
+    return np.clip((light - noise) / (full - noise), 0, 1)
+
+
+def _page_is_light(image: np.ndarray) -> bool:
+    """Tell whether the page is lighter than the ink: it has most of the border and most of the area."""
+    threshold, _ = cv2.threshold(image, 0, 255, cv2.THRESH_OTSU)
+    light = image > threshold
+    border = np.concatenate([light[0], light[-1], light[1:-1, 0], light[1:-1, -1]])
+    return bool(border.mean() + light.mean() > 1)
+
+
+def _page_level(light: np.ndarray) -> np.ndarray | float:
+    """Return the level of the page under the ink: one number for clean pictures, a smooth field for photos."""
+    border = np.concatenate([light[0], light[-1], light[:, 0], light[:, -1]])
+    spread = np.percentile(border, 90) - np.percentile(border, 10)
+    if min(light.shape) < 48 or spread < 4:  # small pictures have no light of their own; clean ones need no field
+        return float(np.median(border))
+    small = cv2.resize(light, (48, 48), interpolation=cv2.INTER_AREA)
+    # An opening removes what is narrower than its kernel, the ink, and leaves the light on the page.
+    field = cv2.morphologyEx(small, cv2.MORPH_OPEN, np.ones((13, 13), np.uint8), borderType=cv2.BORDER_REPLICATE)
+    field = cv2.GaussianBlur(field, (0, 0), 4, borderType=cv2.BORDER_REPLICATE)
+    return cv2.resize(field, light.shape[::-1], interpolation=cv2.INTER_LINEAR)
+
+
+def _without_specks(ink: np.ndarray) -> np.ndarray:
+    """Remove dust: parts that are tiny against the largest connected part."""
+    count, parts, statistics, _ = cv2.connectedComponentsWithStats((ink > 0.25).astype(np.uint8), connectivity=8)
+    if count <= 2:
+        return ink
+    areas = statistics[:, cv2.CC_STAT_AREA].astype(np.float64)
+    areas[0] = np.inf  # the page itself
+    dust = areas < SMALLEST_SPECK * areas[1:].max()
+    if not dust.any():
+        return ink
+    halo = cv2.dilate(dust[parts].astype(np.uint8), np.ones((3, 3), np.uint8))
+    return np.where(halo.astype(bool) & (parts == 0) | dust[parts], 0, ink).astype(np.float32)
+
+
+def pen_width_of(ink: np.ndarray) -> float:
+    """Estimate the pen's width, in pixels, in a (height, width) picture of ink in [0, 1]; 0 without ink.
+
+    The mean distance to the edge within a band of width w is w/4. Small pictures are enlarged first, because
+    distances are measured between the centres of whole pixels.
+    """
+    factor = max(1, int(np.ceil(160 / max(ink.shape))))
+    if factor > 1:
+        ink = cv2.resize(ink, None, fx=factor, fy=factor, interpolation=cv2.INTER_LINEAR)
+    inside = cv2.copyMakeBorder((ink > 0.5).astype(np.uint8), 1, 1, 1, 1, cv2.BORDER_CONSTANT, value=0)
+    if not inside.any():
+        return 0.0
+    distances = cv2.distanceTransform(inside, cv2.DIST_L2, 5)
+    return 4 * (float(distances[inside > 0].mean()) - 0.5) / factor
+
+
+def _with_usual_pen(ink: np.ndarray) -> np.ndarray:
+    """Thicken or thin the ink so that, at the final size, its pen lies within PICTURE_PEN_RANGE."""
+    rows, columns = _ink_box(ink)
+    scale = BOX_SIZE / max(rows.stop - rows.start, columns.stop - columns.start)
+    width = pen_width_of(ink) * scale
+    low, high = PICTURE_PEN_RANGE
+    if width < low:
+        return _thickened(ink, by=(low - width) / scale / 2)
+    if width > high:  # never by so much that the thin places of the digit vanish
+        return _thinned(ink, by=min(width - high, width * 0.5) / scale / 2)
+    return ink
+
+
+def _thickened(ink: np.ndarray, *, by: float) -> np.ndarray:
+    """Grow the ink by `by` pixels on each side; the picture grows with it."""
+    margin = int(np.ceil(by)) + 1
+    padded = cv2.copyMakeBorder(ink, margin, margin, margin, margin, cv2.BORDER_CONSTANT, value=0)
+    distance = cv2.distanceTransform((padded <= 0.5).astype(np.uint8), cv2.DIST_L2, 5)
+    return np.maximum(padded, np.clip(by + 0.5 - distance, 0, 1)).astype(np.float32)
+
+
+def _thinned(ink: np.ndarray, *, by: float) -> np.ndarray:
+    """Shrink the ink by `by` pixels on each side."""
+    padded = cv2.copyMakeBorder(ink, 1, 1, 1, 1, cv2.BORDER_CONSTANT, value=0)
+    distance = cv2.distanceTransform((padded > 0.5).astype(np.uint8), cv2.DIST_L2, 5)
+    return np.minimum(padded, np.clip(distance - by + 0.5, 0, 1)).astype(np.float32)
+
+
+def _ink_box(ink: np.ndarray) -> tuple[slice, slice]:
+    """Return the rows and columns that hold ink; all of them when no pixel holds much."""
+    visible = ink > 0.1
+    rows, columns = np.flatnonzero(visible.any(axis=1)), np.flatnonzero(visible.any(axis=0))
+    if not len(rows):
+        return slice(0, ink.shape[0]), slice(0, ink.shape[1])
+    return slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1)
+
+
+def _crop(ink: np.ndarray) -> np.ndarray:
+    return ink[_ink_box(ink)]
+
+
+def _place(crop: np.ndarray) -> np.ndarray:
+    """Resize a crop of ink to the 20-pixel box and put its centre of mass at the centre of a 28x28 page."""
+    scale = BOX_SIZE / max(crop.shape)
+    size = (max(1, round(crop.shape[1] * scale)), max(1, round(crop.shape[0] * scale)))
+    if size != crop.shape[::-1]:
+        how = cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC
+        crop = np.clip(cv2.resize(crop, size, interpolation=how), 0, 1)
+    page = blank_ink()
+    extent = np.array(size)
+    # Whole pixels, as MNIST was made: a fraction would blur the ink.
+    corner = np.floor(CENTRE - centre_of_mass(crop) + 0.5).astype(int) if crop.any() else (4, 4)
+    left, top = np.clip(corner, 0, IMAGE_SIZE - extent)
+    page[top : top + size[1], left : left + size[0]] = crop
+    return page

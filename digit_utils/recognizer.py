@@ -1,0 +1,142 @@
+"""The recogniser: ink in, prediction out, on LiteRT. It never imports TensorFlow."""
+
+import threading
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from digit_utils.ink import IMAGE_SIZE, Strokes, ink_from_image, ink_from_strokes
+from digit_utils.model_file import HEAD, ModelCard, ModelFileError, read_model_file
+
+CLASSES = 10
+BUNDLED_MODEL = Path(__file__).parent / "models" / "digits.tflite"
+MODEL_FILE_NAME = "model.tflite"  # in the folder of a run
+LARGEST_BATCH = 256  # pictures that the network reads at once; more only costs memory
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What the recogniser makes of one drawing."""
+
+    digit: int | None  # 0 to 9; None when the page is blank or the ink is judged to be no digit
+    probabilities: np.ndarray = field(repr=False)  # (10,) float64, sum 1, calibrated; argmax is the best digit
+    digit_score: float  # in [0, 1]: how sure the recogniser is that the ink is a digit at all
+    image: np.ndarray = field(repr=False)  # (28, 28) float32 in [0, 1]: what the network saw
+
+    @property
+    def best_digit(self) -> int:
+        """The likeliest digit, also when the ink is judged to be none."""
+        return int(self.probabilities.argmax())
+
+    @property
+    def is_blank(self) -> bool:
+        """Whether there was no ink at all."""
+        return not self.image.any()
+
+
+class Recognizer:
+    """Reads digits from strokes and from pictures. Safe to share between threads.
+
+    Make one with `Recognizer.load()`; it holds the network, the temperature that makes its probabilities mean
+    what they say, and the threshold below which ink is judged to be no digit.
+    """
+
+    def __init__(self, flatbuffer: bytes, card: ModelCard):
+        from ai_edge_litert.interpreter import Interpreter
+
+        self.card = card
+        self._lock = threading.Lock()  # an interpreter is one scratch memory, so one caller at a time
+        self._interpreter = Interpreter(model_content=flatbuffer, num_threads=1)
+        self._input = self._interpreter.get_input_details()[0]
+        self._output = self._interpreter.get_output_details()[0]["index"]
+        self._batch = 0
+        _check_signature(self._interpreter, card)
+
+    @classmethod
+    def load(cls, path: str | Path | None = None) -> "Recognizer":
+        """Load the bundled model, or an export: a `.tflite` file, or the folder of a run that holds one.
+
+        Raises ModelFileError, which names the file, when it is missing, truncated, damaged or of another kind.
+        """
+        path = BUNDLED_MODEL if path is None or path == "" else Path(path).expanduser()
+        if path.is_dir():
+            path = path / MODEL_FILE_NAME
+        flatbuffer, card = read_model_file(path)
+        try:
+            return cls(flatbuffer, card)
+        except (ValueError, RuntimeError) as error:
+            raise ModelFileError(f"LiteRT cannot run the model file {path}: {error}") from error
+
+    def recognize(self, strokes: Strokes) -> Prediction:
+        """Read a drawing from its strokes: (n, 2) arrays, x right, y down, any scale, in drawing order.
+
+        Raises ValueError when a stroke is not an (n, 2) array of numbers.
+        """
+        return self.recognize_ink(ink_from_strokes(strokes)[np.newaxis])[0]
+
+    def recognize_image(self, image: np.ndarray) -> Prediction:
+        """Read a digit from a 2-D uint8 picture of any size, light ink on dark or dark on light.
+
+        Raises TypeError or ValueError when the picture is not a 2-D uint8 array with at least one pixel.
+        """
+        return self.recognize_ink(ink_from_image(image)[np.newaxis])[0]
+
+    def recognize_ink(self, ink: np.ndarray) -> list[Prediction]:
+        """Read ink that `digit_utils.ink` has normalised: (n, 28, 28) float32 in [0, 1]; any n, also 0."""
+        ink = np.asarray(ink, np.float32)
+        probabilities, scores = self.probabilities_and_scores(ink)
+        return [self._prediction(*row) for row in zip(ink, probabilities, scores, strict=True)]
+
+    def _prediction(self, image: np.ndarray, probabilities: np.ndarray, score: float) -> Prediction:
+        if not image.any():
+            return Prediction(None, np.full(CLASSES, 1 / CLASSES), 0.0, image)
+        digit = int(probabilities.argmax()) if score >= self.card.threshold else None
+        return Prediction(digit, probabilities, float(score), image)
+
+    def probabilities_and_scores(self, ink: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return calibrated probabilities (n, 10) and digit scores (n,), float64, of ink (n, 28, 28)."""
+        outputs = self.outputs(ink)
+        probabilities = softmax(outputs[:, :CLASSES] / self.card.temperature)
+        if self.card.digit_score == HEAD:
+            # tanh keeps the logistic function from overflowing
+            return probabilities, 0.5 * (1 + np.tanh(0.5 * outputs[:, CLASSES]))
+        return probabilities, probabilities.max(axis=1, initial=0)
+
+    def outputs(self, ink: np.ndarray) -> np.ndarray:
+        """Return what the network says of ink (n, 28, 28): float64 logits, ten of digits, then any further ones."""
+        ink = np.asarray(ink, np.float32)
+        if ink.ndim != 3 or ink.shape[1:] != (IMAGE_SIZE, IMAGE_SIZE):
+            raise ValueError(f"ink must have shape (n, {IMAGE_SIZE}, {IMAGE_SIZE}); this has {ink.shape}")
+        width = CLASSES + (self.card.digit_score == HEAD)
+        result = np.empty((len(ink), width), np.float64)
+        with self._lock:
+            for start in range(0, len(ink), LARGEST_BATCH):
+                result[start : start + LARGEST_BATCH] = self._invoke(ink[start : start + LARGEST_BATCH])
+        return result
+
+    def _invoke(self, batch: np.ndarray) -> np.ndarray:
+        if len(batch) != self._batch:
+            self._interpreter.resize_tensor_input(self._input["index"], (len(batch), IMAGE_SIZE, IMAGE_SIZE, 1))
+            self._interpreter.allocate_tensors()
+            self._batch = len(batch)
+        self._interpreter.set_tensor(self._input["index"], batch[..., np.newaxis])
+        self._interpreter.invoke()
+        return self._interpreter.get_tensor(self._output)
+
+
+def softmax(logits: np.ndarray) -> np.ndarray:
+    """Return the softmax of (n, classes) logits over the classes, without overflow."""
+    exponentials = np.exp(logits - logits.max(axis=-1, keepdims=True))
+    return exponentials / exponentials.sum(axis=-1, keepdims=True)
+
+
+def _check_signature(interpreter: object, card: ModelCard) -> None:
+    """Raise ValueError unless the network takes 28x28 pictures and returns the logits that its card promises."""
+    taken = tuple(interpreter.get_input_details()[0]["shape"][1:])
+    given = interpreter.get_output_details()[0]["shape"][-1]
+    expected = CLASSES + (card.digit_score == HEAD)
+    if taken != (IMAGE_SIZE, IMAGE_SIZE, 1) or given != expected:
+        raise ValueError(
+            f"it takes pictures of {taken} and returns {given} values; expected (28, 28, 1) and {expected}"
+        )
