@@ -1,0 +1,208 @@
+"""Evaluation: what a recogniser gets right, how sure we can be of that, and whether it means its confidence.
+
+Every rate is counted (errors / digits, never a mean of means) and comes with its number of digits and a 95 %
+interval. Picture, label and prediction of a digit stay together in one `Readings`, in the order of the dataset.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+
+import cv2
+import numpy as np
+from scipy.stats import binomtest
+from sklearn.metrics import roc_auc_score
+
+from digit_utils.augmentation import path_length
+from digit_utils.data import Digits
+from digit_utils.ink import BOX_SIZE, IMAGE_SIZE, SUPERSAMPLING, Strokes, clean_strokes
+from digit_utils.material import LabelledInk, ink_of
+from digit_utils.recognizer import Recognizer
+
+CALIBRATION_BINS = 15  # as in Guo et al., 2017
+
+
+@dataclass(frozen=True)
+class Readings:
+    """What a recogniser made of n digits, with what it was shown and what is true."""
+
+    ink: np.ndarray  # (n, 28, 28) float32 in [0, 1]
+    labels: np.ndarray  # (n,) int64
+    probabilities: np.ndarray  # (n, 10) float64, rows sum to 1
+    scores: np.ndarray  # (n,) float64 in [0, 1], how sure that the ink is a digit at all
+    threshold: float  # scores below it mean: no digit
+
+    @property
+    def best(self) -> np.ndarray:
+        """The likeliest digit of each, (n,) int64."""
+        return self.probabilities.argmax(axis=1)
+
+    @property
+    def wrong(self) -> np.ndarray:
+        """Whether the likeliest digit is wrong, (n,) bool."""
+        return self.best != self.labels
+
+    @property
+    def rejected(self) -> np.ndarray:
+        """Whether the ink was judged to be no digit, (n,) bool."""
+        return self.scores < self.threshold
+
+    @property
+    def confidence(self) -> np.ndarray:
+        """The probability given to the likeliest digit, (n,) float64."""
+        return self.probabilities.max(axis=1)
+
+
+@dataclass(frozen=True)
+class Score:
+    """The figures of one set of digits."""
+
+    digits: int  # how many were read
+    errors: int  # how many of them wrongly; a digit that is also rejected counts by its likeliest digit
+    error_low: float  # 95 % interval of the error rate (Wilson, 1927), in parts of one
+    error_high: float
+    rejected: int  # true digits judged to be none
+    calibration_error: float  # expected calibration error, 15 bins, in parts of one
+
+    @property
+    def error_rate(self) -> float:
+        """Errors / digits."""
+        return self.errors / self.digits
+
+    def __str__(self) -> str:
+        return (
+            f"{self.errors:5d} errors in {self.digits:6,d} digits = {self.error_rate:6.2%} "
+            f"[{self.error_low:.2%}, {self.error_high:.2%}]   rejected {self.rejected / self.digits:.2%}   "
+            f"calibration error {self.calibration_error:.2%}"
+        )
+
+
+def read(recognizer: Recognizer, digits: Digits | LabelledInk) -> Readings:
+    """Read every digit of a split, in its order: pictures and strokes through the ink function, as the pad does."""
+    shown = digits if isinstance(digits, LabelledInk) else ink_of(digits)
+    probabilities, scores = recognizer.probabilities_and_scores(shown.ink)
+    return Readings(shown.ink, shown.labels, probabilities, scores, recognizer.card.threshold)
+
+
+def score(readings: Readings) -> Score:
+    """Return the figures of readings.
+
+    Raises ValueError when there are none.
+    """
+    count, errors = len(readings.labels), int(readings.wrong.sum())
+    if not count:
+        raise ValueError("there are no digits to score")
+    low, high = error_interval(errors, count)
+    calibration_error = expected_calibration_error(readings.confidence, ~readings.wrong)
+    return Score(count, errors, low, high, int(readings.rejected.sum()), calibration_error)
+
+
+def error_interval(errors: int, count: int) -> tuple[float, float]:
+    """Return the 95 % interval of an error rate, in parts of one (Wilson, 1927, "Probable inference")."""
+    interval = binomtest(errors, count).proportion_ci(confidence_level=0.95, method="wilson")
+    return float(interval.low), float(interval.high)
+
+
+def score_record(score: Score) -> dict[str, float]:
+    """Return a score as it is written to JSON."""
+    return asdict(score) | {"error_rate": score.error_rate}
+
+
+# ------------------------------------------------------------------------------------------ confidence
+
+
+@dataclass(frozen=True)
+class Reliability:
+    """How often the recogniser was right, by how sure it was."""
+
+    edges: np.ndarray  # (bins + 1,) of confidence
+    counts: np.ndarray  # (bins,) digits in each bin
+    confidence: np.ndarray  # (bins,) mean confidence; nan where the bin is empty
+    accuracy: np.ndarray  # (bins,) part that is right; nan where the bin is empty
+
+
+def reliability(confidence: np.ndarray, right: np.ndarray, *, bins: int = CALIBRATION_BINS) -> Reliability:
+    """Sort n readings into bins of equal width by confidence, (n,) in [0, 1]; `right` is (n,) bool."""
+    edges = np.linspace(0, 1, bins + 1)
+    which = np.clip(np.ceil(confidence * bins).astype(int) - 1, 0, bins - 1)
+    counts = np.bincount(which, minlength=bins)
+    with np.errstate(invalid="ignore"):
+        mean_confidence = np.bincount(which, weights=confidence, minlength=bins) / counts
+        accuracy = np.bincount(which, weights=right, minlength=bins) / counts
+    return Reliability(edges, counts, mean_confidence, accuracy)
+
+
+def expected_calibration_error(confidence: np.ndarray, right: np.ndarray, *, bins: int = CALIBRATION_BINS) -> float:
+    """Return the mean over readings of |accuracy - confidence| of their bin (Naeini et al., 2015)."""
+    sorted_in = reliability(confidence, right, bins=bins)
+    gaps = np.abs(np.nan_to_num(sorted_in.accuracy - sorted_in.confidence))
+    return float(gaps @ sorted_in.counts / max(1, len(confidence)))
+
+
+def digit_auroc(digit_scores: np.ndarray, other_scores: np.ndarray) -> float:
+    """Return the probability that a digit has a higher digit score than something that is none (AUROC)."""
+    is_digit = np.r_[np.ones(len(digit_scores)), np.zeros(len(other_scores))]
+    return float(roc_auc_score(is_digit, np.r_[digit_scores, other_scores]))
+
+
+# ------------------------------------------------------------------- the usual way, and harder digits
+
+
+def naive_ink(strokes: Strokes, *, pen: float = 0.04) -> np.ndarray:
+    """Do what the usual demo does: draw, crop, stretch to 20x20, pad to 28x28. For comparison only.
+
+    Args:
+        strokes: list of (n, 2) arrays, x right, y down, any unit, at least one point in all.
+        pen: width of the pen, in parts of the drawing's long side.
+
+    Returns:
+        (28, 28) float32 in [0, 1]: aspect ratio and pen width are lost, and so is the centre of mass.
+    """
+    cleaned = clean_strokes(strokes)
+    everything = np.concatenate(cleaned)
+    side = BOX_SIZE * SUPERSAMPLING
+    low, extent = everything.min(axis=0), max(np.ptp(everything, axis=0).max(), 1e-9)
+    canvas = np.zeros((2 * side, 2 * side), np.uint8)
+    for stroke in cleaned:
+        points = np.round(((stroke - low) / extent * side + side / 2) * 16).astype(np.int32)
+        cv2.polylines(canvas, [np.repeat(points, 2, axis=0)], False, 255, max(1, round(pen * side)), cv2.LINE_AA, 4)
+    rows, columns = np.flatnonzero(canvas.any(axis=1)), np.flatnonzero(canvas.any(axis=0))
+    crop = canvas[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
+    small = cv2.resize(crop, (BOX_SIZE, BOX_SIZE), interpolation=cv2.INTER_AREA)
+    return np.pad(small, (IMAGE_SIZE - BOX_SIZE) // 2).astype(np.float32) / 255
+
+
+def changed_ink(
+    digits: Digits, change: Callable[[Strokes], Strokes], *, indices: Sequence[int] | None = None
+) -> LabelledInk:
+    """Return strokes as ink after `change` was applied to each drawing: slanted, moved, sampled otherwise, ..."""
+    chosen = range(len(digits)) if indices is None else indices
+    changed = Digits(labels=digits.labels[list(chosen)], strokes=tuple(change(digits.strokes[i]) for i in chosen))
+    return ink_of(changed)
+
+
+def slanted(strokes: Strokes, *, degrees: float) -> list[np.ndarray]:
+    """Return strokes slanted to the right by an angle; the y axis points down."""
+    slope = np.tan(np.deg2rad(degrees))
+    return [stroke @ np.array([[1, 0], [-slope, 1]]) for stroke in clean_strokes(strokes)]
+
+
+def rotated(strokes: Strokes, *, degrees: float) -> list[np.ndarray]:
+    """Return strokes turned clockwise, as seen, by an angle."""
+    cosine, sine = np.cos(np.deg2rad(degrees)), np.sin(np.deg2rad(degrees))
+    return [stroke @ np.array([[cosine, sine], [-sine, cosine]]) for stroke in clean_strokes(strokes)]
+
+
+def resampled(strokes: Strokes, *, points: int) -> list[np.ndarray]:
+    """Return strokes with about `points` points in all, evenly along the path, at least two a stroke."""
+    cleaned = clean_strokes(strokes)
+    lengths = [path_length(stroke)[-1] for stroke in cleaned]
+    total = max(sum(lengths), 1e-9)
+    return [
+        _evenly(stroke, max(2, round(points * length / total))) for stroke, length in zip(cleaned, lengths, strict=True)
+    ]
+
+
+def _evenly(stroke: np.ndarray, count: int) -> np.ndarray:
+    along = path_length(stroke)
+    at = np.linspace(0, along[-1], count)
+    return np.stack([np.interp(at, along, stroke[:, axis]) for axis in (0, 1)], axis=1)

@@ -1,0 +1,93 @@
+"""Export: a trained network becomes the one file that the recogniser loads, with its calibration inside."""
+
+import contextlib
+import importlib.metadata
+import io
+import platform
+import tempfile
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+from scipy.optimize import minimize_scalar
+
+from digit_utils.material import LabelledInk
+from digit_utils.model_file import HEAD, MAX_PROBABILITY, ModelCard, write_model_file
+from digit_utils.network import CLASSES, has_digit_head
+from digit_utils.recognizer import MODEL_FILE_NAME, Recognizer, softmax
+
+REJECTED_AT_MOST = 0.005  # of each validation set's digits: what the threshold for "no digit" may cost
+
+
+def export_network(
+    network: keras.Model,
+    folder: str | Path,
+    *,
+    validation: dict[str, LabelledInk],
+    provenance: dict[str, Any] | None = None,
+) -> Recognizer:
+    """Write `model.tflite` into a folder: the network, its temperature and its threshold, both from validation data.
+
+    Returns the recogniser, loaded back from the file.
+    """
+    card = ModelCard(
+        digit_score=HEAD if has_digit_head(network) else MAX_PROBABILITY,
+        name=network.name,
+        provenance={"versions": versions(), **(provenance or {})},
+    )
+    flatbuffer = to_litert(network)
+    recognizer = Recognizer(flatbuffer, card)
+    card = replace(card, temperature=best_temperature(recognizer, validation))
+    recognizer = Recognizer(flatbuffer, card)
+    card = replace(card, threshold=highest_threshold(recognizer, validation))
+    path = Path(folder) / MODEL_FILE_NAME
+    write_model_file(path, flatbuffer, card)
+    return Recognizer.load(path)
+
+
+def to_litert(network: keras.Model) -> bytes:
+    """Return a network as a LiteRT flatbuffer that takes batches of any size."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "network.tflite"
+        # The converter prints pages about its own progress.
+        with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
+            network.export(path, format="litert", verbose=False)
+        return path.read_bytes()
+
+
+def best_temperature(recognizer: Recognizer, validation: dict[str, LabelledInk]) -> float:
+    """Return the temperature that makes the probabilities fit the validation digits best; each dataset weighs the same.
+
+    Guo et al., 2017, "On calibration of modern neural networks": the least mean negative logarithm of the
+    probability of the right digit.
+    """
+    sets = [(recognizer.outputs(digits.ink)[:, :CLASSES], digits.labels) for digits in validation.values()]
+
+    def loss(log_temperature: float) -> float:
+        return sum(negative_log_likelihood(logits / np.exp(log_temperature), labels) for logits, labels in sets)
+
+    return float(np.exp(minimize_scalar(loss, bounds=(-3, 3), method="bounded").x))
+
+
+def negative_log_likelihood(logits: np.ndarray, labels: np.ndarray) -> float:
+    """Return the mean over rows of -log(probability of the label), of (n, 10) logits and (n,) labels."""
+    probabilities = softmax(logits)[np.arange(len(labels)), labels]
+    return float(-np.log(np.maximum(probabilities, 1e-300)).mean())
+
+
+def highest_threshold(recognizer: Recognizer, validation: dict[str, LabelledInk]) -> float:
+    """Return the highest threshold that rejects no more than REJECTED_AT_MOST of any validation set's digits."""
+    scores = [recognizer.probabilities_and_scores(digits.ink)[1] for digits in validation.values()]
+    return float(min(np.quantile(score, REJECTED_AT_MOST, method="lower") for score in scores))
+
+
+def versions() -> dict[str, str]:
+    """Return the versions of what a network depends on."""
+    packages = ("keras", "tensorflow", "numpy", "opencv-python-headless", "ai-edge-litert", "digit-utils")
+    found = {"python": platform.python_version(), "backend": keras.backend.backend()}
+    for package in packages:
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+            found[package] = importlib.metadata.version(package)
+    return found

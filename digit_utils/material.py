@@ -1,0 +1,159 @@
+"""Material: what the network is trained on, and what its epochs are made of.
+
+Scans (MNIST), pen strokes (pendigits' training writers), allographs made here, and things that are no digits. All of
+it passes through `digit_utils.ink`; every epoch draws and deforms it anew.
+"""
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from digit_utils.allographs import random_allographs
+from digit_utils.augmentation import (
+    MILD,
+    STRONG,
+    PictureAugmentation,
+    augment_pictures,
+    augment_strokes,
+    photograph,
+    random_pen_width,
+)
+from digit_utils.data import DigitDataset, Digits
+from digit_utils.ink import IMAGE_SIZE, Strokes, ink_from_image, ink_from_strokes
+from digit_utils.non_digits import random_non_digits
+
+CLASSES = 10
+NUDGE = PictureAugmentation(rotation=0, shift=1.0, scale=0.05, shear=0)
+AUGMENTATIONS = {"none": None, "mild": MILD, "strong": STRONG}
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """What one epoch is made of."""
+
+    augmentation: str = "mild"  # of scans: "none", "mild" or "strong"
+    pen_strokes: int = 0  # drawings by pendigits' training writers, each deformed anew
+    allographs: int = 0  # drawings of the forms in digit_utils.allographs
+    non_digits: int = 0  # letters, signs, scribbles, ...: for networks that can say "no digit"
+    photographed: float = 0.0  # part of the drawings seen as a worn picture instead of clean strokes
+    label_smoothing: float = 0.0  # part of the probability that the target spreads over all ten digits
+
+    def __post_init__(self):
+        if self.augmentation not in AUGMENTATIONS:
+            raise ValueError(
+                f"augmentation is {self.augmentation!r}; choose one of {', '.join(map(repr, AUGMENTATIONS))}"
+            )
+        for name in ("pen_strokes", "allographs", "non_digits"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"{name} is {getattr(self, name)}; it counts drawings, so 0 or more")
+        for name in ("photographed", "label_smoothing"):
+            if not 0 <= getattr(self, name) < 1:
+                raise ValueError(f"{name} is {getattr(self, name)}; it must be at least 0 and below 1")
+
+
+@dataclass(frozen=True)
+class LabelledInk:
+    """Normalised ink with its digits."""
+
+    ink: np.ndarray  # (n, 28, 28) float32 in [0, 1]
+    labels: np.ndarray  # (n,) int64, 0 to 9
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+
+@dataclass(frozen=True)
+class Material:
+    """Everything that a training run reads."""
+
+    scans: LabelledInk  # pictures of digits, before augmentation
+    strokes: tuple[Strokes, ...] = ()  # drawings by training writers
+    stroke_labels: np.ndarray = field(default_factory=lambda: np.zeros(0, np.int64))
+    validation: dict[str, LabelledInk] = field(default_factory=dict)  # by dataset; never trained on
+    hashes: dict[str, str] = field(default_factory=dict)  # of the datasets' content
+
+
+def ink_of(digits: Digits) -> LabelledInk:
+    """Return digits of a dataset, pictures or strokes, as the recogniser would see them."""
+    if digits.images is not None:
+        ink = [ink_from_image(image) for image in digits.images]
+    else:
+        ink = [ink_from_strokes(strokes) for strokes in digits.strokes]
+    shape = (-1, IMAGE_SIZE, IMAGE_SIZE)
+    return LabelledInk(np.array(ink, np.float32).reshape(shape), np.asarray(digits.labels, np.int64))
+
+
+def make_material(scanned: DigitDataset, drawn: DigitDataset | None = None) -> Material:
+    """Return what a run reads, of a dataset of scans and, where given, one of pen strokes.
+
+    Training digits are those of the datasets' fixed training splits; their validation splits are kept for choices.
+    """
+    validation, hashes = {scanned.name: ink_of(scanned.validation)}, {scanned.name: scanned.sha256}
+    if drawn is None:
+        return Material(ink_of(scanned.train), validation=validation, hashes=hashes)
+    return Material(
+        scans=ink_of(scanned.train),
+        strokes=drawn.train.strokes,
+        stroke_labels=drawn.train.labels,
+        validation=validation | {drawn.name: ink_of(drawn.validation)},
+        hashes=hashes | {drawn.name: drawn.sha256},
+    )
+
+
+def make_epoch(material: Material, recipe: Recipe, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    """Return one epoch in random order.
+
+    Returns:
+        ink (n, 28, 28, 1) float32 in [0, 1], and targets (n, 11) float32: ten probabilities of the digits, all zero
+        for what is no digit, then 1 for digits and 0 for the rest.
+    """
+    parts = [(_scans(material, recipe, rng), material.scans.labels)]
+    if recipe.pen_strokes:
+        parts.append(_pen_strokes(material, recipe, rng))
+    if recipe.allographs:
+        drawings, labels = random_allographs(recipe.allographs, rng)
+        parts.append((_drawn(drawings, recipe, rng), labels))
+    if recipe.non_digits:
+        parts.append((random_non_digits(recipe.non_digits, rng), np.full(recipe.non_digits, -1)))
+    ink = np.concatenate([part for part, _ in parts])
+    labels = np.concatenate([labels for _, labels in parts])
+    order = rng.permutation(len(ink))
+    return ink[order][..., np.newaxis], targets_of(labels[order], smoothing=recipe.label_smoothing)
+
+
+def targets_of(labels: np.ndarray, *, smoothing: float = 0.0) -> np.ndarray:
+    """Return targets (n, 11) float32 of labels (n,): digits 0 to 9, -1 for what is no digit."""
+    targets = np.zeros((len(labels), CLASSES + 1), np.float32)
+    is_digit = labels >= 0
+    targets[is_digit, :CLASSES] = smoothing / CLASSES
+    targets[is_digit, labels[is_digit]] += 1 - smoothing
+    targets[:, CLASSES] = is_digit
+    return targets
+
+
+def _scans(material: Material, recipe: Recipe, rng: np.random.Generator) -> np.ndarray:
+    config = AUGMENTATIONS[recipe.augmentation]
+    return material.scans.ink if config is None else augment_pictures(material.scans.ink, rng, config=config)
+
+
+def _pen_strokes(material: Material, recipe: Recipe, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    if not len(material.strokes):
+        raise ValueError("the recipe asks for pen strokes, but the material holds none")
+    chosen = rng.integers(len(material.strokes), size=recipe.pen_strokes)
+    drawings = [material.strokes[index] for index in chosen]
+    return _drawn(drawings, recipe, rng), material.stroke_labels[chosen]
+
+
+def _drawn(drawings: list[Strokes], recipe: Recipe, rng: np.random.Generator) -> np.ndarray:
+    """Return drawings, each deformed, as ink (n, 28, 28)."""
+    ink = np.empty((len(drawings), IMAGE_SIZE, IMAGE_SIZE), np.float32)
+    for index, drawing in enumerate(drawings):
+        strokes = augment_strokes(drawing, rng)
+        ink[index] = ink_from_strokes(strokes, pen_width=random_pen_width(rng))
+        if rng.random() < recipe.photographed:
+            photographed = ink_from_image(photograph(strokes, rng))
+            if photographed.any():  # some fade to a blank page, which is no digit
+                ink[index] = photographed
+    nudged = rng.random(len(ink)) < 0.5  # the ink function centres, yet a stray stroke moves the centre
+    ink[nudged] = augment_pictures(ink[nudged], rng, config=NUDGE)
+    return ink

@@ -1,0 +1,89 @@
+"""Networks: small convolutional ones in Keras 3, which run on any of its backends.
+
+Each takes ink, (batch, 28, 28, 1) float32 in [0, 1], and returns logits. The softmax is part of the loss
+(`from_logits=True`): the logarithm of a softmax of logits is computed without ever rounding a probability to
+zero, so the gradients stay exact where the network is sure.
+"""
+
+import keras
+from keras import layers, ops
+
+from digit_utils.ink import IMAGE_SIZE
+
+CLASSES = 10
+
+
+def build_network(name: str) -> keras.Model:
+    """Return a new network by its name; the weights are random, from Keras' global seed.
+
+    Raises ValueError for a name that is not in `NETWORKS`.
+    """
+    if name not in NETWORKS:
+        raise ValueError(f"there is no network {name!r}; choose one of {', '.join(NETWORKS)}")
+    return NETWORKS[name]()
+
+
+def simple_cnn() -> keras.Model:
+    """Return the reference network, ten logits, 34,826 parameters: Keras' own MNIST example (Chollet, 2015)."""
+    return keras.Sequential(
+        [
+            keras.Input((IMAGE_SIZE, IMAGE_SIZE, 1)),
+            layers.Conv2D(32, 3, activation="relu"),
+            layers.MaxPooling2D(),
+            layers.Conv2D(64, 3, activation="relu"),
+            layers.MaxPooling2D(),
+            layers.Flatten(),
+            layers.Dropout(0.25),
+            layers.Dense(CLASSES),
+        ],
+        name="simple_cnn",
+    )
+
+
+def reader() -> keras.Model:
+    """Return the shipped network: ten logits of digits and one that says whether the ink is a digit at all.
+
+    A strided 5x5 stem brings the picture to 14x14 at once, which is where most time is saved on a CPU; six 3x3
+    convolutions with batch normalisation (Ioffe and Szegedy, 2015) follow, then the mean over all places.
+    """
+    image = keras.Input((IMAGE_SIZE, IMAGE_SIZE, 1))
+    features = _convolution(image, 32, size=5, stride=2)
+    features = _convolution(features, 32)
+    features = _convolution(features, 32)
+    features = _convolution(features, 64, stride=2)
+    features = _convolution(features, 64)
+    features = _convolution(features, 64)
+    features = _convolution(features, 64)
+    pooled = layers.GlobalAveragePooling2D(name="features")(features)
+    return keras.Model(image, layers.Dense(CLASSES + 1)(pooled), name="reader")
+
+
+def _convolution(features: keras.KerasTensor, channels: int, *, size: int = 3, stride: int = 1) -> keras.KerasTensor:
+    features = layers.Conv2D(channels, size, strides=stride, padding="same", use_bias=False)(features)
+    return layers.ReLU()(layers.BatchNormalization(momentum=0.95)(features))
+
+
+NETWORKS = {"simple_cnn": simple_cnn, "reader": reader}
+
+
+def has_digit_head(network: keras.Model) -> bool:
+    """Tell whether a network has an eleventh logit: is the ink a digit at all."""
+    return network.output_shape[-1] > CLASSES
+
+
+@keras.saving.register_keras_serializable(package="digit_utils")
+class DigitLoss(keras.losses.Loss):
+    """Cross-entropy over the digits, plus, for networks that have the logit, over digit or no digit.
+
+    Targets are (batch, 11): ten probabilities of the digits, all zero where there is no digit, and 1 for a digit
+    or 0. What is no digit then adds nothing to the first part.
+    """
+
+    def call(self, y_true: keras.KerasTensor, y_pred: keras.KerasTensor) -> keras.KerasTensor:
+        """Return the loss of each row, (batch,)."""
+        y_true = ops.cast(y_true, y_pred.dtype)
+        loss = ops.categorical_crossentropy(y_true[:, :CLASSES], y_pred[:, :CLASSES], from_logits=True)
+        if y_pred.shape[-1] > CLASSES:
+            target, logit = y_true[:, CLASSES], y_pred[:, CLASSES]
+            loss = loss + ops.relu(logit) - logit * target + ops.log1p(ops.exp(-ops.absolute(logit)))
+        return loss

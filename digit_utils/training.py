@@ -1,0 +1,301 @@
+"""Training: material in, a folder with a trained network out. It survives interruption and repeats exactly.
+
+The folder of a run holds `config.json`, `checkpoint-NNN.keras` and `progress.json` while it trains, and in the end
+`model.keras`, `model.tflite`, `metrics.json`, `learning_curves.csv` and `learning_curves.png`.
+"""
+
+import csv
+import io
+import json
+import os
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+# Before Keras loads TensorFlow: the same seed gives the same network.
+os.environ.setdefault("TF_DETERMINISTIC_OPS", "1")
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+import keras
+import numpy as np
+from matplotlib.figure import Figure
+from tqdm.auto import tqdm
+
+from digit_utils.files import atomic_write, write_json
+from digit_utils.material import LabelledInk, Material, Recipe, make_epoch
+from digit_utils.network import CLASSES, NETWORKS, DigitLoss, build_network, has_digit_head
+from digit_utils.plots import DPI, show_learning_curves
+
+CONFIG, PROGRESS, KERAS_MODEL = "config.json", "progress.json", "model.keras"
+CURVES, CURVES_PICTURE = "learning_curves.csv", "learning_curves.png"
+
+
+class TrainingFolderError(ValueError):
+    """The folder of a run holds another run, or is damaged; the message names it and the remedy."""
+
+
+@dataclass(frozen=True)
+class TrainingConfig:
+    """Everything that decides what a run learns."""
+
+    network: str = "simple_cnn"  # a name in digit_utils.network
+    epochs: int = 8  # times that the material is gone through
+    batch_size: int = 128  # pictures a step
+    learning_rate: float = 0.002  # at its peak, after the warm-up; it then falls to zero along a cosine
+    warm_up: float = 0.15  # part of the steps in which the learning rate rises
+    weight_decay: float = 0.0  # of AdamW (Loshchilov and Hutter, 2019), a step, times the learning rate
+    seed: int = 0  # of the weights, the order and the augmentation
+    recipe: Recipe = field(default_factory=Recipe)
+
+    def __post_init__(self):
+        if self.network not in NETWORKS:
+            raise ValueError(f"network is {self.network!r}; choose one of {', '.join(map(repr, NETWORKS))}")
+        for name in ("epochs", "batch_size"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} is {getattr(self, name)}; it must be at least 1")
+        if not self.learning_rate > 0:
+            raise ValueError(f"learning_rate is {self.learning_rate}; it must be above 0")
+        if not 0 <= self.warm_up <= 1:
+            raise ValueError(f"warm_up is {self.warm_up}; it is a part of the steps, from 0 to 1")
+        if self.weight_decay < 0 or self.seed < 0:
+            raise ValueError(f"weight_decay is {self.weight_decay}, seed is {self.seed}; both must be at least 0")
+        if self.recipe.non_digits and self.network == "simple_cnn":
+            raise ValueError(
+                f"non_digits is {self.recipe.non_digits}, yet simple_cnn cannot say 'no digit'; choose network='reader'"
+            )
+
+
+PRESETS: dict[str, TrainingConfig] = {
+    "quick": TrainingConfig(),
+    "full": TrainingConfig(
+        network="reader",
+        epochs=24,
+        learning_rate=0.004,
+        weight_decay=0.01,
+        recipe=Recipe(
+            augmentation="strong",
+            pen_strokes=18_000,
+            allographs=20_000,
+            non_digits=20_000,
+            photographed=0.2,
+            label_smoothing=0.02,
+        ),
+    ),
+}
+
+
+def preset(name: str, **changes: Any) -> TrainingConfig:
+    """Return a preset with some values changed; those of the recipe are named the same way.
+
+    Raises ValueError for an unknown preset or a value that makes no sense, TypeError for an unknown name.
+    """
+    if name not in PRESETS:
+        raise ValueError(f"there is no preset {name!r}; choose one of {', '.join(map(repr, PRESETS))}")
+    config = PRESETS[name]
+    of_recipe = {key: changes.pop(key) for key in list(changes) if key in Recipe.__dataclass_fields__}
+    return replace(config, **changes, recipe=replace(config.recipe, **of_recipe))
+
+
+@dataclass(frozen=True)
+class TrainingResult:
+    """What came of a run."""
+
+    network: keras.Model
+    history: list[dict[str, float]]  # one record an epoch: epoch, loss, seconds, <dataset>_errors in parts of one
+    folder: Path
+
+
+def train(
+    config: TrainingConfig,
+    material: Material,
+    folder: str | Path,
+    *,
+    report: Callable[[str], None] = print,
+    show_progress: bool = True,
+) -> TrainingResult:
+    """Train a network and keep it in `folder`; go on from the last whole epoch if the folder holds one.
+
+    The last epoch is the result: none is chosen by looking at figures.
+
+    Raises TrainingFolderError when the folder holds a run with another configuration.
+    """
+    folder = Path(folder)
+    _claim(folder, config, material)
+    network, history = _resume(folder) or (_compiled(config, material), [])
+    if history:
+        report(f"goes on after epoch {len(history)} of {config.epochs}")
+    epochs = _epochs(config, material, first=len(history))
+    for epoch, (ink, targets) in enumerate(epochs, start=len(history)):
+        record = _train_epoch(network, config, ink, targets, epoch, show_progress=show_progress)
+        record |= {f"{name}_errors": error_rate(network, digits) for name, digits in material.validation.items()}
+        history.append(record)
+        _save_checkpoint(folder, network, history)
+        report(_describe(record, config.epochs))
+    with atomic_write(folder / KERAS_MODEL) as temporary:
+        network.save(temporary)
+    _save_curves(folder, history)
+    return TrainingResult(network, history, folder)
+
+
+def _compiled(config: TrainingConfig, material: Material) -> keras.Model:
+    """Return a new network, ready to be trained."""
+    keras.utils.set_random_seed(config.seed)
+    network = build_network(config.network)
+    recipe = config.recipe
+    pictures = len(material.scans) + recipe.pen_strokes + recipe.allographs + recipe.non_digits
+    steps = config.epochs * -(-pictures // config.batch_size)
+    warm_up = int(config.warm_up * steps)
+    schedule = keras.optimizers.schedules.CosineDecay(
+        initial_learning_rate=config.learning_rate / 20,
+        decay_steps=max(1, steps - warm_up),
+        warmup_target=config.learning_rate,
+        warmup_steps=warm_up,
+    )
+    optimizer = keras.optimizers.AdamW(schedule, weight_decay=config.weight_decay)
+    # XLA was measured to slow these small networks down on a CPU.
+    network.compile(optimizer, loss=DigitLoss(), jit_compile=False)
+    return network
+
+
+def _epochs(config: TrainingConfig, material: Material, *, first: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Yield the material of each epoch from `first` on; a thread prepares the next while the network trains.
+
+    An epoch depends on the seed and its number alone, not on which epochs this process has made before.
+    """
+
+    def make(epoch: int) -> tuple[np.ndarray, np.ndarray]:
+        return make_epoch(material, config.recipe, np.random.default_rng([config.seed, epoch]))
+
+    with ThreadPoolExecutor(max_workers=1) as executor:
+        coming = executor.submit(make, first)
+        for epoch in range(first, config.epochs):
+            current = coming.result()
+            if epoch + 1 < config.epochs:
+                coming = executor.submit(make, epoch + 1)
+            yield current
+
+
+def _train_epoch(
+    network: keras.Model,
+    config: TrainingConfig,
+    ink: np.ndarray,
+    targets: np.ndarray,
+    epoch: int,
+    *,
+    show_progress: bool,
+) -> dict[str, float]:
+    """Train for one epoch and return its number, its mean loss and how long it took in seconds."""
+    start = time.perf_counter()
+    _reseed_dropout(network, seed=[config.seed, epoch])
+    steps = -(-len(ink) // config.batch_size)
+    with tqdm(total=steps, desc=f"epoch {epoch + 1}", leave=False, disable=not show_progress) as bar:
+        callbacks = [keras.callbacks.LambdaCallback(on_batch_end=lambda batch, logs: bar.update())]
+        fitted = network.fit(ink, targets, batch_size=config.batch_size, shuffle=False, verbose=0, callbacks=callbacks)
+    seconds = round(time.perf_counter() - start, 2)
+    return {"epoch": epoch + 1, "loss": float(fitted.history["loss"][-1]), "seconds": seconds}
+
+
+def _reseed_dropout(network: keras.Model, *, seed: list[int]) -> None:
+    """Give dropout a state that depends on the seed and the epoch alone, so that a resumed run is the same run."""
+    for layer in network.layers:
+        if hasattr(layer, "seed_generator"):
+            layer.seed_generator.state.assign(np.array(seed, "uint32"))
+
+
+def error_rate(network: keras.Model, digits: LabelledInk) -> float:
+    """Return the part of the digits that a network misreads: errors / all of them, whatever the batch size."""
+    outputs = network.predict(digits.ink[..., np.newaxis], batch_size=512, verbose=0)
+    return float(np.mean(outputs[:, :CLASSES].argmax(axis=1) != digits.labels))
+
+
+def _describe(record: dict[str, float], epochs: int) -> str:
+    errors = ", ".join(
+        f"{name.removesuffix('_errors')} {value:.2%}" for name, value in record.items() if name.endswith("_errors")
+    )
+    return (
+        f"epoch {record['epoch']:2d}/{epochs}  loss {record['loss']:.4f}  errors: {errors}  {record['seconds']:.0f} s"
+    )
+
+
+# ------------------------------------------------------------------------------------- what is on the disk
+
+
+def _identity(config: TrainingConfig, material: Material) -> dict[str, Any]:
+    """Return what makes a run this run and no other, as it reads back from JSON."""
+    return json.loads(json.dumps({"config": asdict(config), "data": material.hashes, "scans": len(material.scans)}))
+
+
+def _claim(folder: Path, config: TrainingConfig, material: Material) -> None:
+    """Write the configuration of a new run, or check that the folder belongs to the same run."""
+    folder.mkdir(parents=True, exist_ok=True)
+    path, identity = folder / CONFIG, _identity(config, material)
+    if not path.exists():
+        write_json(path, identity)
+        return
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise TrainingFolderError(f"{path} is damaged ({error}); remove the folder or choose another") from error
+    if found != identity:
+        different = sorted(_flat(found).items() ^ _flat(identity).items())
+        names = ", ".join(dict.fromkeys(name for name, _ in different))
+        raise TrainingFolderError(f"{folder} holds a run with another {names}; choose another folder, or remove it")
+
+
+def _flat(tree: dict[str, Any], prefix: str = "") -> dict[str, str]:
+    result = {}
+    for key, value in tree.items():
+        result |= _flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {prefix + key: repr(value)}
+    return result
+
+
+def _save_checkpoint(folder: Path, network: keras.Model, history: list[dict[str, float]]) -> None:
+    """Keep the network with its optimiser, then, in one step, say that this is the one to go on from."""
+    name = f"checkpoint-{len(history):03d}.keras"
+    with atomic_write(folder / name) as temporary:
+        network.save(temporary)
+    write_json(folder / PROGRESS, {"checkpoint": name, "history": history})
+    for old in folder.glob("checkpoint-*.keras"):
+        if old.name != name:
+            old.unlink()
+
+
+def _resume(folder: Path) -> tuple[keras.Model, list[dict[str, float]]] | None:
+    """Return the network and the history of the last whole epoch, or None when there is none."""
+    path = folder / PROGRESS
+    if not path.exists():
+        return None
+    try:
+        progress = json.loads(path.read_text(encoding="utf-8"))
+        network = keras.models.load_model(folder / progress["checkpoint"])
+    except (ValueError, KeyError, OSError) as error:
+        raise TrainingFolderError(
+            f"{path} or its checkpoint is damaged ({error}); remove {folder} to train from the start"
+        ) from error
+    return network, progress["history"]
+
+
+def _save_curves(folder: Path, history: list[dict[str, float]]) -> None:
+    """Write the learning curves as a table and as a picture, and drop what was only there to resume from."""
+    table = io.StringIO()
+    writer = csv.DictWriter(table, fieldnames=list(history[0]), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(history)
+    with atomic_write(folder / CURVES) as temporary:
+        Path(temporary).write_text(table.getvalue(), encoding="utf-8")
+    figure = Figure(figsize=(6, 3.4), dpi=DPI, layout="constrained")
+    show_learning_curves({"": history}, ax=figure.subplots())
+    with atomic_write(folder / CURVES_PICTURE) as temporary:
+        figure.savefig(temporary)
+    for old in folder.glob("checkpoint-*.keras"):
+        old.unlink()
+    (folder / PROGRESS).unlink(missing_ok=True)
+
+
+__all__ = [
+    "PRESETS", "TrainingConfig", "TrainingFolderError", "TrainingResult", "error_rate", "has_digit_head", "preset",
+    "train",
+]  # fmt: skip
