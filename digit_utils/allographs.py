@@ -10,6 +10,7 @@ A stroke is written as a string: points "x,y" with a blank between them, and a "
 """
 
 from dataclasses import dataclass
+from functools import cache
 from itertools import pairwise
 
 import numpy as np
@@ -54,12 +55,11 @@ ALLOGRAPHS: tuple[Allograph, ...] = tuple(
         1,
         plain=".5,0 .5,.5 .5,1",
         bent=".45,0 .5,.35 .5,.7 .46,1",
-        flag=".25,.25 .55,.0 / .55,.5 .55,1",
+        flag=".28,.3 .55,.0 / .55,.5 .55,1",
         short_flag=".4,.13 .55,.0 / .55,.5 .55,1",
-        long_flag=".05,.5 .35,.22 .6,.0 / .6,.5 .6,1",
-        very_long_flag=".0,.78 .3,.4 .6,.0 / .62,.5 .62,1",
-        curved_flag=".15,.35 .4,.25 .6,.0 / .58,.5 .55,1",
-        flat_flag=".2,.12 .4,.1 .55,.0 / .55,.5 .55,1",
+        long_flag=".1,.55 .37,.25 .6,.0 / .6,.5 .6,1",
+        very_long_flag=".08,.85 .36,.42 .6,.0 / .62,.5 .62,1",
+        curved_flag=".2,.42 .43,.26 .6,.0 / .58,.5 .55,1",
         foot=(".5,0 .5,.5 .5,1", ".2,1 .5,1 .8,1"),
         flag_and_foot=(".2,.25 .5,.0 / .5,.5 .5,1", ".15,1 .5,1 .85,1"),
         flag_and_foot_in_one=".2,.25 .52,.0 / .52,.5 .52,.98 / .15,1 / .85,1",
@@ -104,7 +104,6 @@ ALLOGRAPHS: tuple[Allograph, ...] = tuple(
         one_stroke_loop=".25,.0 .1,.4 .2,.55 .55,.5 .8,.25 .85,.02 / .8,.5 .75,1",
         lightning=".4,.0 .1,.55 / .9,.5 / .6,.3 / .55,1",
         round_one_stroke=".15,.05 .08,.35 .3,.52 .65,.42 .8,.05 .78,.4 .7,1",
-        nine_like=".75,.05 / .1,.5 / .8,.52 / .8,.02 .78,.5 .76,1",
     )
     + _forms(
         5,
@@ -138,6 +137,7 @@ ALLOGRAPHS: tuple[Allograph, ...] = tuple(
         wavy_top=".05,.1 .3,.0 .6,.08 .92,.0 / .6,.5 .42,1",
         serif=".08,.22 .1,.02 / .5,.03 .92,.0 / .6,.45 .4,1",
         hooked=".05,.25 .12,.03 .5,.05 .92,.0 .65,.45 .45,1",
+        short_bar=".2,.2 .5,.08 .75,.0 / .55,.45 .4,1",
         barred=(".05,.02 .5,.02 .92,.0 / .6,.45 .4,1", ".3,.52 .6,.5 .88,.48"),
         barred_long=(".05,.03 .95,.0 / .6,.5 .4,1", ".15,.55 .6,.5 1.0,.45"),
         barred_low=(".1,.03 .9,.0 / .6,.5 .4,1", ".22,.65 .55,.63 .8,.6"),
@@ -166,6 +166,8 @@ ALLOGRAPHS: tuple[Allograph, ...] = tuple(
         hooked=".82,.18 .5,.0 .15,.2 .25,.48 .6,.48 .82,.18 .82,.6 .65,.95 .25,1 .1,.88",
         round=".85,.25 .55,.0 .15,.15 .15,.42 .5,.52 .82,.3 .85,.65 .6,1 .15,.92",
         slanted=".75,.15 .45,.0 .12,.25 .35,.48 .75,.2 .55,.65 .35,1",
+        far_slanted=".9,.12 .62,.0 .35,.18 .5,.38 .9,.14 / .5,.55 .12,1",
+        bowl_first=".95,.42 .5,.46 .18,.28 .42,.0 .72,.1 / .7,.5 .66,1",
         small_bowl=".7,.12 .5,.0 .28,.12 .35,.33 .6,.3 .72,.08 .7,.5 .68,1",
         g_like=".8,.15 .45,.0 .12,.2 .3,.45 .65,.4 .82,.05 .82,.5 .75,.9 .4,1 .12,.82",
         open_bowl=".7,.02 .3,.05 .15,.3 .45,.48 .8,.25 .82,.0 / .8,.5 .76,1",
@@ -177,6 +179,7 @@ ALLOGRAPHS: tuple[Allograph, ...] = tuple(
 )
 
 
+@cache  # for speed: an epoch draws tens of thousands
 def _parse(path: str) -> list[np.ndarray]:
     """Return the smooth pieces of a stroke's path: arrays (n, 2), each starting where the one before ended."""
     pieces = [
@@ -189,11 +192,6 @@ def _parse(path: str) -> list[np.ndarray]:
     return joined
 
 
-_SKELETONS = {
-    allograph: [_parse(path) for path in allograph.strokes] for allograph in ALLOGRAPHS
-}  # parsed once, for speed
-
-
 def draw_allograph(
     allograph: Allograph, rng: np.random.Generator | None = None, *, jitter: float = JITTER
 ) -> list[np.ndarray]:
@@ -203,7 +201,8 @@ def draw_allograph(
     drawing is the skeleton itself.
     """
     strokes = []
-    for pieces in _SKELETONS[allograph]:
+    for path in allograph.strokes:
+        pieces = _parse(path)
         moved = [piece if rng is None else piece + rng.normal(0, jitter, piece.shape) for piece in pieces]
         for before, after in pairwise(moved):
             after[0] = before[-1]  # the pen does not jump at a corner

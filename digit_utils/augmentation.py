@@ -32,7 +32,7 @@ class PictureAugmentation:
 
 MILD = PictureAugmentation()
 STRONG = PictureAugmentation(
-    rotation=14, shift=2, scale=0.15, stretch=0.2, shear=0.3, elastic=0.7, pen=0.4, fill_box=0.04
+    rotation=12, shift=2, scale=0.15, stretch=0.2, shear=0.25, elastic=0.6, pen=0.4, fill_box=0.08
 )
 
 
@@ -49,6 +49,7 @@ def augment_pictures(
     Returns:
         (n, 28, 28) float32 in [0, 1], a new array.
     """
+    pictures = np.asarray(pictures, np.float32)
     matrices = random_affines(len(pictures), rng, config=config)
     if config.fill_box:
         _fill_box(matrices, pictures, rng, probability=config.fill_box)
@@ -99,11 +100,11 @@ def _fill_box(matrices: np.ndarray, pictures: np.ndarray, rng: np.random.Generat
 
 
 def elastic_fields(count: int, rng: np.random.Generator, *, strength: float) -> np.ndarray:
-    """Return smooth random displacements, (count, 2, 28, 28) float32, with a deviation of `strength` pixels."""
+    """Return smooth random displacements, (count, 2, 28, 28) float32, with a deviation of about `strength` pixels."""
     coarse = rng.normal(0, strength, (count, 5, 5, 2)).astype(np.float32)
     size = (IMAGE_SIZE, IMAGE_SIZE)
     fields = [cv2.resize(field, size, interpolation=cv2.INTER_CUBIC) for field in coarse]
-    return np.ascontiguousarray(np.moveaxis(np.stack(fields), 3, 1)) if fields else np.zeros((0, 2, 28, 28))
+    return np.ascontiguousarray(np.moveaxis(np.stack(fields), 3, 1)) if fields else np.zeros((0, 2, *size), np.float32)
 
 
 _GRID_X, _GRID_Y = np.meshgrid(np.arange(IMAGE_SIZE, dtype=np.float32), np.arange(IMAGE_SIZE, dtype=np.float32))
@@ -134,7 +135,7 @@ class StrokeAugmentation:
     slant: float = 0.4  # sideways per height, to either side, drawn evenly; 0.36 is 20 degrees
     rotation: float = 12.0  # degrees to either side, drawn evenly
     stretch: float = 0.25  # in logarithm of the aspect ratio, to either side, drawn evenly
-    bend: float = 0.035  # deviation of a smooth warp of the whole drawing
+    bend: float = 0.035  # deviation of each of the three slow waves that warp the whole drawing
     tremor: float = 0.006  # deviation of a smoothed shake along the path
     gap: float = 0.02  # deviation of each stroke's own displacement
     end: float = 0.06  # strokes end up to this much early or late
@@ -214,6 +215,8 @@ def _resampled(stroke: np.ndarray, rng: np.random.Generator, *, config: StrokeAu
         # As few as a slow tablet gives, yet enough for the curve: a point every fourteenth of the long side.
         fewest = max(5, int(length * 14))
         count = rng.integers(fewest, max(100, 2 * fewest))
+    elif early == late == 0:
+        return stroke
     at = np.linspace(early, length - late, max(count, 2))
     path = np.stack([np.interp(at, along, stroke[:, axis]) for axis in (0, 1)], axis=1)
     path[at < 0] += np.outer(at[at < 0], _direction(stroke[:4]))
@@ -252,7 +255,7 @@ def photograph(strokes: Strokes, rng: np.random.Generator) -> np.ndarray:
         rng: where the randomness comes from.
 
     Returns:
-        (height, width) uint8, sides from 16 to about 200 pixels, dark on light or light on dark.
+        (height, width) uint8, sides from about 8 to 330 pixels, dark on light or light on dark.
     """
     side = int(np.exp(rng.uniform(np.log(16), np.log(140))))
     page = _drawn_on_page(strokes, side, rng)
@@ -272,7 +275,7 @@ def _drawn_on_page(strokes: Strokes, side: int, rng: np.random.Generator) -> np.
     everything = np.concatenate(fitted)
     low, high = everything.min(axis=0), everything.max(axis=0)
     scale = np.ones(2)
-    if rng.random() < 0.2:  # some scans are stretched to their box
+    if rng.random() < 0.3:  # some scans are stretched to their box
         scale = np.clip(side / np.maximum(high - low, 1), 1, 4)
     pen = side * rng.uniform(0.05, 0.16)
     margin = pen / 2 + 1 + side * rng.choice([0.0, rng.uniform(0, 0.6)])

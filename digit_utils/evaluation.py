@@ -4,19 +4,21 @@ Every rate is counted (errors / digits, never a mean of means) and comes with it
 interval. Picture, label and prediction of a digit stay together in one `Readings`, in the order of the dataset.
 """
 
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Any
 
 import cv2
 import numpy as np
 from scipy.stats import binomtest
 from sklearn.metrics import roc_auc_score
 
+from digit_utils.allographs import random_allographs
 from digit_utils.augmentation import path_length
-from digit_utils.data import Digits
+from digit_utils.data import Digits, load_with_fallback
 from digit_utils.ink import BOX_SIZE, IMAGE_SIZE, SUPERSAMPLING, Strokes, clean_strokes
 from digit_utils.material import LabelledInk, ink_of
-from digit_utils.recognizer import Recognizer
+from digit_utils.recognizer import Recognizer, softmax
 
 CALIBRATION_BINS = 15  # as in Guo et al., 2017
 
@@ -102,9 +104,127 @@ def error_interval(errors: int, count: int) -> tuple[float, float]:
     return float(interval.low), float(interval.high)
 
 
+def rate(count: int, of: int) -> tuple[float, float, float]:
+    """Return count / of and both ends of its 95 % interval, in parts of one."""
+    return count / of, *error_interval(count, of)
+
+
+def error_rates(scores: Mapping[Any, Score]) -> dict[Any, tuple[float, float, float]]:
+    """Return error rate and both ends of its interval of each score, by its name."""
+    return {name: (result.error_rate, result.error_low, result.error_high) for name, result in scores.items()}
+
+
 def score_record(score: Score) -> dict[str, float]:
     """Return a score as it is written to JSON."""
     return asdict(score) | {"error_rate": score.error_rate}
+
+
+def score_table(scores: Mapping[str, Score]) -> str:
+    """Return scores by their names as lines of text that stand below each other."""
+    width = max(map(len, scores), default=0)
+    lines = [f"{'':{width}}  errors  digits   error rate [95 % interval]   rejected   calibration error"]
+    for name, result in scores.items():
+        interval = f"{result.error_rate:7.2%} [{result.error_low:.2%}, {result.error_high:.2%}]"
+        lines.append(
+            f"{name:{width}}  {result.errors:6,d}  {result.digits:6,d}  {interval:27}   "
+            f"{result.rejected / result.digits:8.2%}   {result.calibration_error:17.2%}"
+        )
+    return "\n".join(lines)
+
+
+# -------------------------------------------------------------------------------- which digits, and whose
+
+
+def at_most(digits: Digits, limit: int) -> Digits:
+    """Return `limit` digits, in their order; all where limit is 0. Each writer and each of their digits keeps a share.
+
+    They are picked evenly from the set as sorted by writer and label: an even step through the original order could
+    fall in step with the order in which people took turns.
+    """
+    if not 0 < limit < len(digits):
+        return digits
+    writers = np.zeros(len(digits), int) if digits.writers is None else digits.writers
+    by_writer_and_label = np.lexsort((digits.labels, writers))
+    return digits.take(np.sort(by_writer_and_label[np.arange(limit) * len(digits) // limit]))
+
+
+def load_drawings(data_dir: str, rng: np.random.Generator, *, count: int = 1000) -> tuple[str, Digits]:
+    """Return pendigits' test drawings by people whom training never saw, and their name.
+
+    Where they cannot be had, say so, and return `count` drawings made by `digit_utils.allographs` in their place.
+    """
+    drawn = load_with_fallback("pendigits", fallback=None, data_dir=data_dir)
+    if drawn is not None:
+        return drawn.name, drawn.test
+    print("Drawings made by digit_utils.allographs stand in. Training has seen their like: trust no figure on them.")
+    drawings, labels = random_allographs(count, rng)
+    return "allographs", Digits(labels, strokes=tuple(drawings))
+
+
+def commonest_confusion(readings: Readings) -> tuple[int, int, int]:
+    """Return the label and the digit it was most often taken for, and how often; 0 times where all is right."""
+    errors = confusion_counts(readings) * ~np.eye(10, dtype=bool)
+    label, read_as = np.unravel_index(errors.argmax(), errors.shape)
+    return int(label), int(read_as), int(errors.max())
+
+
+def confusion_counts(readings: Readings) -> np.ndarray:
+    """Return how often each digit was read as each, (10, 10) int64: rows are labels, columns the likeliest digits."""
+    counts = np.zeros((10, 10), np.int64)
+    np.add.at(counts, (readings.labels, readings.best), 1)
+    return counts
+
+
+def hardest(readings: Readings, count: int) -> np.ndarray:
+    """Return the places of the digits whose label got the least probability, hardest first, (count or fewer,)."""
+    of_label = readings.probabilities[np.arange(len(readings.labels)), readings.labels]
+    return np.argsort(of_label, kind="stable")[:count]
+
+
+def group_scores(readings: Readings, groups: np.ndarray) -> dict[int, Score]:
+    """Return the figures of each group, for example of each writer or of each digit; `groups` is (n,) int64."""
+    return {int(group): score(_part(readings, groups == group)) for group in np.unique(groups)}
+
+
+def _part(readings: Readings, chosen: np.ndarray) -> Readings:
+    arrays = (readings.ink, readings.labels, readings.probabilities, readings.scores)
+    return Readings(*(array[chosen] for array in arrays), readings.threshold)
+
+
+def writer_interval(
+    wrong: np.ndarray, writers: np.ndarray, rng: np.random.Generator, *, resamples: int = 2000
+) -> tuple[float, float]:
+    """Return the 95 % interval of an error rate when it is the writers that were picked at random, not the digits.
+
+    Digits of one hand resemble each other, so n digits of a few writers say less than n digits of n writers. Whole
+    writers are drawn with replacement (the bootstrap: Efron, 1979). `wrong` is (n,) bool, `writers` (n,) int64.
+    """
+    _, group = np.unique(writers, return_inverse=True)
+    errors, counts = np.bincount(group, weights=wrong), np.bincount(group)
+    drawn = rng.integers(len(counts), size=(resamples, len(counts)))
+    rates = errors[drawn].sum(axis=1) / counts[drawn].sum(axis=1)
+    return tuple(map(float, np.quantile(rates, [0.025, 0.975])))
+
+
+def bootstrap_interval(
+    figure: Callable[..., float], samples: Sequence[np.ndarray], rng: np.random.Generator, *, resamples: int = 200
+) -> tuple[float, float]:
+    """Return a 95 % interval in [0, 1] for a figure of one or several samples, each drawn anew with replacement.
+
+    The basic bootstrap (Davison and Hinkley, 1997): resampling pushes a calibration error upwards, and this corrects
+    for it as far as the interval goes.
+
+    Args:
+        figure: takes as many arrays as there are samples and returns a number in [0, 1].
+        samples: arrays; rows of one array belong together and are drawn together.
+        rng: where the randomness comes from.
+        resamples: how often.
+    """
+    values = [
+        figure(*(sample[rng.integers(len(sample), size=len(sample))] for sample in samples)) for _ in range(resamples)
+    ]
+    high, low = 2 * figure(*samples) - np.quantile(values, [0.025, 0.975])
+    return float(np.clip(low, 0, 1)), float(np.clip(high, 0, 1))
 
 
 # ------------------------------------------------------------------------------------------ confidence
@@ -136,6 +256,38 @@ def expected_calibration_error(confidence: np.ndarray, right: np.ndarray, *, bin
     sorted_in = reliability(confidence, right, bins=bins)
     gaps = np.abs(np.nan_to_num(sorted_in.accuracy - sorted_in.confidence))
     return float(gaps @ sorted_in.counts / max(1, len(confidence)))
+
+
+def with_temperature(readings: Readings, temperature: float) -> Readings:
+    """Return readings whose logits are divided by another temperature, relative to the one they were made with.
+
+    The likeliest digits stay the same. With 1 / (the model's own temperature) the result is what the network says
+    before calibration.
+    """
+    with np.errstate(divide="ignore"):  # a probability of zero stays one
+        logarithms = np.log(readings.probabilities) / temperature
+    return replace(readings, probabilities=softmax(logarithms))
+
+
+def chance_calibration_error(confidence: np.ndarray, rng: np.random.Generator, *, draws: int = 200) -> float:
+    """Return the mean calibration error that a recogniser with perfect confidence would show on as many digits.
+
+    With few digits in a bin, even honest confidence differs from what happens to come out.
+    """
+    right = rng.random((draws, len(confidence))) < confidence
+    return float(np.mean([expected_calibration_error(confidence, row) for row in right]))
+
+
+def calibration_figures(readings: Readings, rng: np.random.Generator) -> dict[str, float]:
+    """Return the calibration error with its number of digits, its 95 % interval, and what chance alone would show."""
+    both = np.column_stack([readings.confidence, ~readings.wrong])
+
+    def error(rows: np.ndarray) -> float:
+        return expected_calibration_error(rows[:, 0], rows[:, 1])
+
+    low, high = bootstrap_interval(error, [both], rng)
+    by_chance = chance_calibration_error(readings.confidence, rng)
+    return {"error": error(both), "low": low, "high": high, "digits": len(both), "by_chance": by_chance}
 
 
 def digit_auroc(digit_scores: np.ndarray, other_scores: np.ndarray) -> float:

@@ -17,12 +17,12 @@ CENTRE = 14.5  # pixels from the left and upper edge: the middle of pixel 14, wh
 PEN_WIDTH = 2.4  # pixels at that scale: the typical stroke width of MNIST, measured in notebook 01
 SUPERSAMPLING = 8  # strokes are drawn at eight times the size, then averaged down: smooth edges at any position
 
-PICTURE_PEN_RANGE = (
-    1.5,
-    4.5,
-)  # pixels at BOX_SIZE scale; pens outside are thickened or thinned, those inside kept
+PICTURE_PEN_RANGE = (1.5, 4.5)  # pixels at BOX_SIZE scale; pens outside are thickened or thinned, those inside kept
 LARGEST_PICTURE = 512  # pixels; a longer side is shrunk first, to bound the work
 FAINTEST_CONTRAST = 24  # grey levels of 255; a picture with less contrast than this is a blank page
+SMALLEST_PHOTO = 48  # pixels; smaller pictures show no light of their own
+CLEAN_PAGE = 0.3  # part of the pixels that have the commonest level: more of them only where nothing was photographed
+CLEAR_INK = 0.25  # of full ink; fainter pixels are a stroke's soft edge, or grain
 SMALLEST_SPECK = 0.02  # components with less than this part of the largest one's area are dust
 
 Strokes = Sequence[np.ndarray]  # one (n, 2) array per stroke: x to the right, y down, in drawing order
@@ -47,7 +47,7 @@ def clean_strokes(strokes: Strokes) -> list[np.ndarray]:
     for index, stroke in enumerate(strokes):
         try:
             points = np.asarray(stroke, dtype=np.float64)
-        except (TypeError, ValueError) as error:
+        except (TypeError, ValueError, OverflowError) as error:
             raise ValueError(f"stroke {index} is no (n, 2) array of numbers: {error}") from error
         if points.size == 0:
             continue
@@ -69,7 +69,8 @@ def fit_to_box(strokes: Strokes, *, long_side: float) -> list[np.ndarray]:
     unit = magnitude if magnitude > 1e100 else 1.0  # far from overflow when the extent is squared or doubled
     low, high = everything.min(axis=0) / unit, everything.max(axis=0) / unit
     extent = (high - low).max()
-    scale = long_side / extent if extent > 0 else 0.0
+    with np.errstate(over="ignore"):
+        scale = long_side / extent if extent > 0 else 0.0
     if not np.isfinite(scale):  # an extent so small that its inverse overflows: a dot
         scale = 0.0
     return [(stroke / unit - (low + high) / 2) * scale for stroke in strokes]
@@ -85,8 +86,10 @@ def ink_from_strokes(strokes: Strokes, *, pen_width: float = PEN_WIDTH) -> np.nd
     Returns:
         (28, 28) float32 in [0, 1], ink 1. All zeros when there is no ink.
 
-    Raises ValueError when a stroke is not an (n, 2) array.
+    Raises ValueError when a stroke is not an (n, 2) array, or the pen is as wide as the digit.
     """
+    if not 0 < pen_width < BOX_SIZE:
+        raise ValueError(f"pen_width is {pen_width}; it must be above 0 and below {BOX_SIZE} pixels")
     cleaned = clean_strokes(strokes)
     if not cleaned:
         return blank_ink()
@@ -187,49 +190,64 @@ def _shrink_to(image: np.ndarray, longest: int) -> np.ndarray:
 
 def _find_ink(image: np.ndarray) -> np.ndarray | None:
     """Return how much ink each pixel holds, (height, width) float32 in [0, 1], or None for a blank page."""
-    if int(image.max()) - int(image.min()) < FAINTEST_CONTRAST:
-        return None
-    light = image.astype(np.float32)
-    if _page_is_light(image):
-        light = 255 - light
-    light -= _page_level(light)
-    np.maximum(light, 0, out=light)
-    threshold, _ = cv2.threshold(np.minimum(light, 255).astype(np.uint8), 0, 255, cv2.THRESH_OTSU)
-    inside = light > threshold
-    if not inside.any():
-        return None
+    light = _light_on_even_page(image)
+    # Blurring thins the grain of a photo to a third; a small picture has too few pixels for that.
+    smooth, doubt = (cv2.blur(light, (3, 3)), 3) if min(light.shape) >= SMALLEST_PHOTO else (light, 6)
+    strongest = float(smooth.max())
+    inside = light > 0.4 * strongest
     page = light[~inside]
-    noise = 3 * float(np.median(page)) if page.size else 0.0  # 0 on clean canvases; the paper's grain on photos
-    full = float(np.percentile(light[inside], 95))
-    if full - noise < FAINTEST_CONTRAST:
+    deviation = 1.4826 * float(np.median(np.abs(page - np.median(page)))) if page.size else 0.0
+    if strongest < max(FAINTEST_CONTRAST, doubt * deviation):
         return None
-    return np.clip((light - noise) / (full - noise), 0, 1)
+    grain = 3 * deviation  # of normal noise, robust to outliers; 0 on clean canvases
+    full = float(np.percentile(light[inside], 95))
+    ink = np.clip((light - grain) / max(full - grain, 1), 0, 1)
+    return _without_haze(ink) if grain else ink
 
 
-def _page_is_light(image: np.ndarray) -> bool:
-    """Tell whether the page is lighter than the ink: it has most of the border and most of the area."""
+def _light_on_even_page(image: np.ndarray) -> np.ndarray:
+    """Return how far each pixel stands out from the page towards the ink: (height, width) float32 grey levels."""
+    commonest = np.bincount(image.ravel()).max() / image.size
+    if min(image.shape) < SMALLEST_PHOTO or commonest > CLEAN_PAGE:
+        threshold, light_page = _page_is_light(image)
+        page = image[(image > threshold) == light_page]
+        difference = image.astype(np.float32) - np.median(page)
+        return -difference if light_page else difference
+    difference = image.astype(np.float32) - _light_on_page(image)
+    smooth = cv2.blur(difference, (3, 3))
+    return -difference if -smooth.min() > smooth.max() else difference
+
+
+def _page_is_light(image: np.ndarray) -> tuple[float, bool]:
+    """Return the level between page and ink (Otsu, 1979), and whether the page is above it.
+
+    The page has most of the border and most of the area.
+    """
     threshold, _ = cv2.threshold(image, 0, 255, cv2.THRESH_OTSU)
     light = image > threshold
     border = np.concatenate([light[0], light[-1], light[1:-1, 0], light[1:-1, -1]])
-    return bool(border.mean() + light.mean() > 1)
+    return threshold, bool(border.mean() + light.mean() > 1)
 
 
-def _page_level(light: np.ndarray) -> np.ndarray | float:
-    """Return the level of the page under the ink: one number for clean pictures, a smooth field for photos."""
-    border = np.concatenate([light[0], light[-1], light[:, 0], light[:, -1]])
-    spread = np.percentile(border, 90) - np.percentile(border, 10)
-    if min(light.shape) < 48 or spread < 4:  # small pictures have no light of their own; clean ones need no field
-        return float(np.median(border))
-    small = cv2.resize(light, (48, 48), interpolation=cv2.INTER_AREA)
-    # An opening removes what is narrower than its kernel, the ink, and leaves the light on the page.
-    field = cv2.morphologyEx(small, cv2.MORPH_OPEN, np.ones((13, 13), np.uint8), borderType=cv2.BORDER_REPLICATE)
-    field = cv2.GaussianBlur(field, (0, 0), 4, borderType=cv2.BORDER_REPLICATE)
-    return cv2.resize(field, light.shape[::-1], interpolation=cv2.INTER_LINEAR)
+def _light_on_page(image: np.ndarray) -> np.ndarray:
+    """Return the light on the page of a photo, under the ink too: (height, width) float32 grey levels.
+
+    The median over a window of half the picture: strokes cover less than half of any such window.
+    """
+    side = 64
+    small = cv2.medianBlur(cv2.resize(image, (side, side), interpolation=cv2.INTER_AREA), side // 2 - 1)
+    field = cv2.GaussianBlur(small.astype(np.float32), (0, 0), 3, borderType=cv2.BORDER_REPLICATE)
+    return cv2.resize(field, image.shape[::-1], interpolation=cv2.INTER_LINEAR)
+
+
+def _without_haze(ink: np.ndarray) -> np.ndarray:
+    """Keep what touches clear ink: a trace of grain at the edge of a photo would pass for a part of the digit."""
+    return ink * cv2.dilate((ink > CLEAR_INK).astype(np.uint8), np.ones((3, 3), np.uint8))
 
 
 def _without_specks(ink: np.ndarray) -> np.ndarray:
     """Remove dust: parts that are tiny against the largest connected part."""
-    count, parts, statistics, _ = cv2.connectedComponentsWithStats((ink > 0.25).astype(np.uint8), connectivity=8)
+    count, parts, statistics, _ = cv2.connectedComponentsWithStats((ink > CLEAR_INK).astype(np.uint8), connectivity=8)
     if count <= 2:
         return ink
     areas = statistics[:, cv2.CC_STAT_AREA].astype(np.float64)

@@ -3,6 +3,7 @@
 The file is a LiteRT flatbuffer with a small zip archive behind it, the way TensorFlow Lite's own metadata packs
 its associated files: LiteRT reads the flatbuffer from the front, `zipfile` reads the archive from the back. The
 archive holds `recognizer.json`: what the recogniser must know (temperature, threshold) and how the model came to be.
+The archive's comment, which ends the file, is the SHA-256 of every byte before it.
 """
 
 import hashlib
@@ -17,6 +18,7 @@ from typing import Any
 from digit_utils.files import atomic_write
 
 FORMAT = 1
+DIGEST_SIZE = 64  # bytes: a SHA-256, hexadecimal
 MEMBER = "recognizer.json"
 HEAD = "head"  # the network has an eleventh logit: is the ink a digit at all
 MAX_PROBABILITY = "max_probability"  # it has ten: the largest calibrated probability stands in for that
@@ -37,16 +39,25 @@ class ModelCard:
     provenance: dict[str, Any] = field(default_factory=dict)  # config, data hashes, seed, versions, validation figures
 
 
+_KINDS = {"temperature": (int, float), "threshold": (int, float), "digit_score": str, "name": str, "provenance": dict}
+
+
 def write_model_file(path: str | Path, flatbuffer: bytes, card: ModelCard) -> None:
     """Write a LiteRT flatbuffer and its card as one file, atomically."""
-    content = {"format": FORMAT, "sha256": hashlib.sha256(flatbuffer).hexdigest(), **asdict(card)}
     archive = io.BytesIO()
     with zipfile.ZipFile(archive, "w", zipfile.ZIP_DEFLATED) as bundle:
-        # A fixed date: the same model gives the same file.
+        # A fixed date and system: the same model gives the same file.
         member = zipfile.ZipInfo(MEMBER, date_time=(1980, 1, 1, 0, 0, 0))
-        bundle.writestr(member, json.dumps(content, indent=1, sort_keys=True))
+        member.create_system = 3
+        bundle.writestr(member, json.dumps({"format": FORMAT, **asdict(card)}, indent=1, sort_keys=True))
+        bundle.comment = bytes(DIGEST_SIZE)  # keeps the place of the digest
+    content = flatbuffer + archive.getvalue()[:-DIGEST_SIZE]
     with atomic_write(path) as temporary:
-        Path(temporary).write_bytes(flatbuffer + archive.getvalue())
+        Path(temporary).write_bytes(content + _digest(content))
+
+
+def _digest(content: bytes) -> bytes:
+    return hashlib.sha256(content).hexdigest().encode()
 
 
 def read_model_file(path: str | Path) -> tuple[bytes, ModelCard]:
@@ -64,15 +75,15 @@ def read_model_file(path: str | Path) -> tuple[bytes, ModelCard]:
         ) from None
     except OSError as error:
         raise ModelFileError(f"the model file {path} cannot be read: {error.strerror or error}") from error
+    if _digest(data[:-DIGEST_SIZE]) != data[-DIGEST_SIZE:]:
+        what = "is truncated, damaged, or not a model that this project exported" if data else "is empty"
+        raise ModelFileError(f"the model file {path} {what}. Export it again with `digits train`")
     content, start = _read_archive(path, data)
     if content.get("format") != FORMAT:
         raise ModelFileError(
             f"the model file {path} has format {content.get('format')!r}; this version of digit_utils reads {FORMAT}"
         )
-    flatbuffer = data[:start]
-    if hashlib.sha256(flatbuffer).hexdigest() != content.get("sha256"):
-        raise ModelFileError(f"the model file {path} is damaged: its network does not have the hash stored with it")
-    return flatbuffer, _card(path, content)
+    return data[:start], _card(path, content)
 
 
 def _read_archive(path: Path, data: bytes) -> tuple[dict[str, Any], int]:
@@ -81,11 +92,8 @@ def _read_archive(path: Path, data: bytes) -> tuple[dict[str, Any], int]:
         with zipfile.ZipFile(io.BytesIO(data)) as bundle:
             content = json.loads(bundle.read(MEMBER))
             start = min(member.header_offset for member in bundle.infolist())
-    except (zipfile.BadZipFile, KeyError, ValueError, NotImplementedError, RuntimeError) as error:
-        what = "is empty" if not data else "is truncated, damaged, or not a model that this project exported"
-        raise ModelFileError(
-            f"the model file {path} {what}: it does not end in a readable {MEMBER}. Export it again with `digits train`"
-        ) from error
+    except (zipfile.BadZipFile, KeyError, ValueError) as error:
+        raise ModelFileError(f"the model file {path} does not end in a readable {MEMBER}: {error}") from error
     if not isinstance(content, dict):
         raise ModelFileError(f"the model file {path} is damaged: its {MEMBER} is no JSON object")
     return content, start
@@ -93,11 +101,11 @@ def _read_archive(path: Path, data: bytes) -> tuple[dict[str, Any], int]:
 
 def _card(path: Path, content: dict[str, Any]) -> ModelCard:
     """Check the values of `recognizer.json` and return them as a card."""
-    try:
-        card = ModelCard(**{key: content[key] for key in ModelCard.__dataclass_fields__})
-        sound = math.isfinite(card.temperature) and card.temperature > 0 and 0 <= card.threshold <= 1
-    except (KeyError, TypeError) as error:
-        raise ModelFileError(f"the model file {path} is damaged: its {MEMBER} lacks or misstates {error}") from error
+    wrong = [name for name, kinds in _KINDS.items() if not isinstance(content.get(name), kinds)]
+    if wrong:
+        raise ModelFileError(f"the model file {path} is damaged: its {MEMBER} lacks or misstates {', '.join(wrong)}")
+    card = ModelCard(**{name: content[name] for name in _KINDS})
+    sound = 0 < card.temperature < math.inf and 0 <= card.threshold <= 1
     if not sound or card.digit_score not in (HEAD, MAX_PROBABILITY):
         raise ModelFileError(
             f"the model file {path} has temperature {card.temperature!r}, threshold {card.threshold!r} and "

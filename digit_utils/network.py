@@ -82,7 +82,9 @@ class DigitLoss(keras.losses.Loss):
     def call(self, y_true: keras.KerasTensor, y_pred: keras.KerasTensor) -> keras.KerasTensor:
         """Return the loss of each row, (batch,)."""
         y_true = ops.cast(y_true, y_pred.dtype)
-        loss = ops.categorical_crossentropy(y_true[:, :CLASSES], y_pred[:, :CLASSES], from_logits=True)
+        # Not ops.categorical_crossentropy: TensorFlow's gradient of that takes each row of targets to sum to 1, and
+        # would push the logits of what is no digit down for ever.
+        loss = -ops.sum(y_true[:, :CLASSES] * ops.log_softmax(y_pred[:, :CLASSES]), axis=-1)
         if y_pred.shape[-1] > CLASSES:
             target, logit = y_true[:, CLASSES], y_pred[:, CLASSES]
             loss = loss + ops.relu(logit) - logit * target + ops.log1p(ops.exp(-ops.absolute(logit)))

@@ -15,11 +15,17 @@ from digit_utils.ink import Strokes
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.colors import LinearSegmentedColormap
+    from matplotlib.figure import Figure
+
+    from digit_utils.evaluation import Readings, Reliability, Score
+    from digit_utils.robustness import Experiment
 
 DPI = 80  # dots per inch: sharp enough on a page, small enough to be kept in a notebook
 # Okabe and Ito's colours, which people who see fewer colours can tell apart too.
 BLUE, ORANGE, GREEN, RED, GREY = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#8A8A8A"
 COLOURS = (BLUE, ORANGE, GREEN, RED)
+LOWEST_ERROR = 0.1  # per cent: where the logarithmic axis of error rates begins
 
 
 def new_axes(columns: int = 1, *, width: float = 9.0, height: float = 3.0) -> Axes | np.ndarray:
@@ -28,6 +34,14 @@ def new_axes(columns: int = 1, *, width: float = 9.0, height: float = 3.0) -> Ax
 
     _, axes = plt.subplots(1, columns, figsize=(width, height), dpi=DPI, layout="constrained")
     return axes
+
+
+def new_grid(rows: int, columns: int, *, width: float = 9.0, row_height: float = 2.3) -> tuple[Figure, np.ndarray]:
+    """Return a new figure and its (rows, columns) axes, which share their vertical axis; sizes in inches."""
+    import matplotlib.pyplot as plt
+
+    size = (width, row_height * rows)
+    return plt.subplots(rows, columns, figsize=size, dpi=DPI, layout="constrained", sharey=True, squeeze=False)
 
 
 def show_digits(
@@ -55,7 +69,8 @@ def show_digits(
         raise ValueError(f"expected pictures as (n, height, width), found the shape {images.shape}")
     if titles is not None and len(titles) != len(images):
         raise ValueError(f"there are {len(images)} pictures, but {len(titles)} titles")
-    headroom = 0.45 if titles is not None else 0.0  # of a picture's height
+    lines = max((str(title).count("\n") + 1 for title in titles), default=0) if titles is not None else 0
+    headroom = max(0.45, 0.22 * lines) if lines else 0.0  # of a picture's height
     mosaic, corners = _tile(images, columns=columns, headroom=headroom)
     if ax is None:
         ax = new_axes(width=width, height=width * mosaic.shape[0] / mosaic.shape[1])
@@ -179,3 +194,206 @@ def show_learning_curves(histories: Mapping[str, Sequence[Mapping[str, float]]],
     ax.legend(frameon=False, fontsize=9)
     ax.spines[["top", "right"]].set_visible(False)
     return ax
+
+
+# -------------------------------------------------------------------------------------------- evaluation
+
+
+def show_readings(
+    readings: Readings, places: Sequence[int] | np.ndarray, *, writers: np.ndarray | None = None, ax: Axes | None = None
+) -> Axes:
+    """Show some digits as the network saw them, with their label, what was read, how sure it was, and the writer.
+
+    Args:
+        readings: of n digits.
+        places: which of them, from 0.
+        writers: (n,) whole numbers, or None where they are not known.
+        ax: where to draw; None makes a new figure.
+    """
+    titles = []
+    for place in places:
+        title = f"{readings.labels[place]} read {readings.best[place]}\n{readings.confidence[place]:.0%}"
+        titles.append(title if writers is None else f"{title}\nwriter {writers[place]}")
+    return show_digits(readings.ink[places], titles=titles, ax=ax)
+
+
+def show_rates(
+    rates: Mapping[object, tuple[float, float, float]],
+    *,
+    label: str,
+    usual: float | None = None,
+    ax: Axes | None = None,
+) -> Axes:
+    """Show rates as dots with their intervals, one line each, the first at the top.
+
+    Args:
+        rates: rate and both ends of its interval by name, in parts of one; shown in per cent.
+        label: what the rates are.
+        usual: a rate to compare with, in parts of one, as a dotted line.
+        ax: where to draw; None makes a new figure.
+    """
+    if ax is None:
+        ax = new_axes(width=7.0, height=0.7 + 0.27 * len(rates))
+    middle, low, high = 100 * np.array(list(rates.values()), float).reshape(-1, 3).T
+    rows = np.arange(len(rates))
+    ax.hlines(rows, low, high, color=BLUE, linewidth=2)
+    ax.plot(middle, rows, "o", color=BLUE, markersize=6, clip_on=False)
+    if usual is not None:
+        ax.axvline(100 * usual, color="black", linewidth=1, linestyle=":")
+    ax.set(yticks=rows, yticklabels=[str(name) for name in rates], xlabel=f"{label} (%)")
+    ax.set_xlim(left=0)
+    ax.set_ylim(len(rates) - 0.5, -0.5)
+    ax.spines[["top", "right"]].set_visible(False)
+    return ax
+
+
+def show_confusions(counts: np.ndarray, *, title: str = "", ax: Axes | None = None) -> Axes:
+    """Show how often each digit was taken for each other one.
+
+    Args:
+        counts: (10, 10) whole numbers, rows are labels, columns what was read. The diagonal, what is right, stays grey.
+        title: above the figure.
+        ax: where to draw; None makes a new figure.
+    """
+    if ax is None:
+        ax = new_axes(width=4.4, height=4.4)
+    errors = np.ma.array(counts, mask=np.eye(len(counts), dtype=bool))
+    most = max(1, errors.max())
+    ax.imshow(errors, cmap=_colour_map("white", ORANGE, RED), vmin=0, vmax=most)
+    ax.set_facecolor("#EDEDED")  # shows through the diagonal
+    for row, column in zip(*np.nonzero(errors.filled(0)), strict=True):
+        ax.text(column, row, counts[row, column], ha="center", va="center", fontsize=9)
+    digits = range(len(counts))
+    ax.set(xticks=digits, yticks=digits, xlabel="read as", ylabel="label", title=title)
+    ax.tick_params(length=0)
+    ax.spines[:].set_visible(False)
+    return ax
+
+
+def _colour_map(*colours: str) -> LinearSegmentedColormap:
+    """Return a colour map that goes evenly from the first of some colours to the last."""
+    from matplotlib.colors import LinearSegmentedColormap
+
+    return LinearSegmentedColormap.from_list("", colours)
+
+
+def show_reliability(sorted_in: Reliability, *, title: str = "", ax: Axes | None = None) -> Axes:
+    """Show, bin by bin of confidence, which part is right, with 95 % intervals; honest confidence is the diagonal.
+
+    The area of a dot grows with the logarithm of the number of digits in its bin, which stands above it.
+    """
+    from digit_utils.evaluation import error_interval
+
+    if ax is None:
+        ax = new_axes(width=4.4, height=4.0)
+    ax.plot([0, 100], [0, 100], color="black", linewidth=1, linestyle=":")
+    for count, confidence, accuracy in zip(sorted_in.counts, sorted_in.confidence, sorted_in.accuracy, strict=True):
+        if not count:
+            continue
+        low, high = error_interval(round(accuracy * count), int(count))
+        ax.plot([100 * confidence] * 2, [100 * low, 100 * high], color=BLUE, linewidth=1.5)
+        ax.scatter(100 * confidence, 100 * accuracy, s=12 + 14 * np.log10(count), color=BLUE, zorder=3)
+        ax.text(
+            100 * confidence, 102 + 3 * (high > 0.97), f"{count:,}", rotation=90, ha="center", va="bottom", fontsize=7
+        )
+    ax.set(xlabel="how sure it was (%)", ylabel="right (%)", xlim=(0, 103), ylim=(0, 103))
+    ax.set_title(title, pad=28)
+    ax.spines[["top", "right"]].set_visible(False)
+    return ax
+
+
+def show_error_curve(
+    strengths: Sequence[float],
+    scores: Sequence[Score],
+    *,
+    label: str,
+    name: str = "",
+    colour: str = BLUE,
+    ax: Axes | None = None,
+) -> Axes:
+    """Show error rates against the strength of a change, with a band for their 95 % intervals.
+
+    The error rate has a logarithmic axis from 0.1 to 100 %; what is lower stands at its lower edge.
+
+    Args:
+        strengths: n numbers; when they are positive and span more than a factor of fifteen, their axis is logarithmic.
+        scores: the figures at each of them.
+        label: of the strengths.
+        name: of the curve, for a legend.
+        colour: of the curve.
+        ax: where to draw; None makes a new figure.
+    """
+    if ax is None:
+        ax = new_axes(width=4.0, height=2.6)
+    percent = np.array([[result.error_rate, result.error_low, result.error_high] for result in scores]).T * 100
+    middle, low, high = np.maximum(percent, LOWEST_ERROR)
+    ax.fill_between(strengths, low, high, color=colour, alpha=0.2, linewidth=0)
+    ax.plot(strengths, middle, marker=".", color=colour, label=name)
+    if min(strengths) > 0 and max(strengths) > 15 * min(strengths):
+        ax.set_xscale("log")
+        ax.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
+        ax.xaxis.set_minor_formatter(lambda value, _: "")
+    ax.set_yscale("log")
+    ax.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
+    ax.set(xlabel=label, ylim=(LOWEST_ERROR, 100))
+    ax.spines[["top", "right"]].set_visible(False)
+    return ax
+
+
+def show_experiments(
+    experiments: Sequence[Experiment], curves: Mapping[str, Sequence[Score]], *, columns: int = 3
+) -> np.ndarray:
+    """Show the error curves of experiments in rows, in a new figure; return its (rows, columns) axes.
+
+    A dotted line marks the error rate of the digits as they were.
+    """
+    figure, axes = new_grid(-(-len(experiments) // columns), columns)
+    for ax, experiment in zip(axes.flat, experiments, strict=False):
+        curve = curves[experiment.name]
+        show_error_curve(experiment.strengths, curve, label=experiment.name, ax=ax)
+        usual = curve[experiment.strengths.index(experiment.usual)].error_rate
+        ax.axhline(max(100 * usual, LOWEST_ERROR), color="black", linewidth=1, linestyle=":")
+    for ax in axes.flat[len(experiments) :]:
+        ax.set_axis_off()
+    figure.supylabel("misread (%)", fontsize=10)
+    return axes
+
+
+def show_digit_scores(scores: Mapping[str, np.ndarray], *, threshold: float, ax: Axes | None = None) -> Axes:
+    """Show how digit scores are spread in several sets, on a logistic axis, and the threshold for "no digit".
+
+    Args:
+        scores: (n,) numbers in [0, 1] by the name of their set. Those beyond 0.0001 and 0.9999 stand at the edges.
+        threshold: in [0, 1].
+        ax: where to draw; None makes a new figure.
+    """
+    if ax is None:
+        ax = new_axes(width=8.0, height=3.4)
+    bins = np.linspace(-9.3, 9.3, 63)
+    for index, (name, values) in enumerate(scores.items()):
+        places = _logit(values)
+        weights = np.full(len(places), 100 / len(places))
+        colour = COLOURS[index % len(COLOURS)]
+        ax.hist(
+            places,
+            bins,
+            weights=weights,
+            histtype="stepfilled",
+            color=colour,
+            alpha=0.35,
+            label=f"{name} (n = {len(places):,})",
+        )
+        ax.hist(places, bins, weights=weights, histtype="step", color=colour)
+    ax.axvline(_logit(threshold), color="black", linestyle=":", label=f"threshold {threshold:.3g}")
+    marks = np.array([0.0001, 0.001, 0.01, 0.1, 0.5, 0.9, 0.99, 0.999, 0.9999])
+    ax.set(xticks=_logit(marks), xticklabels=[f"{mark:g}" for mark in marks])
+    ax.set(xlabel="digit score", ylabel="share of the set (%)", yscale="log", ylim=(0.01, 100))
+    ax.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
+    ax.legend(frameon=False, fontsize=9, loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=2)
+    ax.spines[["top", "right"]].set_visible(False)
+    return ax
+
+
+def _logit(probability: np.ndarray | float) -> np.ndarray:
+    inside = np.clip(probability, 0.0001, 0.9999)
+    return np.log(inside / (1 - inside))

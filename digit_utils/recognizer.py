@@ -89,19 +89,25 @@ class Recognizer:
         return [self._prediction(*row) for row in zip(ink, probabilities, scores, strict=True)]
 
     def _prediction(self, image: np.ndarray, probabilities: np.ndarray, score: float) -> Prediction:
-        if not image.any():
-            return Prediction(None, np.full(CLASSES, 1 / CLASSES), 0.0, image)
-        digit = int(probabilities.argmax()) if score >= self.card.threshold else None
+        is_digit = image.any() and score >= self.card.threshold
+        digit = int(probabilities.argmax()) if is_digit else None
         return Prediction(digit, probabilities, float(score), image)
 
     def probabilities_and_scores(self, ink: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Return calibrated probabilities (n, 10) and digit scores (n,), float64, of ink (n, 28, 28)."""
+        """Return calibrated probabilities (n, 10) and digit scores (n,), float64, of ink (n, 28, 28).
+
+        A blank page may be any digit, all of them equally, and has a score of 0.
+        """
+        ink = np.asarray(ink, np.float32)
         outputs = self.outputs(ink)
         probabilities = softmax(outputs[:, :CLASSES] / self.card.temperature)
         if self.card.digit_score == HEAD:
-            # tanh keeps the logistic function from overflowing
-            return probabilities, 0.5 * (1 + np.tanh(0.5 * outputs[:, CLASSES]))
-        return probabilities, probabilities.max(axis=1, initial=0)
+            scores = 0.5 * (1 + np.tanh(0.5 * outputs[:, CLASSES]))  # the logistic function, without overflow
+        else:
+            scores = probabilities.max(axis=1, initial=0)
+        blank = ~ink.any(axis=(1, 2))
+        probabilities[blank], scores[blank] = 1 / CLASSES, 0.0
+        return probabilities, scores
 
     def outputs(self, ink: np.ndarray) -> np.ndarray:
         """Return what the network says of ink (n, 28, 28): float64 logits, ten of digits, then any further ones."""

@@ -1,7 +1,8 @@
 """Training: material in, a folder with a trained network out. It survives interruption and repeats exactly.
 
-The folder of a run holds `config.json`, `checkpoint-NNN.keras` and `progress.json` while it trains, and in the end
-`model.keras`, `model.tflite`, `metrics.json`, `learning_curves.csv` and `learning_curves.png`.
+The folder of a run holds `config.json`, `progress.json` and `checkpoint-NNN.keras` while it trains, and in the end
+`model.keras` instead of the checkpoint, `learning_curves.csv` and `learning_curves.png`. What is made of the network
+later lies beside it: `model.tflite` (digit_utils.export) and `metrics.json`.
 """
 
 import csv
@@ -26,7 +27,7 @@ from tqdm.auto import tqdm
 
 from digit_utils.files import atomic_write, write_json
 from digit_utils.material import LabelledInk, Material, Recipe, make_epoch
-from digit_utils.network import CLASSES, NETWORKS, DigitLoss, build_network, has_digit_head
+from digit_utils.network import CLASSES, NETWORKS, DigitLoss, build_network
 from digit_utils.plots import DPI, show_learning_curves
 
 CONFIG, PROGRESS, KERAS_MODEL = "config.json", "progress.json", "model.keras"
@@ -60,8 +61,10 @@ class TrainingConfig:
             raise ValueError(f"learning_rate is {self.learning_rate}; it must be above 0")
         if not 0 <= self.warm_up <= 1:
             raise ValueError(f"warm_up is {self.warm_up}; it is a part of the steps, from 0 to 1")
-        if self.weight_decay < 0 or self.seed < 0:
-            raise ValueError(f"weight_decay is {self.weight_decay}, seed is {self.seed}; both must be at least 0")
+        if not self.weight_decay >= 0:
+            raise ValueError(f"weight_decay is {self.weight_decay}; it must be at least 0")
+        if not 0 <= self.seed < 2**32:
+            raise ValueError(f"seed is {self.seed}; it must be at least 0 and below 2**32")
         if self.recipe.non_digits and self.network == "simple_cnn":
             raise ValueError(
                 f"non_digits is {self.recipe.non_digits}, yet simple_cnn cannot say 'no digit'; choose network='reader'"
@@ -77,10 +80,10 @@ PRESETS: dict[str, TrainingConfig] = {
         weight_decay=0.01,
         recipe=Recipe(
             augmentation="strong",
-            pen_strokes=18_000,
-            allographs=20_000,
-            non_digits=20_000,
-            photographed=0.2,
+            pen_strokes=14_000,
+            allographs=10_000,
+            non_digits=16_000,
+            photographed=0.25,
             label_smoothing=0.02,
         ),
     ),
@@ -104,7 +107,7 @@ class TrainingResult:
     """What came of a run."""
 
     network: keras.Model
-    history: list[dict[str, float]]  # one record an epoch: epoch, loss, seconds, <dataset>_errors in parts of one
+    history: list[dict[str, float]]  # a record an epoch: epoch, loss, seconds in all, <dataset>_errors
     folder: Path
 
 
@@ -118,24 +121,27 @@ def train(
 ) -> TrainingResult:
     """Train a network and keep it in `folder`; go on from the last whole epoch if the folder holds one.
 
-    The last epoch is the result: none is chosen by looking at figures.
+    The last epoch is the result: none is chosen by looking at figures. A finished run is not trained again.
 
-    Raises TrainingFolderError when the folder holds a run with another configuration.
+    Raises TrainingFolderError when the folder holds a run with another configuration, or is damaged.
     """
     folder = Path(folder)
     _claim(folder, config, material)
     network, history = _resume(folder) or (_compiled(config, material), [])
-    if history:
+    if len(history) == config.epochs:
+        report(f"{folder} holds this run, finished; remove the folder to train anew")
+    elif history:
         report(f"goes on after epoch {len(history)} of {config.epochs}")
+    start = time.perf_counter()
     epochs = _epochs(config, material, first=len(history))
     for epoch, (ink, targets) in enumerate(epochs, start=len(history)):
-        record = _train_epoch(network, config, ink, targets, epoch, show_progress=show_progress)
-        record |= {f"{name}_errors": error_rate(network, digits) for name, digits in material.validation.items()}
-        history.append(record)
-        _save_checkpoint(folder, network, history)
-        report(_describe(record, config.epochs))
-    with atomic_write(folder / KERAS_MODEL) as temporary:
-        network.save(temporary)
+        loss = _train_epoch(network, config, ink, targets, epoch, show_progress=show_progress)
+        errors = {f"{name}_errors": error_rate(network, digits) for name, digits in material.validation.items()}
+        start, seconds = time.perf_counter(), time.perf_counter() - start
+        history.append({"epoch": epoch + 1, "loss": loss, "seconds": round(seconds, 2), **errors})
+        _save_checkpoint(folder, network, history, name=f"checkpoint-{len(history):03d}.keras")
+        report(_describe(history[-1], config.epochs))
+    _save_checkpoint(folder, network, history, name=KERAS_MODEL)
     _save_curves(folder, history)
     return TrainingResult(network, history, folder)
 
@@ -169,6 +175,8 @@ def _epochs(config: TrainingConfig, material: Material, *, first: int) -> Iterat
     def make(epoch: int) -> tuple[np.ndarray, np.ndarray]:
         return make_epoch(material, config.recipe, np.random.default_rng([config.seed, epoch]))
 
+    if first >= config.epochs:
+        return
     with ThreadPoolExecutor(max_workers=1) as executor:
         coming = executor.submit(make, first)
         for epoch in range(first, config.epochs):
@@ -186,16 +194,14 @@ def _train_epoch(
     epoch: int,
     *,
     show_progress: bool,
-) -> dict[str, float]:
-    """Train for one epoch and return its number, its mean loss and how long it took in seconds."""
-    start = time.perf_counter()
+) -> float:
+    """Train for one epoch and return its mean loss."""
     _reseed_dropout(network, seed=[config.seed, epoch])
     steps = -(-len(ink) // config.batch_size)
     with tqdm(total=steps, desc=f"epoch {epoch + 1}", leave=False, disable=not show_progress) as bar:
         callbacks = [keras.callbacks.LambdaCallback(on_batch_end=lambda batch, logs: bar.update())]
         fitted = network.fit(ink, targets, batch_size=config.batch_size, shuffle=False, verbose=0, callbacks=callbacks)
-    seconds = round(time.perf_counter() - start, 2)
-    return {"epoch": epoch + 1, "loss": float(fitted.history["loss"][-1]), "seconds": seconds}
+    return float(fitted.history["loss"][-1])
 
 
 def _reseed_dropout(network: keras.Model, *, seed: list[int]) -> None:
@@ -239,6 +245,8 @@ def _claim(folder: Path, config: TrainingConfig, material: Material) -> None:
         found = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
         raise TrainingFolderError(f"{path} is damaged ({error}); remove the folder or choose another") from error
+    if not isinstance(found, dict):
+        raise TrainingFolderError(f"{path} is damaged (no JSON object); remove the folder or choose another")
     if found != identity:
         different = sorted(_flat(found).items() ^ _flat(identity).items())
         names = ", ".join(dict.fromkeys(name for name, _ in different))
@@ -252,9 +260,8 @@ def _flat(tree: dict[str, Any], prefix: str = "") -> dict[str, str]:
     return result
 
 
-def _save_checkpoint(folder: Path, network: keras.Model, history: list[dict[str, float]]) -> None:
+def _save_checkpoint(folder: Path, network: keras.Model, history: list[dict[str, float]], *, name: str) -> None:
     """Keep the network with its optimiser, then, in one step, say that this is the one to go on from."""
-    name = f"checkpoint-{len(history):03d}.keras"
     with atomic_write(folder / name) as temporary:
         network.save(temporary)
     write_json(folder / PROGRESS, {"checkpoint": name, "history": history})
@@ -271,7 +278,7 @@ def _resume(folder: Path) -> tuple[keras.Model, list[dict[str, float]]] | None:
     try:
         progress = json.loads(path.read_text(encoding="utf-8"))
         network = keras.models.load_model(folder / progress["checkpoint"])
-    except (ValueError, KeyError, OSError) as error:
+    except Exception as error:  # Keras lets through whatever zip, HDF5 and JSON make of damaged files
         raise TrainingFolderError(
             f"{path} or its checkpoint is damaged ({error}); remove {folder} to train from the start"
         ) from error
@@ -279,7 +286,7 @@ def _resume(folder: Path) -> tuple[keras.Model, list[dict[str, float]]] | None:
 
 
 def _save_curves(folder: Path, history: list[dict[str, float]]) -> None:
-    """Write the learning curves as a table and as a picture, and drop what was only there to resume from."""
+    """Write the learning curves as a table and as a picture."""
     table = io.StringIO()
     writer = csv.DictWriter(table, fieldnames=list(history[0]), lineterminator="\n")
     writer.writeheader()
@@ -290,12 +297,3 @@ def _save_curves(folder: Path, history: list[dict[str, float]]) -> None:
     show_learning_curves({"": history}, ax=figure.subplots())
     with atomic_write(folder / CURVES_PICTURE) as temporary:
         figure.savefig(temporary)
-    for old in folder.glob("checkpoint-*.keras"):
-        old.unlink()
-    (folder / PROGRESS).unlink(missing_ok=True)
-
-
-__all__ = [
-    "PRESETS", "TrainingConfig", "TrainingFolderError", "TrainingResult", "error_rate", "has_digit_head", "preset",
-    "train",
-]  # fmt: skip

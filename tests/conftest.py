@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
+from typing import TYPE_CHECKING
 
+import numpy as np
 import pytest
 
 from digit_utils.data import DatasetUnavailable, DigitDataset, load_dataset
+
+if TYPE_CHECKING:
+    import keras
 
 
 def load_or_skip(name: str) -> DigitDataset:
@@ -32,3 +38,44 @@ def pendigits() -> DigitDataset:
 @pytest.fixture(scope="session")
 def digits8x8() -> DigitDataset:
     return load_dataset("digits8x8")
+
+
+@pytest.fixture(scope="session")
+def networks(digits8x8) -> dict[str, keras.Model]:
+    """The networks by name, untrained, but with logits as far apart as those of trained ones."""
+    import keras
+
+    from digit_utils.material import ink_of
+    from digit_utils.network import NETWORKS
+
+    ink = ink_of(digits8x8.train.take(slice(200))).ink[..., np.newaxis]
+    made = {}
+    for seed, name in enumerate(NETWORKS):
+        keras.utils.set_random_seed(seed)
+        made[name] = NETWORKS[name]()
+        rng = np.random.default_rng(seed)
+        for layer in made[name].layers:
+            if isinstance(layer, keras.layers.BatchNormalization):
+                size = layer.moving_mean.shape
+                layer.moving_mean.assign(rng.normal(0, 0.1, size))
+                layer.moving_variance.assign(rng.uniform(0.02, 0.2, size))
+        kernel, bias = made[name].layers[-1].get_weights()
+        logits = made[name].predict(ink, verbose=0)
+        scale = 2 / logits.std(axis=0)
+        made[name].layers[-1].set_weights(
+            [kernel * scale, bias - logits.mean(axis=0) * scale + rng.normal(0, 1, bias.shape)]
+        )
+    return made
+
+
+@pytest.fixture(scope="session")
+def exports(networks, digits8x8, tmp_path_factory) -> dict[str, Path]:
+    """The folder of an export of each of the `networks`, by name."""
+    from digit_utils.export import export_network
+    from digit_utils.material import ink_of
+
+    folder = tmp_path_factory.mktemp("exports")
+    validation = {"digits8x8": ink_of(digits8x8.validation)}
+    for name, network in networks.items():
+        export_network(network, folder / name, validation=validation, provenance={"made_for": "tests"})
+    return {name: folder / name for name in networks}

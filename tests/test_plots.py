@@ -9,6 +9,8 @@ mpl.use("Agg")
 import matplotlib.pyplot as plt
 
 from digit_utils import plots
+from digit_utils.evaluation import Readings, Score, error_interval, reliability
+from digit_utils.robustness import Experiment
 
 PICTURES = np.random.default_rng(0).integers(0, 256, (7, 5, 4), dtype=np.uint8)
 STROKES = [np.array([[0.0, 0.0], [10.0, 5.0], [20.0, 40.0]]), np.array([[5.0, 5.0]])]
@@ -21,12 +23,24 @@ def close_figures():
     plt.close("all")
 
 
+def score_of(errors: int, digits: int = 100) -> Score:
+    return Score(digits, errors, *error_interval(errors, digits), rejected=0, calibration_error=0.0)
+
+
+READINGS = Readings(np.ones((3, 28, 28)), np.array([1, 2, 3]), np.eye(10)[[1, 7, 3]], np.ones(3), 0.5)
+SORTED_IN = reliability(np.array([0.95, 0.95, 0.55]), np.array([True, True, False]))
 DRAWINGS = {
     "digits": lambda ax: plots.show_digits(PICTURES, titles=range(7), ax=ax),
     "values": lambda ax: plots.show_values(PICTURES[0], ax=ax),
     "balance": lambda ax: plots.show_class_balance({"training": LABELS, "test": LABELS}, ax=ax),
     "histogram": lambda ax: plots.show_histogram(np.arange(5.0), bins=range(6), label="x", expected=2, ax=ax),
     "strokes": lambda ax: plots.show_strokes(STROKES, title=3, sheet=50, ax=ax),
+    "readings": lambda ax: plots.show_readings(READINGS, [1, 0], writers=np.array([4, 5, 6]), ax=ax),
+    "rates": lambda ax: plots.show_rates({"a": (0.1, 0.05, 0.2)}, label="misread", usual=0.1, ax=ax),
+    "confusions": lambda ax: plots.show_confusions(np.eye(10, dtype=int), title="none", ax=ax),
+    "reliability": lambda ax: plots.show_reliability(SORTED_IN, title="two bins", ax=ax),
+    "error curve": lambda ax: plots.show_error_curve([0, 1], [score_of(1), score_of(9)], label="x", ax=ax),
+    "digit scores": lambda ax: plots.show_digit_scores({"a": np.array([0.0, 1.0])}, threshold=0.5, ax=ax),
 }
 
 
@@ -96,3 +110,68 @@ def test_strokes_point_down_and_stand_on_their_sheet():
     assert ax.get_ylim() == (50, 0)
     np.testing.assert_array_equal(ax.lines[0].get_xydata(), STROKES[0])
     assert ax.lines[0].get_color() != ax.lines[2].get_color()  # lines 1 and 3 are the rings
+
+
+# -------------------------------------------------------------------------------------------- evaluation
+
+
+def test_readings_bear_label_answer_confidence_and_writer():
+    ax = DRAWINGS["readings"](None)
+    assert [text.get_text() for text in ax.texts] == ["2 read 7\n100%\nwriter 5", "1 read 1\n100%\nwriter 4"]
+
+
+def test_rates_are_in_per_cent_and_the_first_stands_at_the_top():
+    ax = plots.show_rates({"a": (0.1, 0.05, 0.2), "b": (0, 0, 0.04)}, label="misread")
+    (dots,) = ax.lines
+    np.testing.assert_allclose(dots.get_xydata(), [[10, 0], [0, 1]])
+    bars = [path.vertices[:, 0].tolist() for path in ax.collections[0].get_paths()]
+    np.testing.assert_allclose(bars, [[5, 20], [0, 4]])
+    assert ax.get_ylim()[0] > ax.get_ylim()[1]
+    assert [label.get_text() for label in ax.get_yticklabels()] == ["a", "b"]
+
+
+def test_confusions_show_errors_only_with_labels_in_rows():
+    counts = 50 * np.eye(10, dtype=int)
+    counts[4, 9], counts[7, 1] = 3, 12
+    ax = plots.show_confusions(counts)
+    assert {(text.get_text(), *text.get_position()) for text in ax.texts} == {("3", 9, 4), ("12", 1, 7)}
+    shown = ax.images[0].get_array()
+    assert shown.mask.diagonal().all()
+    assert shown[7, 1] == 12
+    assert ax.get_ylabel() == "label"
+
+
+def test_reliability_leaves_empty_bins_out_and_shows_how_many_are_in_the_others():
+    ax = DRAWINGS["reliability"](None)
+    dots = [tuple(dots.get_offsets()[0]) for dots in ax.collections]
+    assert dots == [pytest.approx((55, 0)), pytest.approx((95, 100))]
+    assert [text.get_text() for text in ax.texts] == ["1", "2"]
+    low, high = error_interval(2, 2)
+    np.testing.assert_allclose(ax.lines[-1].get_ydata(), [100 * low, 100 * high])
+
+
+def test_error_curves_are_in_per_cent_and_end_at_the_edge_of_the_axis():
+    ax = plots.show_error_curve([1, 100], [score_of(0), score_of(25)], label="points")
+    assert ax.lines[0].get_ydata().tolist() == [plots.LOWEST_ERROR, 25]
+    assert (ax.get_xscale(), ax.get_yscale()) == ("log", "log")
+    assert plots.show_error_curve([-1, 100], [score_of(0)] * 2, label="degrees").get_xscale() == "linear"
+
+
+def test_each_experiment_has_its_panel_with_its_usual_error_rate_dotted():
+    experiments = [Experiment(name, lambda drawing, *_: drawing, (0.0, 1.0), 1.0) for name in "abcd"]
+    curves = {name: [score_of(40), score_of(20)] for name in "abcd"}
+    axes = plots.show_experiments(experiments, curves, columns=3)
+    assert axes.shape == (2, 3)
+    assert [ax.get_xlabel() for ax in axes.flat if ax.axison] == list("abcd")
+    assert axes[1, 0].lines[-1].get_ydata() == [20, 20]
+
+
+def test_digit_scores_are_shares_of_their_own_set_and_none_is_lost_at_the_edges():
+    scores = {"digits": np.array([0.0, 0.3, 1.0, 1.0]), "others": np.array([0.001])}
+    ax = plots.show_digit_scores(scores, threshold=0.5)
+    filled = ax.patches[::2]  # each set is a filled shape and its outline
+    assert [text.get_text() for text in ax.get_legend().get_texts()][:2] == ["digits (n = 4)", "others (n = 1)"]
+    heights = [sorted({round(height) for height in shape.get_xy()[:, 1] if height > 0.1}) for shape in filled]
+    assert heights == [[25, 50], [100]]
+    (line,) = ax.lines
+    assert line.get_xdata() == [0, 0]  # a threshold of a half is the middle of a logistic axis

@@ -1,0 +1,134 @@
+"""Export: calibration against brute force, the threshold against counting, the file against the network."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from scipy.special import log_softmax
+
+from digit_utils.export import (
+    REJECTED_AT_MOST,
+    best_temperature,
+    export_network,
+    highest_threshold,
+    negative_log_likelihood,
+    to_litert,
+    versions,
+)
+from digit_utils.material import LabelledInk, ink_of
+from digit_utils.model_file import HEAD, MAX_PROBABILITY, ModelCard, read_model_file
+from digit_utils.recognizer import Recognizer
+
+
+class Replay:
+    """Stands in for a recogniser: the "ink" of a digit holds the logits that the network would give for it."""
+
+    def __init__(self, card: ModelCard):
+        self.card = card
+
+    def outputs(self, ink: np.ndarray) -> np.ndarray:
+        return ink.reshape(len(ink), -1)[:, :11].astype(np.float64)
+
+    def probabilities_and_scores(self, ink: np.ndarray) -> tuple[None, np.ndarray]:
+        return None, 1 / (1 + np.exp(-self.outputs(ink)[:, 10]))
+
+
+def replayed(count: int, *, sharpness: float, seed: int) -> LabelledInk:
+    """Digits whose label is drawn with the very probabilities that their logits, divided by `sharpness`, tell."""
+    rng = np.random.default_rng(seed)
+    logits = rng.normal(0, 2, (count, 10))
+    probabilities = np.exp(log_softmax(logits, axis=1))
+    labels = np.array([rng.choice(10, p=row) for row in probabilities])
+    ink = np.zeros((count, 28, 28), np.float32)
+    ink.reshape(count, -1)[:, :10] = logits * sharpness
+    ink.reshape(count, -1)[:, 10] = rng.normal(3, 2, count)
+    return LabelledInk(ink, labels)
+
+
+# ------------------------------------------------------------------------------------------------------------
+# Calibration
+
+
+def test_negative_log_likelihood_is_scipys():
+    rng = np.random.default_rng(0)
+    logits, labels = rng.normal(0, 30, (50, 10)), rng.integers(0, 10, 50)
+    expected = -log_softmax(logits, axis=1)[np.arange(50), labels].mean()
+    assert negative_log_likelihood(logits, labels) == pytest.approx(expected, rel=1e-9)
+
+
+def test_a_hopeless_answer_costs_much_but_not_infinitely_much():
+    assert np.isfinite(negative_log_likelihood(np.array([[0.0, 5000.0]]), np.array([0])))
+
+
+@pytest.mark.parametrize("sharpness", [0.25, 1.0, 3.0])
+def test_the_temperature_undoes_over_and_underconfidence(sharpness):
+    validation = {"a": replayed(4000, sharpness=sharpness, seed=1)}
+    assert best_temperature(Replay(ModelCard()), validation) == pytest.approx(sharpness, rel=0.08)
+
+
+def test_the_temperature_is_the_best_of_a_fine_grid_and_each_dataset_weighs_the_same():
+    small, large = replayed(300, sharpness=3, seed=2), replayed(3000, sharpness=0.8, seed=3)
+    grid = np.exp(np.linspace(-1.5, 2, 701))
+
+    def loss(temperature: float) -> float:
+        total = 0.0
+        for digits in (small, large):
+            logits = digits.ink.reshape(len(digits), -1)[:, :10] / temperature
+            total -= log_softmax(logits, axis=1)[np.arange(len(digits)), digits.labels].mean()
+        return total
+
+    best = grid[np.argmin([loss(temperature) for temperature in grid])]
+    found = best_temperature(Replay(ModelCard()), {"small": small, "large": large})
+    assert found == pytest.approx(best, rel=0.01)
+    assert 1.2 < found < 2.8  # between the two
+
+
+@pytest.mark.parametrize("count", [1, 60, 200, 1000, 2001])
+def test_the_threshold_rejects_no_more_than_it_may_of_any_dataset(count):
+    sets = {"a": replayed(count, sharpness=1, seed=4), "b": replayed(700, sharpness=1, seed=5)}
+    recognizer = Replay(ModelCard(digit_score=HEAD))
+    threshold = highest_threshold(recognizer, sets)
+    rejected = {}
+    for name, digits in sets.items():
+        scores = recognizer.probabilities_and_scores(digits.ink)[1]
+        rejected[name] = (scores < threshold).mean()
+        assert rejected[name] <= REJECTED_AT_MOST
+    assert count < 1000 or max(rejected.values()) > REJECTED_AT_MOST / 2  # it is worth something, too
+
+
+# ------------------------------------------------------------------------------------------------------------
+# The file
+
+
+def test_the_export_holds_calibration_and_origin(exports, digits8x8):
+    validation = {"digits8x8": ink_of(digits8x8.validation)}
+    for name, folder in exports.items():
+        recognizer = Recognizer.load(folder)
+        card = recognizer.card
+        assert card.name == name
+        assert card.digit_score == (HEAD if name == "reader" else MAX_PROBABILITY)
+        assert card.provenance["made_for"] == "tests"
+        assert card.provenance["versions"] == versions()
+        assert card.temperature == best_temperature(recognizer, validation)
+        assert card.threshold == highest_threshold(recognizer, validation)
+        scores = recognizer.probabilities_and_scores(validation["digits8x8"].ink)[1]
+        assert (scores < card.threshold).sum() <= REJECTED_AT_MOST * len(scores)
+
+
+def test_the_recogniser_that_comes_back_is_the_one_in_the_file(networks, digits8x8, tmp_path):
+    ink = ink_of(digits8x8.validation.take(slice(100)))
+    returned = export_network(networks["simple_cnn"], tmp_path / "new" / "folder", validation={"digits8x8": ink})
+    loaded = Recognizer.load(tmp_path / "new" / "folder")
+    assert returned.card == loaded.card
+    assert np.array_equal(returned.outputs(ink.ink), loaded.outputs(ink.ink))
+    assert [entry.name for entry in (tmp_path / "new" / "folder").iterdir()] == ["model.tflite"]
+
+
+def test_the_same_network_exports_to_the_same_bytes(networks, exports):
+    assert to_litert(networks["simple_cnn"]) == read_model_file(exports["simple_cnn"] / "model.tflite")[0]
+
+
+def test_versions_name_what_the_network_depends_on():
+    found = versions()
+    assert {"python", "backend", "keras", "tensorflow", "numpy", "ai-edge-litert", "digit-utils"} <= set(found)
+    assert found["numpy"] == np.__version__

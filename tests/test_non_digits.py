@@ -1,0 +1,109 @@
+"""Things that are no digits: all kinds of ink, and none that whoever drew it may have meant as a digit."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from digit_utils.ink import ink_from_strokes
+from digit_utils.non_digits import (
+    GLYPHS,
+    STROKE_KINDS,
+    blob,
+    doodle,
+    letter,
+    line_or_dots,
+    random_non_digits,
+    scribble,
+    several_digits,
+    side_by_side,
+    sign,
+)
+
+pytestmark = pytest.mark.filterwarnings("error")
+
+
+def test_non_digits_are_ink():
+    found = random_non_digits(400, np.random.default_rng(0))
+    assert (found.shape, found.dtype) == ((400, 28, 28), np.float32)
+    assert found.min() >= 0
+    assert found.max() <= 1
+    assert (found.sum(axis=(1, 2)) > 5).mean() > 0.98
+    assert len(np.unique(found.reshape(400, -1), axis=0)) > 395  # hardly ever the same twice
+
+
+def test_all_randomness_comes_from_the_generator():
+    first, second, other = (random_non_digits(40, np.random.default_rng(seed)) for seed in (1, 1, 2))
+    assert np.array_equal(first, second)
+    assert not np.array_equal(first, other)
+    assert random_non_digits(0, np.random.default_rng(0)).shape == (0, 28, 28)
+
+
+@pytest.mark.parametrize("kind", STROKE_KINDS, ids=lambda kind: kind.__name__)
+def test_every_kind_gives_strokes_that_can_be_drawn(kind):
+    rng = np.random.default_rng(0)
+    drawings = [kind(rng) for _ in range(150)]
+    for drawing in drawings:
+        assert len(drawing)
+        assert all(stroke.ndim == 2 and stroke.shape[1] == 2 and np.isfinite(stroke).all() for stroke in drawing)
+        assert ink_from_strokes(drawing).any()
+    assert len({np.concatenate(drawing).tobytes() for drawing in drawings}) > 10  # not one of a kind
+
+
+def test_drawing_does_not_change_the_glyphs_that_are_kept_for_later():
+    for kind, seed in ((letter, 3), (sign, 3), (doodle, 3)):
+        before = [stroke.copy() for stroke in kind(np.random.default_rng(seed))]
+        random_non_digits(200, np.random.default_rng(0))
+        after = kind(np.random.default_rng(seed))
+        assert all(np.array_equal(a, b) for a, b in zip(before, after, strict=True))
+
+
+def test_letters_that_are_digit_shapes_are_left_out():
+    for font in ("futural", "scripts"):  # where keys are what is drawn
+        assert not set(GLYPHS[font]) & set("0123456789OoIilSsZzBbqgGQDyY|/\\-")
+    assert all(len(set(keys)) == len(keys) for keys in GLYPHS.values())
+
+
+def test_the_kinds_are_drawn_as_often_as_they_weigh():
+    assert sum(STROKE_KINDS.values()) == pytest.approx(1)
+    assert min(STROKE_KINDS.values()) > 0
+
+
+def test_side_by_side_keeps_drawings_apart_in_their_order():
+    square = np.array([[0, 0], [1, 0], [1, 1], [0, 1], [0, 0]], float)
+    for seed in range(20):
+        found = side_by_side([[square * 50 + 7], [square], [square[:2] * 3]], np.random.default_rng(seed))
+        lefts, rights = ([edge(stroke[:, 0]) for stroke in found] for edge in (np.min, np.max))
+        assert rights[0] < lefts[1]
+        assert rights[1] < lefts[2]
+        heights = [np.ptp(stroke[:, 1]) for stroke in found[:2]]
+        assert heights == pytest.approx([1, 1], abs=0.2)  # whatever their sizes were
+
+
+def test_several_digits_are_wider_than_one():
+    rng = np.random.default_rng(0)
+    extents = np.array([np.ptp(np.concatenate(several_digits(rng)), axis=0) for _ in range(100)])
+    assert np.median(extents[:, 0] / extents[:, 1]) > 1.2
+
+
+def test_lines_are_too_level_for_a_one():
+    rng = np.random.default_rng(0)
+    for _ in range(200):
+        strokes = line_or_dots(rng)
+        if len(strokes) == 1 and len(strokes[0]) == 3:
+            (width, height) = np.ptp(strokes[0], axis=0)
+            assert height < 0.6 * width
+
+
+def test_scribbles_hold_every_kind():
+    rng = np.random.default_rng(0)
+    strokes = [scribble(rng) for _ in range(100)]
+    assert max(len(drawing) for drawing in strokes) > 4  # hatching
+    assert min(len(drawing) for drawing in strokes) == 1  # curves
+
+
+def test_blobs_are_filled():
+    rng = np.random.default_rng(0)
+    blobs = [blob(rng) for _ in range(100)]
+    areas = [float((picture > 0.3).sum()) for picture in blobs]
+    assert np.median(areas) > 120  # of 400: a pen leaves about 70
