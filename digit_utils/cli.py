@@ -1,0 +1,177 @@
+"""The command `digits`: thin over the notebooks and the package."""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from digit_utils import __version__
+from digit_utils.model_file import ModelFileError
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line; return 0, or 1 after an error that was told in one sentence, or 130 after Ctrl-C."""
+    options = _parser().parse_args(arguments)
+    from digit_utils.notebook_runner import NotebookError
+    from digit_utils.page import PageError
+
+    try:
+        options.run(options)
+    except (ModelFileError, NotebookError, PageError, FileNotFoundError) as error:
+        print(f"digits {options.command}: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        return 130
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="digits", description="Read handwritten digits: draw, train, evaluate.")
+    parser.add_argument("--version", action="version", version=f"digits {__version__}")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="draw | train | evaluate")
+    _add_draw(commands)
+    _add_train(commands)
+    _add_evaluate(commands)
+    return parser
+
+
+def _add_draw(commands: argparse._SubParsersAction) -> None:
+    draw = commands.add_parser(
+        "draw", help="open the drawing page", description="Open a page on which you draw digits and they are read."
+    )
+    draw.add_argument("--model", metavar="PATH", help="model file or folder of a run (default: the bundled model)")
+    draw.add_argument("--port", type=_port, help="port to listen on (default: 8866, or a free one)")
+    draw.add_argument(
+        "--host", default="127.0.0.1", help="address to listen on; any but loopback asks visitors for a token"
+    )
+    draw.add_argument("--theme", choices=("light", "dark"), default="light", help="colours (default: light)")
+    draw.add_argument("--no-browser", action="store_true", help="print the link, open nothing")
+    draw.set_defaults(run=_draw)
+
+
+def _add_train(commands: argparse._SubParsersAction) -> None:
+    train = commands.add_parser(
+        "train",
+        help="train a network",
+        description="Train a network by running notebook 02_train. A run that was interrupted goes on where it was.",
+        epilog="The result is a folder: model.keras, model.tflite, metrics.json, config.json, the learning curves "
+        "and the notebook itself. Draw with it: digits draw --model FOLDER",
+    )
+    train.add_argument(
+        "--preset", choices=("quick", "full"), help="quick: a minute or two; full: what the bundled model came from"
+    )
+    train.add_argument("--epochs", type=_at_least_one, help="times through the material (default: the preset's)")
+    train.add_argument("--seed", type=int, help="of the weights, the order, the augmentation (default: 0)")
+    train.add_argument("--output", metavar="FOLDER", help="default: runs/PRESET-seedSEED")
+    train.add_argument("--data-dir", metavar="FOLDER", help="where the datasets lie (default: found or downloaded)")
+    _add_parameters(train, "02_train")
+    train.set_defaults(run=_train)
+
+
+def _add_evaluate(commands: argparse._SubParsersAction) -> None:
+    evaluate = commands.add_parser(
+        "evaluate",
+        help="measure a model",
+        description="Measure a model on digits that it has not seen, by running notebook 03_evaluate.",
+    )
+    evaluate.add_argument(
+        "model", nargs="?", default="", help="model file or folder of a run (default: the bundled model)"
+    )
+    evaluate.add_argument("--output", metavar="FOLDER", help="default: MODEL's folder, or runs/bundled")
+    evaluate.add_argument("--data-dir", metavar="FOLDER", help="where the datasets lie (default: found or downloaded)")
+    _add_parameters(evaluate, "03_evaluate")
+    evaluate.set_defaults(run=_evaluate)
+
+
+def _add_parameters(parser: argparse.ArgumentParser, notebook: str) -> None:
+    parser.add_argument(
+        "-p",
+        "--parameter",
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        type=_parameter,
+        help=f"any other parameter of notebook {notebook} (papermill --help-notebook explains them)",
+    )
+
+
+def _draw(options: argparse.Namespace) -> None:
+    from digit_utils.page import serve
+
+    serve(
+        model=options.model,
+        port=options.port,
+        host=options.host,
+        theme=options.theme,
+        open_browser=not options.no_browser,
+    )
+
+
+def _train(options: argparse.Namespace) -> None:
+    from digit_utils.notebook_runner import run_notebook
+
+    folder = options.output or f"runs/{options.preset or 'quick'}-seed{options.seed or 0}"
+    parameters = {
+        "preset": options.preset,
+        "epochs": options.epochs,
+        "seed": options.seed,
+        "output_folder": folder,
+        "data_dir": _absolute(options.data_dir),
+        **dict(options.parameter),
+    }
+    notebook = run_notebook("02_train", Path(folder) / "02_train.ipynb", parameters=parameters)
+    print(f"The run is in {folder}; the notebook with its figures is {notebook}.")
+
+
+def _evaluate(options: argparse.Namespace) -> None:
+    from digit_utils.notebook_runner import run_notebook
+    from digit_utils.recognizer import Recognizer
+
+    Recognizer.load(options.model)  # a broken model is told before a notebook is started
+    folder = Path(options.output or _folder_of(options.model))
+    parameters = {
+        "model": _absolute(options.model),
+        "output_folder": str(folder),
+        "data_dir": _absolute(options.data_dir),
+        **dict(options.parameter),
+    }
+    notebook = run_notebook("03_evaluate", folder / "03_evaluate.ipynb", parameters=parameters)
+    print(f"The figures are in {folder / 'evaluation.json'}; the notebook is {notebook}.")
+
+
+def _folder_of(model: str) -> Path:
+    path = Path(model)
+    if not model:
+        return Path("runs") / "bundled"
+    return path if path.is_dir() else path.parent
+
+
+def _absolute(path: str | None) -> str | None:
+    return str(Path(path).expanduser().resolve()) if path else None
+
+
+def _port(text: str) -> int:
+    port = int(text)
+    if not 1 <= port <= 65535:
+        raise argparse.ArgumentTypeError(f"{text} is no port; choose one from 1 to 65535")
+    return port
+
+
+def _at_least_one(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"{text} is too few; at least 1")
+    return number
+
+
+def _parameter(text: str) -> tuple[str, object]:
+    from digit_utils.notebook_runner import read_parameter
+
+    try:
+        return read_parameter(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,95 @@
+"""The command line: help, clear errors, exit codes."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from digit_utils import cli
+from digit_utils.notebook_runner import NotebookError, read_parameter, run_notebook
+
+
+@pytest.mark.parametrize("command", [[], ["draw"], ["train"], ["evaluate"]])
+def test_help_explains_every_option(command: list[str], capsys: pytest.CaptureFixture[str]):
+    with pytest.raises(SystemExit) as ended:
+        cli.main([*command, "--help"])
+    assert ended.value.code == 0
+    text = capsys.readouterr().out
+    assert "usage: digits" in text
+    for name in ("draw", "train", "evaluate") if not command else ():
+        assert name in text
+
+
+@pytest.mark.parametrize("command", ["draw", "evaluate"])
+def test_missing_model_is_told_in_one_sentence(command: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    path = tmp_path / "nothing.tflite"
+    arguments = {"draw": ["--model", str(path), "--no-browser"], "evaluate": [str(path)]}[command]
+    assert cli.main([command, *arguments]) == 1
+    told = capsys.readouterr().err
+    assert str(path) in told
+    assert "Traceback" not in told
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (["train", "--epochs", "0"], "0 is too few"),
+        (["train", "--epochs", "many"], "invalid"),
+        (["train", "--preset", "huge"], "invalid choice: 'huge'"),
+        (["train", "-p", "epochs"], "'epochs' is no parameter; write name=value"),
+        (["draw", "--port", "70000"], "70000 is no port"),
+        (["sing"], "invalid choice: 'sing'"),
+    ],
+)
+def test_bad_options_are_refused_by_name(arguments: list[str], expected: str, capsys: pytest.CaptureFixture[str]):
+    with pytest.raises(SystemExit) as ended:
+        cli.main(arguments)
+    assert ended.value.code == 2
+    assert expected in capsys.readouterr().err
+
+
+def test_unknown_notebook_parameter_is_refused_before_anything_runs(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    folder = tmp_path / "run"
+    assert cli.main(["train", "--output", str(folder), "-p", "learning_rat=0.1"]) == 1
+    assert "02_train.ipynb has no parameter learning_rat; it has augmentation, " in capsys.readouterr().err
+    assert not folder.exists()
+
+
+def test_an_error_within_a_notebook_is_told_without_a_traceback(tmp_path: Path):
+    output = tmp_path / "out.ipynb"
+    with pytest.raises(NotebookError, match=r"ValueError: there is no preset 'none'[\s\S]*out\.ipynb"):
+        run_notebook("02_train", output, parameters={"preset": "none"})
+    assert output.exists()
+
+
+def test_missing_training_packages_are_told_with_the_remedy(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+    monkeypatch.setitem(sys.modules, "papermill", None)  # as if it were not installed
+    with pytest.raises(NotebookError, match=r"papermill is not installed.*digit-utils\[train\]"):
+        run_notebook("02_train", tmp_path / "out.ipynb", parameters={})
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("a=1", 1),
+        ("a=0.5", 0.5),
+        ("a=true", True),
+        ("a=False", False),
+        ("a=mild", "mild"),
+        ("a=", ""),
+        ("a=b=c", "b=c"),
+    ],
+)
+def test_parameters_are_read_as_what_they_look_like(text: str, expected: object):
+    name, value = read_parameter(text)
+    assert name == "a"
+    assert value == expected
+    assert type(value) is type(expected)
+
+
+def test_command_needs_no_tensorflow():
+    code = (
+        "import sys, digit_utils.cli as c; c._parser(); sys.exit('tensorflow' in sys.modules or 'keras' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", code], timeout=60).returncode == 0

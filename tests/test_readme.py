@@ -1,0 +1,56 @@
+"""What the README says is true: its snippets run, its commands exist, its map names every module."""
+
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from digit_utils import cli
+from digit_utils.data import DigitDataset
+
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+SNIPPETS = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+
+
+def test_map_of_the_code_names_every_module_once():
+    the_map = README.partition("## The map of the code")[2].partition("\n## ")[0]
+    named = re.findall(r"`(\w+\.py)`", the_map)
+    modules = [path.name for path in (ROOT / "digit_utils").glob("*.py") if path.name != "__init__.py"]
+    assert sorted(named) == sorted(modules)
+
+
+def test_links_and_pictures_exist():
+    for target in re.findall(r"\]\((?!http)([^)#]+)\)", README):
+        assert (ROOT / target).exists(), target
+
+
+def test_first_snippet_reads_the_seven():
+    names: dict = {}
+    exec(SNIPPETS[0], names)
+    assert names["prediction"].digit == 7
+
+
+@pytest.mark.slow
+def test_snippet_for_own_digits_trains(digits8x8: DigitDataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.chdir(tmp_path)
+    names = {"pictures": digits8x8.train.images, "labels": digits8x8.train.labels}
+    exec(SNIPPETS[1].replace('preset("quick")', 'preset("quick", epochs=3)'), names)
+    assert Path("runs/mine/model.tflite").exists()
+    assert 0 <= names["recognizer"].recognize_image(np.array(digits8x8.test.images[0])).best_digit <= 9
+
+
+@pytest.mark.parametrize("line", re.findall(r"^digits [^#\n]+", README, re.MULTILINE))
+def test_commands_are_understood(line: str):
+    cli._parser().parse_args(line.split()[1:])
+
+
+def test_make_targets_exist():
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    for target in re.findall(r"^make (\w+)", README, re.MULTILINE):
+        assert re.search(rf"^{target}:", makefile, re.MULTILINE), target
+
+
+def test_no_placeholder_is_left():
+    assert not re.findall(r"@[A-Z]+@", README)
