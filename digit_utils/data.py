@@ -43,7 +43,7 @@ class DatasetCorrupt(ValueError):  # noqa: N818
     """A file holds something else than it should; the message names it, what was expected, what was found."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Digits:
     """One split of a dataset: n digits as pictures or as strokes."""
 
@@ -76,7 +76,7 @@ class Digits:
         )
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class DigitDataset:
     """A dataset in its one fixed split."""
 

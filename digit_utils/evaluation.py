@@ -23,7 +23,7 @@ from digit_utils.recognizer import Recognizer, softmax
 CALIBRATION_BINS = 15  # as in Guo et al., 2017
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Readings:
     """What a recogniser made of n digits, with what it was shown and what is true."""
 
@@ -230,7 +230,7 @@ def bootstrap_interval(
 # ------------------------------------------------------------------------------------------ confidence
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Reliability:
     """How often the recogniser was right, by how sure it was."""
 

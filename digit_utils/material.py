@@ -51,7 +51,7 @@ class Recipe:
                 raise ValueError(f"{name} is {getattr(self, name)}; it must be at least 0 and below 1")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class LabelledInk:
     """Normalised ink with its digits."""
 
@@ -62,7 +62,7 @@ class LabelledInk:
         return len(self.labels)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Material:
     """Everything that a training run reads."""
 

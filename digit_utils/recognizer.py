@@ -15,7 +15,7 @@ MODEL_FILE_NAME = "model.tflite"  # in the folder of a run
 LARGEST_BATCH = 256  # pictures that the network reads at once; more only costs memory
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Prediction:
     """What the recogniser makes of one drawing."""
 

@@ -102,7 +102,7 @@ def preset(name: str, **changes: Any) -> TrainingConfig:
     return replace(config, **changes, recipe=replace(config.recipe, **of_recipe))
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class TrainingResult:
     """What came of a run."""
 

@@ -1,0 +1,181 @@
+"""A drawing as it is made: strokes of points, and nothing else. No widgets here, so all of it is easily tested."""
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+
+Point = tuple[float, float]  # x to the right, y down, in pixels of the pad
+
+LARGEST_DRAWING = 20_000  # points; further ones are passed over, so that no visitor can fill the memory
+STEPS_PER_CURVE = 6  # short lines that stand for the curve between two pointer events
+
+
+class DrawingState:
+    """The strokes drawn so far on a square sheet, and the stroke that is being drawn.
+
+    Points beyond the edge are never kept: a stroke that leaves the sheet ends at the edge.
+    """
+
+    def __init__(self, *, side: float):
+        """Start with an empty sheet whose sides are `side` pixels long."""
+        self.side = side
+        self.is_drawing = False
+        self._strokes: list[list[Point]] = []
+        self._size = 0
+
+    @property
+    def is_blank(self) -> bool:
+        """Whether nothing is drawn."""
+        return not self._strokes
+
+    @property
+    def strokes(self) -> list[np.ndarray]:
+        """Copies of the strokes: (n, 2) float64 arrays, x right, y down, pixels, in drawing order."""
+        return [np.array(stroke, dtype=np.float64) for stroke in self._strokes]
+
+    @property
+    def newest_stroke(self) -> list[Point]:
+        """The points of the stroke that is being drawn, or was drawn last. IndexError when nothing is drawn."""
+        return self._strokes[-1]
+
+    def contains(self, x: float, y: float) -> bool:
+        """Tell whether a point lies on the sheet."""
+        return 0 <= x <= self.side and 0 <= y <= self.side
+
+    def begin(self, x: float, y: float) -> bool:
+        """Put the pen down; tell whether that made a stroke (not beyond the edge, not on a full sheet)."""
+        self.end()
+        if not self.contains(x, y) or self._size >= LARGEST_DRAWING:
+            return False
+        self._strokes.append([(x, y)])
+        self._size += 1
+        self.is_drawing = True
+        return True
+
+    def extend(self, x: float, y: float) -> bool:
+        """Move the pen; tell whether the stroke grew. Beyond the edge it grows up to the edge, and ends there."""
+        if not self.is_drawing or self._size >= LARGEST_DRAWING:
+            return False
+        last = self._strokes[-1][-1]
+        leaves = not self.contains(x, y)
+        if leaves:
+            x, y = self._edge_between(last, (x, y))
+            self.end()
+        if (x, y) == last:
+            return False
+        self._strokes[-1].append((x, y))
+        self._size += 1
+        return True
+
+    def end(self) -> bool:
+        """Lift the pen; tell whether it was down."""
+        was_drawing, self.is_drawing = self.is_drawing, False
+        return was_drawing
+
+    def undo(self) -> bool:
+        """Take the newest stroke back; tell whether there was one."""
+        self.end()
+        if not self._strokes:
+            return False
+        self._size -= len(self._strokes.pop())
+        return True
+
+    def clear(self) -> bool:
+        """Take a new sheet; tell whether the old one had anything on it."""
+        self.end()
+        had_ink = bool(self._strokes)
+        self._strokes, self._size = [], 0
+        return had_ink
+
+    def _edge_between(self, inside: Point, outside: Point) -> Point:
+        """Return where the line from a point on the sheet to one beyond it crosses the edge."""
+        shares = [1.0]
+        for start, stop in zip(inside, outside, strict=True):
+            if stop > self.side:
+                shares.append((self.side - start) / (stop - start))
+            elif stop < 0:
+                shares.append(start / (start - stop))
+        share = min(shares)
+        x, y = (start + share * (stop - start) for start, stop in zip(inside, outside, strict=True))
+        return min(max(x, 0.0), self.side), min(max(y, 0.0), self.side)
+
+
+class DrawingFinger:
+    """Tells the finger that draws from all others on the screen: a palm, a second hand, a child's.
+
+    The browser lists the fingers that touch, without names, so they are told apart by where they were. The first
+    finger down draws until it is lifted; whatever else comes down meanwhile is ignored.
+    """
+
+    SAME_PLACE = 4.0  # pixels; the browser reports a finger's last move before another one's lift
+
+    def __init__(self):
+        self._fingers: Sequence[Point] = ()
+        self._index: int | None = None  # of the drawing finger in the list
+
+    @property
+    def is_down(self) -> bool:
+        """Whether a finger is drawing."""
+        return self._index is not None
+
+    def start(self, fingers: Sequence[Point]) -> Point | None:
+        """Take in the fingers after one came down; return where to begin a stroke, None to go on as before."""
+        before, self._fingers = self._fingers, fingers
+        if self._index is not None:
+            self._index = _nearest(fingers, before[self._index])
+            return None
+        if not fingers:
+            return None
+        # The one farthest from all that were there before is the new one.
+        self._index = max(
+            range(len(fingers)),
+            key=lambda index: min((math.dist(fingers[index], other) for other in before), default=0.0),
+        )
+        return fingers[self._index]
+
+    def move(self, fingers: Sequence[Point]) -> Point | None:
+        """Take in the fingers after one moved; return where the drawing finger is now, None without one."""
+        before, self._fingers = self._fingers, fingers
+        if self._index is None or not fingers:
+            return None
+        if len(fingers) != len(before):  # a lift or a start got lost
+            self._index = _nearest(fingers, before[self._index])
+        return fingers[self._index]
+
+    def lift(self, fingers: Sequence[Point]) -> bool:
+        """Take in the remaining fingers after one was lifted; tell whether it was the drawing one."""
+        before, self._fingers = self._fingers, fingers
+        if self._index is None:
+            return False
+        place, self._index = before[self._index], None
+        if fingers:
+            nearest = _nearest(fingers, place)
+            if math.dist(fingers[nearest], place) <= self.SAME_PLACE:
+                self._index = nearest
+        return self._index is None
+
+
+def _nearest(points: Sequence[Point], place: Point) -> int | None:
+    """Return the index of the point nearest to a place, None without points."""
+    return min(range(len(points)), key=lambda index: math.dist(points[index], place), default=None)
+
+
+def smooth_path(points: Sequence[Point] | np.ndarray) -> np.ndarray:
+    """Return a curve through a stroke without corners, as the short lines that a canvas draws.
+
+    The curve runs from the middle of one piece of the stroke to the middle of the next, bent by the point between
+    them (a quadratic Bezier curve), so it stays within the points' hull: no ink where the pointer was not.
+
+    Args:
+        points: (n, 2) points of one stroke, n at least 1.
+
+    Returns:
+        (m, 2) float64 points, from the first point of the stroke to its last. For n = 1, that point twice.
+    """
+    points = np.asarray(points, dtype=np.float64)
+    middles = (points[:-1] + points[1:]) / 2
+    share = np.linspace(0, 1, STEPS_PER_CURVE + 1)[:, np.newaxis]
+    start, bend, stop = (part[:, np.newaxis] for part in (middles[:-1], points[1:-1], middles[1:]))
+    curves = (1 - share) ** 2 * start + 2 * share * (1 - share) * bend + share**2 * stop
+    return np.concatenate([points[:1], curves.reshape(-1, 2), points[-1:]])

@@ -1,0 +1,336 @@
+"""The drawing pad: what is drawn with mouse, finger or pen is read at once.
+
+    from digit_utils.pad import DigitPad
+
+    pad = DigitPad()
+    pad
+
+A pointer event costs little: its point is kept and one short curve is drawn. The reading runs beside that, on a
+thread of its own, at most once in 30 ms and always once more after the last event, so ink never waits for it.
+"""
+
+import logging
+import math
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Protocol
+
+import ipywidgets as widgets
+import numpy as np
+from ipycanvas import Canvas, hold_canvas
+
+from digit_utils.drawing import DrawingFinger, DrawingState, Point, smooth_path
+from digit_utils.ink import Strokes, clean_strokes
+from digit_utils.pad_view import BLANK, PadView, reading_of
+from digit_utils.recognizer import Prediction, Recognizer
+
+SIZE = 400  # CSS pixels, side of the paper where there is room
+PIXEL_RATIO = 2  # pixels of the drawing per CSS pixel: crisp on high-resolution screens
+PEN_SHARE = 0.045  # width of the pen as a part of the side
+INK_COLOUR = "#22304f"
+READING_INTERVAL = 0.03  # seconds between two readings while drawing
+
+_log = logging.getLogger(__name__)
+_drawing_lock = threading.RLock()  # ipycanvas sends the commands of all canvases through one unguarded object
+
+
+class Reader(Protocol):
+    """Whatever can read a drawing; `Recognizer` is one."""
+
+    def recognize(self, strokes: Strokes) -> Prediction:
+        """Return what a drawing is: (n, 2) arrays, x right, y down."""
+
+
+class DigitPad(widgets.Box):
+    """A pad to draw a digit on, which shows what the recogniser makes of it.
+
+    As the last line of a cell it shows itself. Any number of pads can live in a notebook, and share a recogniser.
+    All methods may be called from any thread.
+    """
+
+    def __init__(self, recognizer: Reader | None = None, *, size: int = SIZE):
+        """Make a pad.
+
+        Args:
+            recognizer: what reads the drawing; None loads the bundled model.
+            size: side of the paper in CSS pixels where there is room; it shrinks on narrow screens.
+
+        Raises ModelFileError when the bundled model cannot be loaded.
+        """
+        self._recognizer = Recognizer.load() if recognizer is None else recognizer
+        self._state = DrawingState(side=float(size * PIXEL_RATIO))
+        self._finger = DrawingFinger()
+        self._prediction: Prediction | None = None
+        self._lock = threading.RLock()  # guards the strokes and their ink on the canvas
+        self._reading_lock = threading.RLock()  # one reading at a time, so that the newest is shown last
+        self._readings = LatestOnly(self._read_and_show, interval=READING_INTERVAL)
+        self._canvas = Canvas(width=size * PIXEL_RATIO, height=size * PIXEL_RATIO, layout={"width": "100%"})
+        self._view = PadView(canvas=self._canvas, size=size)
+        super().__init__(self._view.root_children)
+        for name in self._view.root_classes:
+            self.add_class(name)
+        self._connect()
+        self._redraw()
+
+    def __repr__(self) -> str:
+        return "DigitPad: a pad to draw on, alive while its notebook runs"
+
+    # ---------------------------------------------------------------------------------------- for users
+
+    @property
+    def side(self) -> float:
+        """Side of the drawing in its own pixels, the unit of `strokes`."""
+        return self._state.side
+
+    @property
+    def strokes(self) -> list[np.ndarray]:
+        """What is drawn: (n, 2) float64 arrays, x right, y down, 0 to `side`, in drawing order; copies."""
+        with self._lock:
+            return self._state.strokes
+
+    @property
+    def prediction(self) -> Prediction | None:
+        """The reading that is shown, None while nothing is drawn. `predict()` returns it up to date."""
+        return self._prediction
+
+    def predict(self) -> Prediction | None:
+        """Read the drawing now, show the reading and return it. None when nothing is drawn."""
+        self._read_and_show(announce=True)
+        return self._prediction
+
+    def undo(self) -> None:
+        """Take the newest stroke back."""
+        with self._lock:
+            self._state.undo()
+            self._redraw()
+        self._read_and_show(announce=True)
+
+    def clear(self) -> None:
+        """Take a new sheet."""
+        with self._lock:
+            self._state.clear()
+            self._redraw()
+        self._read_and_show(announce=True)
+
+    def replay(self, strokes: Strokes) -> Prediction | None:
+        """Draw strokes on top of what is there, event by event as a mouse would, and read the result.
+
+        Args:
+            strokes: (n, 2) arrays in pixels of the pad, 0 to `side`.
+        """
+        for stroke in clean_strokes(strokes):
+            points = stroke.tolist()
+            self._on_mouse_down(*points[0])
+            for x, y in points[1:]:
+                self._on_mouse_move(x, y)
+            self._on_mouse_up(*points[-1])
+        return self.predict()
+
+    # ------------------------------------------------------------------------------------------- events
+
+    def _connect(self) -> None:
+        canvas, view = self._canvas, self._view
+        canvas.on_client_ready(self._redraw)  # what was drawn before the page was there is lost, so draw it again
+        canvas.on_mouse_down(self._on_mouse_down)
+        canvas.on_mouse_move(self._on_mouse_move)
+        canvas.on_mouse_up(self._on_mouse_up)
+        canvas.on_mouse_out(self._on_mouse_out)
+        canvas.on_touch_start(self._on_touch_start)
+        canvas.on_touch_move(self._on_touch_move)
+        canvas.on_touch_end(self._on_touch_end)
+        canvas.on_touch_cancel(self._on_touch_cancel)
+        canvas.on_key_down(self._on_key_down)
+        view.undo.on_click(lambda _: self.undo())
+        view.clear.on_click(lambda _: self.clear())
+        view.predict.on_click(lambda _: self.predict())
+
+    def _on_mouse_down(self, x: float, y: float) -> None:
+        if not self._finger.is_down:
+            self._begin(x, y)
+
+    def _on_mouse_move(self, x: float, y: float) -> None:
+        # Moves without a pressed button come as well, many of them: decide that first.
+        if self._state.is_drawing and not self._finger.is_down:
+            self._extend(x, y)
+
+    def _on_mouse_up(self, x: float, y: float) -> None:
+        if not self._finger.is_down:
+            self._extend(x, y)
+            self._end()
+
+    def _on_mouse_out(self, x: float, y: float) -> None:
+        # A button released out there is never reported, so the stroke ends at the edge.
+        self._on_mouse_up(x, y)
+
+    def _on_touch_start(self, fingers: Sequence[Point]) -> None:
+        with self._lock:
+            place = self._finger.start(_numbers(fingers))
+        if place is not None:
+            self._begin(*place)
+
+    def _on_touch_move(self, fingers: Sequence[Point]) -> None:
+        with self._lock:
+            place = self._finger.move(_numbers(fingers))
+        if place is None:
+            return
+        if self._state.is_drawing:
+            self._extend(*place)
+        else:  # the finger comes back onto the paper
+            self._begin(*place)
+
+    def _on_touch_end(self, fingers: Sequence[Point]) -> None:
+        with self._lock:
+            lifted = self._finger.lift(_numbers(fingers))
+        if lifted:
+            self._end()
+
+    def _on_touch_cancel(self, fingers: Sequence[Point]) -> None:
+        with self._lock:
+            self._finger = DrawingFinger()
+        self._end()
+
+    def _on_key_down(self, key: str, shift: bool, ctrl: bool, meta: bool) -> None:
+        if ((ctrl or meta) and key.lower() == "z") or key == "Backspace":
+            self.undo()
+        elif key in ("Escape", "Delete"):
+            self.clear()
+        elif key == "Enter":
+            self.predict()
+        elif key == "Tab" and hasattr(self._view.undo, "focus"):
+            # The canvas keeps every key for itself; without this the keyboard could not leave it.
+            (self._canvas.blur if shift else self._view.undo.focus)()
+
+    # ------------------------------------------------------------------------------- strokes and their ink
+
+    def _begin(self, x: float, y: float) -> None:
+        with self._lock:
+            if not _are_numbers(x, y) or not self._state.begin(float(x), float(y)):
+                return
+            with _drawing_lock:
+                self._canvas.fill_circle(x, y, self._pen_width / 2)
+        self._readings.request()
+
+    def _extend(self, x: float, y: float) -> None:
+        with self._lock:
+            if not _are_numbers(x, y) or not self._state.extend(float(x), float(y)):
+                return
+            newest = self._state.newest_stroke[-3:]
+            # Up to the middle of the newest piece; the other half is drawn when it is known where the pen goes.
+            path = smooth_path(newest)[1:-1] if len(newest) == 3 else np.array([newest[0], _middle(*newest)])
+            if not self._state.is_drawing:  # the stroke has just ended at the edge
+                path = np.concatenate([path, newest[-1:]])
+            with _drawing_lock:
+                self._canvas.stroke_lines(path)
+        self._readings.request()
+
+    def _end(self) -> None:
+        with self._lock:
+            if not self._state.end():
+                return
+            newest = self._state.newest_stroke[-2:]
+            if len(newest) == 2:
+                with _drawing_lock:
+                    self._canvas.stroke_lines(np.array([_middle(*newest), newest[-1]]))
+        self._readings.request(announce=True)
+
+    @property
+    def _pen_width(self) -> float:
+        return self.side * PEN_SHARE
+
+    def _redraw(self) -> None:
+        """Draw everything anew: for a new page, after undo and after clear."""
+        with self._lock:
+            paths = [smooth_path(stroke) for stroke in self._state.strokes]
+            dots = [stroke[0] for stroke in self._state.strokes]
+            canvas = self._canvas
+            with _one_message():
+                # A page that has just connected has not been told which canvas the commands are for.
+                canvas._canvas_manager._current_canvas = None
+                canvas.clear()
+                canvas.line_width = self._pen_width
+                canvas.line_cap = canvas.line_join = "round"
+                canvas.stroke_style = canvas.fill_style = INK_COLOUR
+                for (x, y), path in zip(dots, paths, strict=True):
+                    canvas.fill_circle(x, y, self._pen_width / 2)
+                    canvas.stroke_lines(path)
+
+    # ------------------------------------------------------------------------------------------ readings
+
+    def _read_and_show(self, *, announce: bool = False) -> None:
+        with self._reading_lock:
+            strokes = self.strokes
+            try:
+                self._prediction = self._recognizer.recognize(strokes) if strokes else None
+            except Exception as error:  # whatever it is, the ink must go on and the person must be told
+                _log.exception("the drawing could not be read")
+                self._prediction = None
+                self._view.show_problem(f"Reading failed: {type(error).__name__}")
+                return
+            reading = reading_of(self._prediction)
+            image = np.zeros((28, 28)) if reading is BLANK else self._prediction.image
+            self._view.show(reading, image)
+            if announce:
+                self._view.announce(reading)
+
+
+class LatestOnly:
+    """Calls a function on a thread of its own: soon after a request, seldom enough, and always after the last one.
+
+    However many requests come, at most one call runs and at most one waits, so no queue can grow.
+    """
+
+    def __init__(self, function: Callable[..., None], *, interval: float):
+        """Call `function(announce=...)` at most once per `interval` seconds."""
+        self._function = function
+        self._interval = interval
+        self._lock = threading.Lock()
+        self._running = threading.Lock()
+        self._timer: threading.Timer | None = None
+        self._announce = False
+        self._earliest = 0.0  # time.monotonic() before which no call starts
+
+    def request(self, *, announce: bool = False) -> None:
+        """Ask for a call. Returns at once."""
+        with self._lock:
+            self._announce |= announce
+            if self._timer is not None:
+                return
+            delay = max(0.0, self._earliest - time.monotonic())
+            self._timer = threading.Timer(delay, self._run)
+            self._timer.daemon = True
+            self._timer.start()
+
+    def _run(self) -> None:
+        with self._running:
+            with self._lock:
+                self._timer = None
+                announce, self._announce = self._announce, False
+                self._earliest = time.monotonic() + self._interval
+            self._function(announce=announce)
+
+
+@contextmanager
+def _one_message() -> Iterator[None]:
+    """Send all that is drawn inside as one message, like hold_canvas(), but let go of the canvas after an error."""
+    with _drawing_lock:
+        held = hold_canvas()
+        held.__enter__()
+        try:
+            yield
+        finally:
+            held.__exit__(None, None, None)  # told of no error, it sends what there is and lets go
+
+
+def _middle(first: Point, second: Point) -> Point:
+    return (first[0] + second[0]) / 2, (first[1] + second[1]) / 2
+
+
+def _are_numbers(*values: object) -> bool:
+    """Tell whether coordinates from the browser can be used; a hidden canvas, for one, sends none."""
+    return all(isinstance(value, (int, float)) and math.isfinite(value) for value in values)
+
+
+def _numbers(fingers: Sequence[Point]) -> list[Point]:
+    return [finger for finger in fingers if _are_numbers(*finger)]

@@ -1,0 +1,250 @@
+import contextlib
+
+import cv2
+import numpy as np
+import pytest
+
+from digit_utils.drawing import smooth_path
+from digit_utils.sample_strokes import sample_digits
+
+from .hand import BLANK, Fingers, Pad
+
+pytestmark = pytest.mark.browser
+
+PHONE = {"viewport": {"width": 390, "height": 844}, "device_scale_factor": 3, "is_mobile": True, "has_touch": True}
+SMALL_PHONE = PHONE | {"viewport": {"width": 320, "height": 568}, "device_scale_factor": 2}
+DESKTOP = {"viewport": {"width": 1280, "height": 800}}
+SAMPLES = {sample.digit: sample.strokes for sample in sample_digits(side=1.0)}
+SCRIBBLE = [np.random.default_rng(7).uniform(0.1, 0.9, (40, 2))]
+
+
+@contextlib.contextmanager
+def opened(chromium, address, **options):
+    """Open the drawing page in a window of its own, and see that it fetches nothing from elsewhere."""
+    context = chromium.new_context(**options)
+    page = context.new_page()
+    foreign, errors = [], []
+    page.on(
+        "request", lambda request: request.url.startswith((address, "data:", "blob:")) or foreign.append(request.url)
+    )
+    page.on("pageerror", lambda error: errors.append(str(error)))
+    page.goto(address)
+    pad = Pad(page)
+    pad.canvas.wait_for()
+    page.wait_for_timeout(300)
+    try:
+        yield pad
+    finally:
+        context.close()
+    assert foreign == [addresses for addresses in foreign if addresses.startswith("ws")]
+    assert errors == []
+
+
+def read_all(pad, draw, digits, recognizer):
+    """Draw everybody's digits; return how many are read right, after checking each against the recogniser."""
+    right = 0
+    for digit, strokes in digits:
+        draw(strokes)
+        expected = recognizer.recognize(strokes).digit
+        assert pad.answer() == ("?" if expected is None else str(expected)), f"a written {digit}"
+        right += expected == digit
+        pad.clear()
+    return right
+
+
+def test_ten_people_write_on_a_phone_and_are_read(chromium, drawing_page, peoples_digits, recognizer, artifacts):
+    with opened(chromium, drawing_page, **PHONE) as pad:
+        pad.page.screenshot(path=artifacts / "page-phone-blank.png")
+        assert read_all(pad, pad.draw_by_touch, peoples_digits, recognizer) >= 9
+        assert pad.scrolled() == [], "the page scrolled while somebody drew"
+        pad.draw_by_touch(SAMPLES[5])
+        assert pad.answer() == "5"
+        pad.page.screenshot(path=artifacts / "page-phone-digit.png")
+
+
+def test_ten_people_write_on_a_laptop_and_are_read(chromium, drawing_page, peoples_digits, recognizer, artifacts):
+    with opened(chromium, drawing_page, **DESKTOP) as pad:
+        pad.page.screenshot(path=artifacts / "page-desktop-blank.png")
+        assert read_all(pad, pad.draw_by_mouse, peoples_digits, recognizer) >= 9
+        pad.draw_by_mouse(SAMPLES[2])
+        assert pad.answer() == "2"
+        pad.page.screenshot(path=artifacts / "page-desktop-digit.png")
+
+
+def test_there_is_ink_where_the_pointer_was_and_nowhere_else(chromium, drawing_page):
+    with opened(chromium, drawing_page, **DESKTOP) as pad:
+        assert not pad.ink().any()
+        pad.draw_by_mouse(SAMPLES[4])
+        pad.answer()
+        ink = pad.ink()
+        side = ink.shape[0]
+        expected = np.zeros(ink.shape, np.uint8)
+        for stroke in SAMPLES[4]:
+            path = np.round(smooth_path(stroke) * side).astype(np.int32)
+            cv2.polylines(expected, [path], False, 255, round(side * 0.045))
+        slack = np.ones((9, 9), np.uint8)  # whole CSS pixels, and the edges' smoothing
+        assert not (ink & (cv2.dilate(expected, slack) == 0)).any()
+        assert not (~ink & (cv2.erode(expected, slack) > 0)).any()
+
+
+def test_undo_clear_predict_and_their_keys(chromium, drawing_page):
+    with opened(chromium, drawing_page, **DESKTOP) as pad:
+        assert pad.caption.inner_text().strip() == BLANK
+        assert pad.answer() == ""
+        pad.draw_by_mouse(SAMPLES[1])
+        assert pad.answer() == "1"
+        one = pad.ink()
+        pad.draw_by_mouse(SAMPLES[0])
+        pad.answer()
+        assert pad.ink().sum() > one.sum()
+        pad.button("Undo").click()
+        assert pad.answer() == "1"
+        assert (pad.ink() != one).mean() < 0.001  # but for the smoothing of the edges it is as before
+        pad.button("Predict").click()
+        assert pad.answer() == "1"
+        pad.clear()
+        assert not pad.ink().any()
+        pad.draw_by_mouse(SAMPLES[1])
+        pad.canvas.focus()
+        pad.page.keyboard.press("Control+z")
+        pad.answer()
+        assert pad.caption.inner_text().strip() == BLANK
+        pad.draw_by_mouse(SAMPLES[1])
+        pad.page.keyboard.press("Escape")
+        pad.answer()
+        assert pad.caption.inner_text().strip() == BLANK
+
+
+def test_the_keyboard_reaches_every_button_and_can_leave_the_paper(chromium, drawing_page):
+    with opened(chromium, drawing_page, **DESKTOP) as pad:
+        pad.canvas.focus()
+        focused = []
+        for _ in range(3):
+            pad.page.keyboard.press("Tab")
+            pad.page.wait_for_timeout(250)
+            focused.append(pad.page.evaluate("document.activeElement.innerText"))
+        assert focused == ["Undo", "Clear", "Predict"]
+
+
+def test_a_scribble_gets_the_state_that_the_recogniser_gives_it(chromium, drawing_page, recognizer, artifacts):
+    with opened(chromium, drawing_page, **DESKTOP) as pad:
+        pad.draw_by_mouse(SCRIBBLE)
+        prediction = recognizer.recognize(SCRIBBLE)
+        assert pad.answer() == ("?" if prediction.digit is None else str(prediction.digit))
+        if prediction.digit is None:
+            assert "does not look like a digit" in pad.caption.inner_text()
+            assert str(prediction.best_digit) in pad.caption.inner_text()
+        pad.page.screenshot(path=artifacts / "page-desktop-scribble.png")
+
+
+def test_a_button_released_outside_the_paper_ends_the_stroke(chromium, drawing_page):
+    with opened(chromium, drawing_page, **DESKTOP) as pad:
+        mouse, box = pad.page.mouse, pad.canvas.bounding_box()
+        left, middle = box["x"], box["y"] + box["height"] / 2
+        mouse.move(left + 200, middle)
+        mouse.down()
+        mouse.move(left + 100, middle, steps=5)
+        mouse.move(left - 60, middle, steps=5)
+        mouse.up()
+        pad.answer()
+        before = pad.ink()
+        assert before[:, 0].any(), "the stroke reaches the edge where the pointer left"
+        mouse.move(left + 300, middle + 100, steps=8)
+        pad.answer()
+        np.testing.assert_array_equal(pad.ink(), before)
+
+
+def test_a_palm_and_a_finger_that_leaves_the_paper_draw_nothing_of_their_own(chromium, drawing_page):
+    with opened(chromium, drawing_page, **PHONE) as pad:
+        box = pad.canvas.bounding_box()
+        fingers = Fingers(pad.page)
+
+        def place(x, y):
+            return box["x"] + x * box["width"], box["y"] + y * box["height"]
+
+        fingers.send("touchStart", first=place(0.2, 0.2))
+        fingers.send("touchStart", first=place(0.2, 0.2), second=place(0.8, 0.9))
+        for step in np.linspace(0.2, 0.6, 9):
+            fingers.send("touchMove", first=place(0.2, step), second=place(0.8, 0.9 - step / 9))
+        fingers.send("touchEnd", second=place(0.8, 0.83))
+        fingers.send("touchMove", second=place(0.5, 0.83))
+        fingers.send("touchEnd")
+        pad.answer()
+        ink = pad.ink()
+        assert ink.any()
+        assert not ink[:, ink.shape[1] * 3 // 10 :].any(), "the palm left ink"
+        pad.clear()
+        fingers.send("touchStart", first=place(0.5, 0.5))
+        fingers.send("touchMove", first=place(0.5, 1.2))
+        fingers.send("touchEnd")
+        pad.answer()
+        assert pad.ink()[-1].any()
+        assert pad.scrolled() == []
+
+
+def test_a_small_phone_shows_everything_without_scrolling_sideways(chromium, drawing_page, artifacts):
+    with opened(chromium, drawing_page, **SMALL_PHONE) as pad:
+        wide = pad.page.evaluate(
+            """[...document.querySelectorAll('*')].filter(each => {
+                const box = each.getBoundingClientRect(), style = getComputedStyle(each);
+                const scrolls = /auto|scroll/.test(style.overflowX) && each.scrollWidth > each.clientWidth;
+                const hidden = style.clipPath !== 'none' || style.display === 'none';
+                return scrolls || (!hidden && box.width > 0 && (box.right > 320.5 || box.left < -0.5));
+            }).map(each => each.tagName + '.' + each.className)"""
+        )
+        assert wide == []
+        pad.draw_by_touch(SAMPLES[3])
+        assert pad.answer() == "3"
+        pad.page.screenshot(path=artifacts / "page-small-phone.png")
+        chart = pad.root.get_by_role("img", name="Ten bars")
+        chart.scroll_into_view_if_needed()  # by the page's own scrolling, beside the paper
+        box = chart.bounding_box()
+        assert box["y"] >= 0
+        assert box["y"] + box["height"] <= 568
+        pad.page.screenshot(path=artifacts / "page-small-phone-below.png")
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_every_word_is_easy_to_read(chromium, drawing_page, artifacts, theme):
+    context = chromium.new_context(**DESKTOP)
+    page = context.new_page()
+    page.goto(f"{drawing_page}?theme={theme}")
+    pad = Pad(page)
+    pad.canvas.wait_for()
+    page.wait_for_timeout(500)
+    pad.draw_by_mouse(SAMPLES[8])
+    assert pad.answer() == "8"
+    page.screenshot(path=artifacts / f"page-desktop-{theme}.png")
+    brightness = np.mean(
+        page.evaluate("getComputedStyle(document.body).backgroundColor.match(/[0-9.]+/g).slice(0, 3).map(Number)")
+    )
+    assert (brightness > 128) == (theme == "light")
+    contrasts = page.evaluate(CONTRASTS)
+    context.close()
+    assert len(contrasts) >= 15
+    assert min(contrasts.values()) >= 4.5, contrasts  # WCAG 2, level AA
+
+
+# The contrast of every text of the page with what lies behind it, half-transparent layers blended.
+CONTRASTS = """() => {
+    const parse = text => [...text.match(/[0-9.]+/g).map(Number), 1].slice(0, 4);
+    const over = (top, below) => top.slice(0, 3).map((c, i) => c * top[3] + below[i] * (1 - top[3]));
+    const light = rgb => rgb.map(c => c / 255).map(c => c <= 0.03928 ? c / 12.92 : ((c + 0.055) / 1.055) ** 2.4)
+        .reduce((sum, c, i) => sum + c * [0.2126, 0.7152, 0.0722][i], 0);
+    const behind = element => {
+        const layers = [];
+        for (let each = element; each; each = each.parentElement)
+            layers.unshift(getComputedStyle(each).backgroundColor);
+        return layers.map(parse).reduce((below, top) => over(top, below), [255, 255, 255]);
+    };
+    const found = {};
+    for (const element of document.querySelectorAll('#rendered_cells *')) {
+        const text = [...element.childNodes].filter(n => n.nodeType === 3).map(n => n.textContent.trim()).join('');
+        if (!text || element.tagName === 'STYLE' || element.closest('.digit-pad-announcement, .anchor-link')) continue;
+        if (getComputedStyle(element).display === 'none') continue;
+        const back = behind(element), front = over(parse(getComputedStyle(element).color), back);
+        const [high, low] = [light(front), light(back)].sort((a, b) => b - a);
+        found[element.className + ': ' + text] = (high + 0.05) / (low + 0.05);
+    }
+    return found;
+}"""

@@ -1,0 +1,109 @@
+import numpy as np
+import pytest
+
+from digit_utils.sample_strokes import sample_digits
+
+from .hand import Pad
+
+pytestmark = pytest.mark.browser
+
+SAMPLES = {sample.digit: sample.strokes for sample in sample_digits(side=1.0)}
+
+
+@pytest.fixture(scope="module")
+def notebook(chromium, jupyterlab):
+    """The notebook with two pads, opened and run."""
+    context = chromium.new_context(viewport={"width": 1280, "height": 900})
+    page = context.new_page()
+    page.goto(jupyterlab)
+    page.locator(".jp-Notebook .jp-CodeCell").first.wait_for(timeout=60_000)
+    page.get_by_text("Python 3 (ipykernel) | Idle").wait_for(timeout=60_000)
+    choose(page, "Run", "Run All Cells")
+    Pad(page, index=1).canvas.wait_for(timeout=60_000)
+    page.wait_for_timeout(500)
+    yield page
+    context.close()
+
+
+def choose(page, menu: str, item: str) -> None:
+    page.get_by_role("menuitem", name=menu, exact=True).click()
+    page.locator(".lm-Menu-item").filter(has=page.get_by_text(item, exact=True)).first.click()
+
+
+def shown(page, index) -> Pad:
+    pad = Pad(page, index=index)
+    pad.canvas.scroll_into_view_if_needed()
+    page.wait_for_timeout(200)
+    return pad
+
+
+def test_ten_people_write_in_jupyterlab_and_are_read(notebook, peoples_digits, recognizer, artifacts):
+    pad = shown(notebook, 0)
+    right = 0
+    for digit, strokes in peoples_digits:
+        pad.draw_by_mouse(strokes)
+        expected = recognizer.recognize(strokes).digit
+        assert pad.answer() == ("?" if expected is None else str(expected)), f"a written {digit}"
+        right += expected == digit
+        pad.clear()
+    assert right >= 9
+    pad.draw_by_mouse(SAMPLES[7])
+    assert pad.answer() == "7"
+    notebook.screenshot(path=artifacts / "jupyterlab.png")
+
+
+def test_a_second_pad_keeps_to_itself(notebook):
+    first = shown(notebook, 0)
+    first.clear()
+    first.draw_by_mouse(SAMPLES[3])
+    assert first.answer() == "3"
+    ink = first.ink()
+    second = shown(notebook, 1)
+    second.draw_by_mouse(SAMPLES[6])
+    assert second.answer() == "6"
+    assert second.ink().any()
+    assert first.mark.inner_text().strip() == "3"
+    np.testing.assert_array_equal(first.ink(), ink)
+
+
+def test_undo_by_key_stays_within_the_pad(notebook):
+    pad = shown(notebook, 0)
+    pad.clear()
+    cells = notebook.locator(".jp-Notebook .jp-Cell").count()
+    pad.draw_by_mouse(SAMPLES[1])
+    assert pad.answer() == "1"
+    notebook.keyboard.press("Control+z")
+    assert pad.answer() == ""
+    assert not pad.ink().any()
+    assert notebook.locator(".jp-Notebook .jp-Cell").count() == cells
+
+
+def test_after_a_reload_of_the_page_the_drawing_is_there_and_goes_on(notebook):
+    pad = shown(notebook, 0)
+    pad.clear()
+    pad.draw_by_mouse(SAMPLES[1])
+    assert pad.answer() == "1"
+    ink = pad.ink()
+    choose(notebook, "File", "Save Notebook")
+    notebook.wait_for_timeout(1000)
+    notebook.reload()
+    Pad(notebook, index=1).canvas.wait_for(timeout=60_000)
+    notebook.wait_for_timeout(1500)
+    pad = shown(notebook, 0)
+    assert pad.answer() == "1"
+    assert (pad.ink() != ink).mean() < 0.001
+    pad.clear()
+    pad.draw_by_mouse(SAMPLES[2])
+    assert pad.answer() == "2"
+    assert pad.ink().any()
+
+
+def test_cells_that_are_run_again_give_new_working_pads(notebook):
+    shown(notebook, 0).draw_by_mouse(SAMPLES[0])
+    choose(notebook, "Run", "Run All Cells")
+    notebook.wait_for_timeout(2500)
+    pad = shown(notebook, 0)
+    assert pad.answer() == ""
+    assert not pad.ink().any()
+    pad.draw_by_mouse(SAMPLES[5])
+    assert pad.answer() == "5"
