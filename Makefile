@@ -3,7 +3,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: draw test lint format clean
+.PHONY: draw test lint format screenshots clean
 
 draw: .venv/.draw
 	$(BIN)/digits draw
@@ -18,6 +18,12 @@ lint: .venv/.test
 format: .venv/.test
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+# The README's pictures of the page, from the browser tests.
+screenshots: .venv/.test
+	$(BIN)/python -m pytest tests/browser
+	cp test-artifacts/page-desktop-digit.png docs/page-desktop.png
+	cp test-artifacts/page-phone-digit.png docs/page-phone.png
 
 clean:
 	rm -rf .venv build dist test-artifacts

@@ -323,15 +323,6 @@ def naive_ink(strokes: Strokes, *, pen: float = 0.04) -> np.ndarray:
     return np.pad(small, (IMAGE_SIZE - BOX_SIZE) // 2).astype(np.float32) / 255
 
 
-def changed_ink(
-    digits: Digits, change: Callable[[Strokes], Strokes], *, indices: Sequence[int] | None = None
-) -> LabelledInk:
-    """Return strokes as ink after `change` was applied to each drawing: slanted, moved, sampled otherwise, ..."""
-    chosen = range(len(digits)) if indices is None else indices
-    changed = Digits(labels=digits.labels[list(chosen)], strokes=tuple(change(digits.strokes[i]) for i in chosen))
-    return ink_of(changed)
-
-
 def slanted(strokes: Strokes, *, degrees: float) -> list[np.ndarray]:
     """Return strokes slanted to the right by an angle; the y axis points down."""
     slope = np.tan(np.deg2rad(degrees))

@@ -3,8 +3,10 @@
 import contextlib
 import importlib.metadata
 import io
+import logging
 import platform
 import tempfile
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -51,10 +53,21 @@ def to_litert(network: keras.Model) -> bytes:
     """Return a network as a LiteRT flatbuffer that takes batches of any size."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "network.tflite"
-        # The converter prints pages about its own progress.
-        with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
+        with _quietly():
             network.export(path, format="litert", verbose=False)
         return path.read_bytes()
+
+
+@contextlib.contextmanager
+def _quietly() -> Iterator[None]:
+    """Keep the converter's pages about its own progress, printed and logged, to itself."""
+    before = logging.root.manager.disable
+    logging.disable(logging.INFO)
+    try:
+        with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
+            yield
+    finally:
+        logging.disable(before)
 
 
 def best_temperature(recognizer: Recognizer, validation: dict[str, LabelledInk]) -> float:

@@ -11,7 +11,6 @@ import pytest
 from digit_utils.data import Digits
 from digit_utils.evaluation import (
     Readings,
-    changed_ink,
     confusion_counts,
     digit_auroc,
     error_interval,
@@ -266,13 +265,3 @@ def test_dots_and_resting_pens_are_resampled_too():
     assert np.unique(dot, axis=0).tolist() == [[3, 4]]
     assert np.isfinite(resting).all()
     assert resampled([], points=6) == []
-
-
-def test_changed_drawings_become_ink_with_their_labels():
-    digits = Digits(labels=np.array([7, 1, 7]), strokes=(SEVEN, [SEVEN[1]], SEVEN))
-    found = changed_ink(digits, lambda strokes: slanted(strokes, degrees=15), indices=[2, 1])
-    assert found.labels.tolist() == [7, 1]
-    assert np.array_equal(found.ink[0], ink_from_strokes(slanted(SEVEN, degrees=15)))
-    unchanged = changed_ink(digits, list)
-    assert np.array_equal(unchanged.ink, ink_of(digits).ink)
-    assert unchanged.labels.tolist() == [7, 1, 7]
