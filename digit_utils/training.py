@@ -25,6 +25,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from tqdm.auto import tqdm
 
+from digit_utils.data import content_hash
 from digit_utils.files import atomic_write, write_json
 from digit_utils.material import LabelledInk, Material, Recipe, make_epoch
 from digit_utils.network import CLASSES, NETWORKS, DigitLoss, build_network
@@ -231,7 +232,8 @@ def _describe(record: dict[str, float], epochs: int) -> str:
 
 def _identity(config: TrainingConfig, material: Material) -> dict[str, Any]:
     """Return what makes a run this run and no other, as it reads back from JSON."""
-    return json.loads(json.dumps({"config": asdict(config), "data": material.hashes, "scans": len(material.scans)}))
+    seen = content_hash([material.scans.ink, material.scans.labels, material.stroke_labels])
+    return json.loads(json.dumps({"config": asdict(config), "data": material.hashes, "material": seen}))
 
 
 def _claim(folder: Path, config: TrainingConfig, material: Material) -> None:

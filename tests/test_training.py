@@ -259,7 +259,7 @@ def test_a_folder_with_a_run_on_other_data_is_left_alone(material, undisturbed):
     with pytest.raises(TrainingFolderError, match=r"another data\.digits8x8"):
         quiet(CONFIGS["simple_cnn"], replace(material, hashes={"digits8x8": "0" * 64}), folder)
     fewer = LabelledInk(material.scans.ink[:-1], material.scans.labels[:-1])
-    with pytest.raises(TrainingFolderError, match="another scans"):
+    with pytest.raises(TrainingFolderError, match="another material"):
         quiet(CONFIGS["simple_cnn"], replace(material, scans=fewer), folder)
 
 
