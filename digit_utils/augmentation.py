@@ -32,7 +32,7 @@ class PictureAugmentation:
 
 MILD = PictureAugmentation()
 STRONG = PictureAugmentation(
-    rotation=12, shift=2, scale=0.15, stretch=0.2, shear=0.25, elastic=0.6, pen=0.4, fill_box=0.08
+    rotation=10, shift=1, scale=0.12, stretch=0.15, shear=0.22, elastic=0.45, pen=0.3, fill_box=0.06
 )
 
 
@@ -132,14 +132,15 @@ def _change_pens(pictures: np.ndarray, rng: np.random.Generator, *, probability:
 class StrokeAugmentation:
     """How far strokes are changed. Lengths are parts of the digit's long side; deviations are of normal laws."""
 
-    slant: float = 0.4  # sideways per height, to either side, drawn evenly; 0.36 is 20 degrees
-    rotation: float = 12.0  # degrees to either side, drawn evenly
+    slant: float = 0.36  # sideways per height, to either side, drawn evenly; 0.36 is 20 degrees
+    rotation: float = 8.0  # degrees to either side, drawn evenly
     stretch: float = 0.25  # in logarithm of the aspect ratio, to either side, drawn evenly
     bend: float = 0.035  # deviation of each of the three slow waves that warp the whole drawing
     tremor: float = 0.006  # deviation of a smoothed shake along the path
     gap: float = 0.02  # deviation of each stroke's own displacement
     end: float = 0.06  # strokes end up to this much early or late
-    resample: float = 0.3  # probability of another sampling along the path, from 5 points a stroke up
+    resample: float = 0.35  # probability of another sampling along the path, from about 10 points a digit up
+    fill_box: float = 0.06  # probability of a drawing stretched to fill a square, as some scans are
     pen_width: tuple[float, float] = (1.6, 3.8)  # pixels; half of the drawings keep the usual pen
 
 
@@ -164,6 +165,9 @@ def augment_strokes(
     sizes = np.cumsum([len(stroke) for stroke in changed])[:-1]
     points = np.concatenate(changed) @ _random_matrix(rng, config=config)
     points += _smooth_warp(points, rng, strength=config.bend)
+    if rng.random() < config.fill_box:
+        extent = np.ptp(points, axis=0)
+        points *= np.clip(extent.max() / np.maximum(extent, 1e-9), 1, 4)  # beyond four times, a stem becomes a wall
     return np.split(points, sizes)
 
 
@@ -212,9 +216,9 @@ def _resampled(stroke: np.ndarray, rng: np.random.Generator, *, config: StrokeAu
     early, late = rng.uniform(-config.end, config.end, 2).clip(max=length / 8)
     count = len(stroke)
     if rng.random() < config.resample:
-        # As few as a slow tablet gives, yet enough for the curve: a point every fourteenth of the long side.
-        fewest = max(5, int(length * 14))
-        count = rng.integers(fewest, max(100, 2 * fewest))
+        # From what a slow tablet gives, some ten points a digit, to what a fast one does; evenly in logarithm.
+        fewest = max(4, int(length * 2.5))
+        count = int(fewest * np.exp(rng.uniform(0, np.log(30))))
     elif early == late == 0:
         return stroke
     at = np.linspace(early, length - late, max(count, 2))
@@ -239,7 +243,7 @@ def _tremor(count: int, rng: np.random.Generator, *, strength: float) -> np.ndar
 def without_augmentation(config: StrokeAugmentation = HAND) -> StrokeAugmentation:
     """Return a configuration that leaves strokes as they are, for comparisons."""
     return replace(
-        config, slant=0, rotation=0, stretch=0, bend=0, tremor=0, gap=0, end=0, resample=0,
+        config, slant=0, rotation=0, stretch=0, bend=0, tremor=0, gap=0, end=0, resample=0, fill_box=0,
         pen_width=(PEN_WIDTH, PEN_WIDTH),
     )  # fmt: skip
 

@@ -20,7 +20,7 @@ from digit_utils.model_file import HEAD, MAX_PROBABILITY, ModelCard, write_model
 from digit_utils.network import CLASSES, has_digit_head
 from digit_utils.recognizer import MODEL_FILE_NAME, Recognizer, softmax
 
-REJECTED_AT_MOST = 0.005  # of each validation set's digits: what the threshold for "no digit" may cost
+REJECTED_AT_MOST = 0.002  # of each validation set's digits: what the threshold for "no digit" may cost
 
 
 def export_network(

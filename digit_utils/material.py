@@ -20,10 +20,11 @@ from digit_utils.augmentation import (
 )
 from digit_utils.data import DigitDataset, Digits
 from digit_utils.ink import IMAGE_SIZE, Strokes, ink_from_image, ink_from_strokes
-from digit_utils.non_digits import random_non_digits
+from digit_utils.non_digits import non_digits_of_scans, random_non_digits
 
 CLASSES = 10
 NUDGE = PictureAugmentation(rotation=0, shift=1.0, scale=0.05, shear=0)
+NON_DIGITS_OF_SCANS = 0.2  # part of the non-digits that is made of scanned digits
 AUGMENTATIONS = {"none": None, "mild": MILD, "strong": STRONG}
 
 
@@ -114,7 +115,7 @@ def make_epoch(material: Material, recipe: Recipe, rng: np.random.Generator) -> 
         drawings, labels = random_allographs(recipe.allographs, rng)
         parts.append((_drawn(drawings, recipe, rng), labels))
     if recipe.non_digits:
-        parts.append((random_non_digits(recipe.non_digits, rng), np.full(recipe.non_digits, -1)))
+        parts.append((_non_digits(material, recipe, rng), np.full(recipe.non_digits, -1)))
     ink = np.concatenate([part for part, _ in parts])
     labels = np.concatenate([labels for _, labels in parts])
     order = rng.permutation(len(ink))
@@ -142,6 +143,17 @@ def _pen_strokes(material: Material, recipe: Recipe, rng: np.random.Generator) -
     chosen = rng.integers(len(material.strokes), size=recipe.pen_strokes)
     drawings = [material.strokes[index] for index in chosen]
     return _drawn(drawings, recipe, rng), material.stroke_labels[chosen]
+
+
+def _non_digits(material: Material, recipe: Recipe, rng: np.random.Generator) -> np.ndarray:
+    """Return what is no digit, as ink (n, 28, 28): drawn, photographed, and some made of scans.
+
+    The last two matter: were digits the only thing ever seen scanned, the look of a scan would pass for a digit.
+    """
+    of_scans = int(recipe.non_digits * NON_DIGITS_OF_SCANS)
+    drawn = random_non_digits(recipe.non_digits - of_scans, rng, photographed=recipe.photographed)
+    made = non_digits_of_scans(material.scans.ink, material.scans.labels, of_scans, rng)
+    return np.concatenate([drawn, made])
 
 
 def _drawn(drawings: list[Strokes], recipe: Recipe, rng: np.random.Generator) -> np.ndarray:

@@ -23,8 +23,11 @@ def build_network(name: str) -> keras.Model:
     return NETWORKS[name]()
 
 
-def simple_cnn() -> keras.Model:
-    """Return the reference network, ten logits, 34,826 parameters: Keras' own MNIST example (Chollet, 2015)."""
+def simple_cnn(*, dropout: float = 0.25) -> keras.Model:
+    """Return the reference network, ten logits, 34,826 parameters: Keras' own MNIST example (Chollet, 2015).
+
+    `dropout` is 0.5 in the example, which trains for 15 epochs; fewer epochs want less.
+    """
     return keras.Sequential(
         [
             keras.Input((IMAGE_SIZE, IMAGE_SIZE, 1)),
@@ -33,27 +36,40 @@ def simple_cnn() -> keras.Model:
             layers.Conv2D(64, 3, activation="relu"),
             layers.MaxPooling2D(),
             layers.Flatten(),
-            layers.Dropout(0.25),
+            layers.Dropout(dropout),
             layers.Dense(CLASSES),
         ],
         name="simple_cnn",
     )
 
 
+def sprint() -> keras.Model:
+    """Return a network that learns fast on a CPU: ten logits, 44,522 parameters.
+
+    What costs time on a CPU is bytes moved more than sums: so the first convolution halves the picture at once, pooling
+    comes before the ReLU (the same result from a quarter of the pixels), and nothing is normalised.
+    """
+    image = keras.Input((IMAGE_SIZE, IMAGE_SIZE, 1))
+    features = layers.ReLU()(layers.Conv2D(24, 5, strides=2, padding="same")(image))
+    for channels in (48, 64):
+        features = layers.MaxPooling2D()(layers.Conv2D(channels, 3, padding="same")(features))
+        features = layers.ReLU()(features)
+    return keras.Model(image, layers.Dense(CLASSES)(layers.Flatten()(features)), name="sprint")
+
+
 def reader() -> keras.Model:
     """Return the shipped network: ten logits of digits and one that says whether the ink is a digit at all.
 
     A strided 5x5 stem brings the picture to 14x14 at once, which is where most time is saved on a CPU; six 3x3
-    convolutions with batch normalisation (Ioffe and Szegedy, 2015) follow, then the mean over all places.
+    convolutions with batch normalisation (Ioffe and Szegedy, 2015) follow, most of them at 7x7, then the mean over all
+    places. 223,000 parameters: below 1 MB.
     """
     image = keras.Input((IMAGE_SIZE, IMAGE_SIZE, 1))
     features = _convolution(image, 32, size=5, stride=2)
     features = _convolution(features, 32)
-    features = _convolution(features, 32)
     features = _convolution(features, 64, stride=2)
-    features = _convolution(features, 64)
-    features = _convolution(features, 64)
-    features = _convolution(features, 64)
+    for channels in (64, 64, 88, 88):
+        features = _convolution(features, channels)
     pooled = layers.GlobalAveragePooling2D(name="features")(features)
     return keras.Model(image, layers.Dense(CLASSES + 1)(pooled), name="reader")
 
@@ -63,7 +79,8 @@ def _convolution(features: keras.KerasTensor, channels: int, *, size: int = 3, s
     return layers.ReLU()(layers.BatchNormalization(momentum=0.95)(features))
 
 
-NETWORKS = {"simple_cnn": simple_cnn, "reader": reader}
+NETWORKS = {"simple_cnn": simple_cnn, "sprint": sprint, "reader": reader}
+WITHOUT_DIGIT_HEAD = ("simple_cnn", "sprint")
 
 
 def has_digit_head(network: keras.Model) -> bool:

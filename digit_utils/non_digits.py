@@ -14,7 +14,7 @@ import cv2
 import numpy as np
 
 from digit_utils.allographs import random_allographs, smooth_curve
-from digit_utils.augmentation import augment_strokes, random_pen_width
+from digit_utils.augmentation import augment_pictures, augment_strokes, photograph, random_pen_width
 from digit_utils.ink import BOX_SIZE, IMAGE_SIZE, Strokes, ink_from_image, ink_from_strokes
 
 # What is written under each key of a font, looked at one by one; what resembles a digit is missing.
@@ -85,6 +85,14 @@ def side_by_side(drawings: Sequence[Strokes], rng: np.random.Generator) -> list[
         result += [(stroke - low) / height + [edge, rng.normal(0, 0.04)] for stroke in drawing]
         edge += (high[0] - low[0]) / height
     return result
+
+
+def crossed_out(rng: np.random.Generator) -> Strokes:
+    """Return a digit that its writer struck out, with two to five strokes: one alone could be the bar of a 7."""
+    (drawing,), _ = random_allographs(1, rng)
+    strikes = rng.uniform(-0.1, 1.1, (rng.integers(2, 6), 2, 2))
+    strikes[:, 0, 0], strikes[:, 1, 0] = rng.uniform(-0.2, 0.1, len(strikes)), rng.uniform(0.9, 1.2, len(strikes))
+    return [*drawing, *strikes]
 
 
 def scribble(rng: np.random.Generator) -> Strokes:
@@ -164,37 +172,77 @@ def line_or_dots(rng: np.random.Generator) -> Strokes:
 
 
 STROKE_KINDS: dict[Callable[[np.random.Generator], Strokes], float] = {
-    letter: 0.38,
+    letter: 0.34,
     sign: 0.2,
     several_digits: 0.14,
     word: 0.05,
+    crossed_out: 0.04,
     scribble: 0.12,
     doodle: 0.06,
     line_or_dots: 0.05,
 }  # how often each kind is drawn; a choice made by hand, before any figure was seen
 
 
-def random_non_digits(count: int, rng: np.random.Generator, *, blobs: float = 0.12) -> np.ndarray:
+def random_non_digits(
+    count: int, rng: np.random.Generator, *, blobs: float = 0.12, photographed: float = 0.0
+) -> np.ndarray:
     """Return ink that is no digit.
 
     Args:
         count: how many.
         rng: where the randomness comes from.
         blobs: the part that is filled shapes and textures instead of pen strokes.
+        photographed: the part of the drawings that is seen as a worn picture instead of clean strokes.
 
     Returns:
         (count, 28, 28) float32 in [0, 1].
     """
     kinds, weights = list(STROKE_KINDS), np.array(list(STROKE_KINDS.values()))
     chosen = rng.choice(len(kinds), size=count, p=weights / weights.sum())
-    result = np.empty((count, IMAGE_SIZE, IMAGE_SIZE), np.float32)
+    result = np.zeros((count, IMAGE_SIZE, IMAGE_SIZE), np.float32)
     for index, (kind, as_blob) in enumerate(zip(chosen, rng.random(count) < blobs, strict=True)):
         if as_blob:
             result[index] = blob(rng)
         else:
             strokes = augment_strokes(kinds[kind](rng), rng)
-            result[index] = ink_from_strokes(strokes, pen_width=random_pen_width(rng))
+            if rng.random() < photographed:
+                result[index] = ink_from_image(photograph(strokes, rng))
+            if not result[index].any():  # not photographed, or faded to a blank page
+                result[index] = ink_from_strokes(strokes, pen_width=random_pen_width(rng))
     return result
+
+
+TURNED_DIGITS = (3, 4)  # lying on their side these are no digit; the others may be one, or look like an S, N or L
+
+
+def non_digits_of_scans(ink: np.ndarray, labels: np.ndarray, count: int, rng: np.random.Generator) -> np.ndarray:
+    """Return what is no digit, made of scanned digits: some lie on their side, some are two or three in a row.
+
+    Args:
+        ink: (n, 28, 28) float32 in [0, 1], scanned digits.
+        labels: (n,) digits.
+        count: how many.
+        rng: where the randomness comes from.
+
+    Returns:
+        (count, 28, 28) float32 in [0, 1].
+    """
+    turnable = np.flatnonzero(np.isin(labels, TURNED_DIGITS))
+    result = np.empty((count, IMAGE_SIZE, IMAGE_SIZE), np.float32)
+    for index in range(count):
+        if rng.random() < 0.5 and len(turnable):
+            page = np.rot90(ink[turnable[rng.integers(len(turnable))]], rng.choice([1, 3]))
+        else:
+            row = [_columns_with_ink(ink[place]) for place in rng.integers(len(ink), size=rng.choice([2, 2, 3]))]
+            page = np.concatenate(row, axis=1)
+        result[index] = ink_from_image(np.pad((255 * page).astype(np.uint8), 2))
+    return augment_pictures(result, rng)
+
+
+def _columns_with_ink(picture: np.ndarray) -> np.ndarray:
+    """Return a (28, 28) picture without its empty columns left and right, but for one."""
+    columns = np.flatnonzero(picture.max(axis=0) > 0.1)
+    return picture[:, max(columns[0] - 1, 0) : columns[-1] + 2] if len(columns) else picture
 
 
 def blob(rng: np.random.Generator) -> np.ndarray:

@@ -28,11 +28,18 @@ from tqdm.auto import tqdm
 from digit_utils.data import content_hash
 from digit_utils.files import atomic_write, write_json
 from digit_utils.material import LabelledInk, Material, Recipe, make_epoch
-from digit_utils.network import CLASSES, NETWORKS, DigitLoss, build_network
+from digit_utils.network import CLASSES, NETWORKS, WITHOUT_DIGIT_HEAD, DigitLoss, build_network
+from digit_utils.optimizers import ConvolutionMuon
 from digit_utils.plots import DPI, show_learning_curves
 
 CONFIG, PROGRESS, KERAS_MODEL = "config.json", "progress.json", "model.keras"
 CURVES, CURVES_PICTURE = "learning_curves.csv", "learning_curves.png"
+
+
+OPTIMIZERS: dict[str, Callable[[Any, float], keras.optimizers.Optimizer]] = {
+    "adamw": lambda schedule, decay: keras.optimizers.AdamW(schedule, weight_decay=decay),
+    "muon": lambda schedule, decay: ConvolutionMuon(schedule, weight_decay=decay, adam_weight_decay=decay),
+}
 
 
 class TrainingFolderError(ValueError):
@@ -48,13 +55,16 @@ class TrainingConfig:
     batch_size: int = 128  # pictures a step
     learning_rate: float = 0.002  # at its peak, after the warm-up; it then falls to zero along a cosine
     warm_up: float = 0.15  # part of the steps in which the learning rate rises
-    weight_decay: float = 0.0  # of AdamW (Loshchilov and Hutter, 2019), a step, times the learning rate
+    optimizer: str = "adamw"  # "adamw" (Loshchilov and Hutter, 2019) or "muon" (digit_utils.optimizers)
+    weight_decay: float = 0.0  # decoupled: what each step takes from the weights, times the learning rate
     seed: int = 0  # of the weights, the order and the augmentation
     recipe: Recipe = field(default_factory=Recipe)
 
     def __post_init__(self):
         if self.network not in NETWORKS:
             raise ValueError(f"network is {self.network!r}; choose one of {', '.join(map(repr, NETWORKS))}")
+        if self.optimizer not in OPTIMIZERS:
+            raise ValueError(f"optimizer is {self.optimizer!r}; choose one of {', '.join(map(repr, OPTIMIZERS))}")
         for name in ("epochs", "batch_size"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} is {getattr(self, name)}; it must be at least 1")
@@ -66,26 +76,29 @@ class TrainingConfig:
             raise ValueError(f"weight_decay is {self.weight_decay}; it must be at least 0")
         if not 0 <= self.seed < 2**32:
             raise ValueError(f"seed is {self.seed}; it must be at least 0 and below 2**32")
-        if self.recipe.non_digits and self.network == "simple_cnn":
+        if self.recipe.non_digits and self.network in WITHOUT_DIGIT_HEAD:
             raise ValueError(
-                f"non_digits is {self.recipe.non_digits}, yet simple_cnn cannot say 'no digit'; choose network='reader'"
+                f"non_digits is {self.recipe.non_digits}, yet {self.network} cannot say 'no digit'; "
+                "choose network='reader'"
             )
 
 
 PRESETS: dict[str, TrainingConfig] = {
-    "quick": TrainingConfig(),
+    "quick": TrainingConfig(
+        network="sprint", epochs=6, batch_size=256, learning_rate=0.01, optimizer="muon", warm_up=0.2
+    ),
     "full": TrainingConfig(
         network="reader",
-        epochs=24,
-        learning_rate=0.004,
+        epochs=20,
+        learning_rate=0.006,
+        optimizer="muon",
         weight_decay=0.01,
         recipe=Recipe(
             augmentation="strong",
             pen_strokes=14_000,
-            allographs=10_000,
-            non_digits=16_000,
-            photographed=0.25,
-            label_smoothing=0.02,
+            allographs=14_000,
+            non_digits=14_000,
+            photographed=0.3,
         ),
     ),
 }
@@ -128,7 +141,7 @@ def train(
     """
     folder = Path(folder)
     _claim(folder, config, material)
-    network, history = _resume(folder) or (_compiled(config, material), [])
+    network, history = _resume(folder) or (new_network(config, material), [])
     if len(history) == config.epochs:
         report(f"{folder} holds this run, finished; remove the folder to train anew")
     elif history:
@@ -147,7 +160,7 @@ def train(
     return TrainingResult(network, history, folder)
 
 
-def _compiled(config: TrainingConfig, material: Material) -> keras.Model:
+def new_network(config: TrainingConfig, material: Material) -> keras.Model:
     """Return a new network, ready to be trained."""
     keras.utils.set_random_seed(config.seed)
     network = build_network(config.network)
@@ -161,7 +174,7 @@ def _compiled(config: TrainingConfig, material: Material) -> keras.Model:
         warmup_target=config.learning_rate,
         warmup_steps=warm_up,
     )
-    optimizer = keras.optimizers.AdamW(schedule, weight_decay=config.weight_decay)
+    optimizer = OPTIMIZERS[config.optimizer](schedule, config.weight_decay)
     # XLA was measured to slow these small networks down on a CPU.
     network.compile(optimizer, loss=DigitLoss(), jit_compile=False)
     return network
