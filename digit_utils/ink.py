@@ -26,6 +26,7 @@ PHOTO_INK = (0.35, 0.7)  # of full ink, in photos: below, a ruled line or grain;
 FULL_DEPTH = 32  # grey levels; what is as much darker than its surroundings is a stroke
 FRAME = 0.35  # part of an edge that no digit covers while something else lies inside
 SMALL_DIGIT = 128  # pixels; a large picture is looked at once more where its digit is smaller
+TWO_LEVELS = 0.78  # part of the variance that two levels explain; of even noise they explain 0.75
 CLEAN_PAGE = 0.3  # part of the pixels that have the commonest level: more of them only where nothing was photographed
 CLEAR_INK = 0.25  # of full ink; fainter pixels are a stroke's soft edge, or grain
 SMALLEST_SPECK = 0.02  # components with less than this part of the largest one's area are dust
@@ -223,12 +224,23 @@ def _find_ink(image: np.ndarray) -> np.ndarray | None:
         light = _without_frame(light)
     # Blurring thins the grain of a photo to a third; a small picture has too few pixels for that.
     smooth = cv2.blur(light, (3, 3)) if large else light
-    strongest = float(smooth.max())
-    if strongest < max(FAINTEST_CONTRAST, DOUBT * _deviation_of_page(smooth, below=0.4 * strongest)):
+    if _is_blank(smooth):
         return None
     ink = _ink_by_levels(light) if gain is None else _ink_by_edges(light * gain)
     ink = _without_specks(ink)
     return _without_haze(ink) if large else ink
+
+
+def _is_blank(light: np.ndarray) -> bool:
+    """Tell whether no ink stands out from the grain, neither by its level nor as one of two levels (Otsu, 1979)."""
+    strongest = float(light.max())
+    if strongest < FAINTEST_CONTRAST:
+        return True
+    if strongest >= DOUBT * _deviation_of_page(light, below=0.4 * strongest):
+        return False
+    inside = light > 0.4 * strongest
+    share, gap = float(inside.mean()), float(light[inside].mean() - light[~inside].mean())
+    return share * (1 - share) * gap**2 < TWO_LEVELS * float(light.var())
 
 
 def _is_clean(histogram: np.ndarray, *, soft: float) -> bool:
