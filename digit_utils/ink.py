@@ -19,7 +19,7 @@ SUPERSAMPLING = 8  # strokes are drawn at eight times the size, then averaged do
 
 PICTURE_PEN_RANGE = (1.5, 4.5)  # pixels at BOX_SIZE scale; pens outside are thickened or thinned, those inside kept
 LARGEST_PICTURE = 384  # pixels; a longer side is shrunk first, to bound the work
-FAINTEST_CONTRAST = 16  # grey levels of 255; a picture with less contrast than this is a blank page
+FAINTEST_CONTRAST = 20  # grey levels of 255; a picture with less contrast than this is a blank page
 SMALLEST_PHOTO = 48  # pixels; smaller pictures show no light of their own
 DOUBT = 6  # standard deviations of the grain that no grain reaches
 PHOTO_INK = (0.35, 0.7)  # of full ink, in photos: below, a ruled line or grain; above, as good as full

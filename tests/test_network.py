@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from scipy.special import expit, log_softmax
 
-from digit_utils.network import NETWORKS, DigitLoss, build_network, has_digit_head
+from digit_utils.network import NETWORKS, DigitLoss, build_network, has_digit_head, simple_cnn
 
 
 def random_rows(count: int = 40) -> tuple[np.ndarray, np.ndarray]:
@@ -51,6 +51,19 @@ def test_simple_cnn_is_the_reference_network():
     assert network.layers[-1].activation is keras.activations.linear  # logits: the softmax is in the loss
 
 
+def test_sprint_is_small_and_pools_before_it_rectifies():
+    network = build_network("sprint")
+    by_hand = (25 + 1) * 24 + (9 * 24 + 1) * 48 + (9 * 48 + 1) * 64 + (3 * 3 * 64 + 1) * 10
+    assert network.count_params() == by_hand == 44_522
+    names = [type(layer).__name__ for layer in network.layers]
+    assert names == ["InputLayer", "Conv2D", "ReLU", *["Conv2D", "MaxPooling2D", "ReLU"] * 2, "Flatten", "Dense"]
+    assert not has_digit_head(network)
+
+
+def test_dropout_of_the_reference_network_can_be_that_of_keras_example():
+    assert simple_cnn(dropout=0.5).get_layer(index=5).rate == 0.5
+
+
 def test_reader_is_small_and_says_whether_it_sees_a_digit():
     network = build_network("reader")
     assert network.output_shape == (None, 11)
@@ -71,7 +84,7 @@ def test_networks_take_ink_and_are_random_from_the_seed(name):
 
 
 def test_an_unknown_network_is_refused_with_the_known_ones():
-    with pytest.raises(ValueError, match=r"'lenet'; choose one of simple_cnn, reader"):
+    with pytest.raises(ValueError, match=r"'lenet'; choose one of simple_cnn, sprint, reader"):
         build_network("lenet")
 
 

@@ -5,14 +5,17 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from digit_utils.allographs import random_allographs
 from digit_utils.ink import ink_from_strokes
 from digit_utils.non_digits import (
     GLYPHS,
     STROKE_KINDS,
     blob,
+    crossed_out,
     doodle,
     letter,
     line_or_dots,
+    non_digits_of_scans,
     random_non_digits,
     scribble,
     several_digits,
@@ -107,3 +110,44 @@ def test_blobs_are_filled():
     blobs = [blob(rng) for _ in range(100)]
     areas = [float((picture > 0.3).sum()) for picture in blobs]
     assert np.median(areas) > 120  # of 400: a pen leaves about 70
+
+
+def test_a_crossed_out_digit_has_strikes_from_side_to_side():
+    for seed in range(30):
+        strokes = crossed_out(np.random.default_rng(seed))
+        strikes = [stroke for stroke in strokes if len(stroke) == 2 and np.ptp(stroke[:, 0]) > 0.65]
+        assert len(strikes) >= 2  # one may be the bar of a 7
+        assert len(strokes) > len(strikes)  # the digit is still there
+
+
+def test_photographed_non_digits_are_soft_where_drawn_ones_are_sharp():
+    drawn, worn = (random_non_digits(300, np.random.default_rng(5), blobs=0, photographed=part) for part in (0.0, 1.0))
+    assert (worn.sum(axis=(1, 2)) > 5).mean() > 0.98
+    full = [float((ink > 0.98).sum() / (ink > 0.1).sum()) for ink in (drawn, worn)]
+    assert full[0] > full[1] + 0.05
+
+
+def scans(count: int = 40) -> tuple[np.ndarray, np.ndarray]:
+    drawings, labels = random_allographs(count, np.random.default_rng(0))
+    return np.stack([ink_from_strokes(drawing) for drawing in drawings]), labels
+
+
+def test_non_digits_of_scans_lie_on_their_side_or_stand_in_a_row():
+    ink, labels = scans()
+    found = non_digits_of_scans(ink, labels, 200, np.random.default_rng(0))
+    assert (found.shape, found.dtype) == ((200, 28, 28), np.float32)
+    assert found.min() >= 0
+    assert found.max() <= 1
+    assert found.any(axis=(1, 2)).all()
+    heights = np.array([np.ptp(np.flatnonzero(picture.max(axis=1) > 0.3)) for picture in found])
+    assert (heights < 16).mean() > 0.3  # two or three digits in a row are wider than high
+    again = non_digits_of_scans(ink, labels, 200, np.random.default_rng(0))
+    assert np.array_equal(found, again)
+
+
+def test_scans_without_a_digit_to_turn_are_put_in_rows():
+    ink, labels = scans()
+    ones = labels == 1
+    found = non_digits_of_scans(ink[ones], labels[ones], 20, np.random.default_rng(0))
+    assert found.any(axis=(1, 2)).all()
+    assert non_digits_of_scans(ink, labels, 0, np.random.default_rng(0)).shape == (0, 28, 28)
