@@ -21,7 +21,7 @@ HOMEPAGE = re.compile(r'(?m)^(Homepage = ")[^"]*(")')
 
 SOURCE = f"""\
 # On Colab this fetches the package and what Colab lacks; elsewhere it does nothing.
-keep_on_drive = False  # @param {{type: "boolean"}}
+keep_on_drive = False  # @param {{type:"boolean"}}
 import sys
 
 if "google.colab" in sys.modules:
