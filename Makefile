@@ -3,13 +3,17 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: draw test lint format screenshots clean
+.PHONY: draw test colab lint format screenshots clean
 
 draw: .venv/.draw
 	$(BIN)/digits draw
 
 test: .venv/.test
 	$(BIN)/python -m pytest
+
+# All notebooks and the pad on Colab's own versions, in .venv-colab (3 GB, minutes); needs a Python 3.13.
+colab: .venv/.test
+	DIGITS_COLAB=1 $(BIN)/python -m pytest tests/colab tests/browser/test_classic_notebook.py
 
 lint: .venv/.test
 	$(BIN)/ruff check .
@@ -26,7 +30,7 @@ screenshots: .venv/.test
 	cp test-artifacts/page-phone-digit.png docs/page-phone.png
 
 clean:
-	rm -rf .venv build dist test-artifacts
+	rm -rf .venv .venv-colab build dist test-artifacts
 
 $(BIN)/python:
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed; name one with: make PYTHON=python3.12 ...")'

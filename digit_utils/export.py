@@ -4,7 +4,10 @@ import contextlib
 import importlib.metadata
 import io
 import logging
+import os
 import platform
+import subprocess
+import sys
 import tempfile
 from collections.abc import Iterator
 from dataclasses import replace
@@ -20,6 +23,12 @@ from digit_utils.model_file import HEAD, MAX_PROBABILITY, ModelCard, write_model
 from digit_utils.network import CLASSES, has_digit_head
 from digit_utils.recognizer import MODEL_FILE_NAME, Recognizer, softmax
 
+CONVERSION = """
+import pathlib, sys, keras
+from digit_utils.export import to_litert
+network = keras.models.load_model(sys.argv[1], compile=False)
+pathlib.Path(sys.argv[2]).write_bytes(to_litert(network))
+"""
 REJECTED_AT_MOST = 0.002  # of each validation set's digits: what the threshold for "no digit" may cost
 
 
@@ -51,11 +60,31 @@ def export_network(
 
 def to_litert(network: keras.Model) -> bytes:
     """Return a network as a LiteRT flatbuffer that takes batches of any size."""
+    if keras.backend.backend() != "tensorflow":
+        return _converted_by_tensorflow(network)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "network.tflite"
         with _quietly():
-            network.export(path, format="litert", verbose=False)
+            network.export(str(path), format="litert", verbose=False)  # Keras 3.13 takes no Path
         return path.read_bytes()
+
+
+def _converted_by_tensorflow(network: keras.Model) -> bytes:
+    """Return a network of another backend as a flatbuffer: a process of its own with TensorFlow converts it.
+
+    Raises RuntimeError with the last words of that process when it fails.
+    """
+    # The other backend may hold all memory of a GPU, and a conversion needs none.
+    environment = {**os.environ, "KERAS_BACKEND": "tensorflow", "CUDA_VISIBLE_DEVICES": "-1"}
+    with tempfile.TemporaryDirectory() as folder:
+        source, target = Path(folder) / "network.keras", Path(folder) / "network.tflite"
+        network.save(source)
+        command = [sys.executable, "-c", CONVERSION, str(source), str(target)]
+        finished = subprocess.run(command, env=environment, capture_output=True, text=True)
+        if finished.returncode:
+            last = (finished.stderr.strip().splitlines() or ["it said nothing"])[-1]
+            raise RuntimeError(f"the network cannot be converted, which takes Keras on TensorFlow: {last}")
+        return target.read_bytes()
 
 
 @contextlib.contextmanager

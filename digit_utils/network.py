@@ -13,14 +13,32 @@ from digit_utils.ink import IMAGE_SIZE
 CLASSES = 10
 
 
-def build_network(name: str) -> keras.Model:
+def build_network(name: str, *, precision: str = "float32") -> keras.Model:
     """Return a new network by its name; the weights are random, from Keras' global seed.
 
-    Raises ValueError for a name that is not in `NETWORKS`.
+    Args:
+        name: a key of `NETWORKS`.
+        precision: Keras' dtype policy, "mixed_float16" for example; the weights are float32 whatever it is.
+
+    Raises ValueError for a name that is not in `NETWORKS`, or a policy that Keras does not know.
     """
     if name not in NETWORKS:
         raise ValueError(f"there is no network {name!r}; choose one of {', '.join(NETWORKS)}")
-    return NETWORKS[name]()
+    before = keras.config.dtype_policy()
+    keras.config.set_dtype_policy(precision)
+    try:
+        return NETWORKS[name]()
+    finally:
+        keras.config.set_dtype_policy(before)
+
+
+def in_full_precision(network: keras.Model) -> keras.Model:
+    """Return a network that computes in float32, with the same weights; one that does so already is returned itself."""
+    if all(layer.compute_dtype == "float32" for layer in network.layers):
+        return network
+    full = build_network(network.name)
+    full.set_weights(network.get_weights())
+    return full
 
 
 def simple_cnn(*, dropout: float = 0.25) -> keras.Model:

@@ -28,7 +28,7 @@ from tqdm.auto import tqdm
 from digit_utils.data import content_hash
 from digit_utils.files import atomic_write, write_json
 from digit_utils.material import LabelledInk, Material, Recipe, make_epoch
-from digit_utils.network import CLASSES, NETWORKS, WITHOUT_DIGIT_HEAD, DigitLoss, build_network
+from digit_utils.network import CLASSES, NETWORKS, WITHOUT_DIGIT_HEAD, DigitLoss, build_network, in_full_precision
 from digit_utils.optimizers import ConvolutionMuon
 from digit_utils.plots import DPI, show_learning_curves
 
@@ -132,16 +132,18 @@ def train(
     *,
     report: Callable[[str], None] = print,
     show_progress: bool = True,
+    precision: str = "float32",
 ) -> TrainingResult:
     """Train a network and keep it in `folder`; go on from the last whole epoch if the folder holds one.
 
     The last epoch is the result: none is chosen by looking at figures. A finished run is not trained again.
+    `precision` is Keras' dtype policy while it trains; the result computes in float32 whatever that was.
 
     Raises TrainingFolderError when the folder holds a run with another configuration, or is damaged.
     """
     folder = Path(folder)
     _claim(folder, config, material)
-    network, history = _resume(folder) or (new_network(config, material), [])
+    network, history = _resume(folder) or (new_network(config, material, precision=precision), [])
     if len(history) == config.epochs:
         report(f"{folder} holds this run, finished; remove the folder to train anew")
     elif history:
@@ -155,15 +157,16 @@ def train(
         history.append({"epoch": epoch + 1, "loss": loss, "seconds": round(seconds, 2), **errors})
         _save_checkpoint(folder, network, history, name=f"checkpoint-{len(history):03d}.keras")
         report(_describe(history[-1], config.epochs))
+    network = in_full_precision(network)
     _save_checkpoint(folder, network, history, name=KERAS_MODEL)
     _save_curves(folder, history)
     return TrainingResult(network, history, folder)
 
 
-def new_network(config: TrainingConfig, material: Material) -> keras.Model:
+def new_network(config: TrainingConfig, material: Material, *, precision: str = "float32") -> keras.Model:
     """Return a new network, ready to be trained."""
     keras.utils.set_random_seed(config.seed)
-    network = build_network(config.network)
+    network = build_network(config.network, precision=precision)
     recipe = config.recipe
     pictures = len(material.scans) + recipe.pen_strokes + recipe.allographs + recipe.non_digits
     steps = config.epochs * -(-pictures // config.batch_size)
@@ -175,8 +178,10 @@ def new_network(config: TrainingConfig, material: Material) -> keras.Model:
         warmup_steps=warm_up,
     )
     optimizer = OPTIMIZERS[config.optimizer](schedule, config.weight_decay)
-    # XLA was measured to slow these small networks down on a CPU.
-    network.compile(optimizer, loss=DigitLoss(), jit_compile=False)
+    if precision == "mixed_float16":  # Keras would do so by itself, but not when it loads a checkpoint
+        optimizer = keras.optimizers.LossScaleOptimizer(optimizer)
+    # Keras compiles with XLA but where TensorFlow runs on a CPU: there it was measured to slow these networks down.
+    network.compile(optimizer, loss=DigitLoss(), jit_compile="auto")
     return network
 
 

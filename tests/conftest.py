@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
+from colab.replica import COMMAND, FirstCell, Replica, ReplicaUnavailableError, python_313, replica
+from colab.set_up_cell import SOURCE
 
 from digit_utils.data import DatasetUnavailable, DigitDataset, load_dataset
 
@@ -38,6 +40,28 @@ def pendigits() -> DigitDataset:
 @pytest.fixture(scope="session")
 def digits8x8() -> DigitDataset:
     return load_dataset("digits8x8")
+
+
+@pytest.fixture(scope="session")
+def colab_kernel(tmp_path_factory) -> Replica:
+    """Colab's kernel as it comes, rebuilt; in CI it must be there where there is a Python of its version."""
+    required = bool(os.environ.get("CI")) and python_313() is not None
+    if not required and not os.environ.get("DIGITS_COLAB"):
+        pytest.skip(f"Colab's kernel (3 GB, in .venv-colab) is rebuilt when asked for: {COMMAND}")
+    try:
+        return replica(tmp_path_factory.mktemp("colab"))
+    except ReplicaUnavailableError as error:
+        if required:
+            raise
+        pytest.skip(str(error))
+
+
+@pytest.fixture(scope="session")
+def after_first_cell(colab_kernel, tmp_path_factory) -> FirstCell:
+    """Colab's kernel after the set-up cell, with which every notebook begins."""
+    before = colab_kernel.versions()
+    said = colab_kernel.run_cell(SOURCE, cwd=tmp_path_factory.mktemp("content"))
+    return FirstCell(said, before, colab_kernel.versions())
 
 
 @pytest.fixture(scope="session")

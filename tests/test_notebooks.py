@@ -89,15 +89,6 @@ def test_notebook_is_committed_clean(path: Path):
     assert path.stat().st_size < 1_000_000
 
 
-def test_set_up_cell_is_the_same_in_all_notebooks():
-    cells = set()
-    for path in NOTEBOOKS:
-        first = next(cell for cell in nbformat.read(path, as_version=4).cells if cell.cell_type == "code")
-        assert first.metadata.tags == ["setup"]
-        cells.add(first.source)
-    assert len(cells) == 1
-
-
 @pytest.mark.parametrize(
     ("parameters", "expected"),
     [

@@ -110,9 +110,7 @@ def jupyterlab(tmp_path_factory) -> Iterator[str]:
     notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(cell) for cell in cells])
     notebook.metadata["kernelspec"] = {"name": "python3", "display_name": "Python 3", "language": "python"}
     nbformat.write(notebook, folder / "pads.ipynb")
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     server = subprocess.Popen(
         [sys.executable, "-m", "jupyterlab", *_lab_options(folder, port)],
         env={**os.environ, **_lab_environment(folder)},
@@ -120,7 +118,7 @@ def jupyterlab(tmp_path_factory) -> Iterator[str]:
         stderr=subprocess.DEVNULL,
     )
     try:
-        _wait_for(f"http://127.0.0.1:{port}/api", server)
+        wait_for(f"http://127.0.0.1:{port}/api", server)
         yield f"http://127.0.0.1:{port}/lab/tree/pads.ipynb"
     finally:
         server.terminate()
@@ -152,12 +150,20 @@ def _lab_environment(folder: Path) -> dict[str, str]:
     }
 
 
-def _wait_for(address: str, server: subprocess.Popen, *, seconds: float = 60) -> None:
+def free_port() -> int:
+    """Return a port of this machine that nobody listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def wait_for(address: str, server: subprocess.Popen, *, seconds: float = 60) -> None:
+    """Wait until a server answers; fail when it ends or takes too long."""
     end = time.monotonic() + seconds
     while time.monotonic() < end:
-        assert server.poll() is None, "JupyterLab ended by itself"
+        assert server.poll() is None, f"the server for {address} ended by itself"
         with contextlib.suppress(OSError):
             urllib.request.urlopen(address, timeout=5).close()
             return
         time.sleep(0.1)
-    pytest.fail(f"JupyterLab did not answer at {address} within {seconds:.0f} s")
+    pytest.fail(f"nobody answered at {address} within {seconds:.0f} s")

@@ -1,0 +1,74 @@
+"""Accelerators: what Keras' backend can train on here, and how a run makes good use of it. Any backend will do.
+
+A processor is used as the presets say. A graphics card or a TPU idles with small steps, so it gets larger ones, and
+multiplies in 16 bits while weights, loss and gradient sums stay in 32. What comes out of a run is a network in 32 bits
+either way.
+"""
+
+from collections.abc import Collection
+from dataclasses import dataclass, replace
+
+import keras
+
+from digit_utils.training import TrainingConfig
+
+
+@dataclass(frozen=True)
+class Use:
+    """How a kind of accelerator is used."""
+
+    larger_steps: int  # times the preset's batch size
+    precision: str  # Keras' dtype policy
+
+
+USES = {
+    "cpu": Use(larger_steps=1, precision="float32"),  # 16 bits were measured to gain nothing there
+    "gpu": Use(larger_steps=4, precision="mixed_float16"),  # every GPU since 2018 multiplies it; Keras scales the loss
+    "tpu": Use(larger_steps=8, precision="mixed_bfloat16"),  # what its matrix units are made for
+}
+
+
+@dataclass(frozen=True)
+class Accelerator:
+    """What the backend trains on."""
+
+    kind: str  # "cpu", "gpu" or "tpu"
+    count: int = 1  # how many of them there are; training uses one
+
+    @property
+    def precision(self) -> str:
+        """Keras' dtype policy to train with."""
+        return USES[self.kind].precision
+
+    def __str__(self) -> str:
+        name = {"cpu": "the processor", "gpu": "a GPU", "tpu": "a TPU"}[self.kind]
+        others = f", one of {self.count}" if self.kind != "cpu" and self.count > 1 else ""
+        return f"{name}{others}; Keras runs on {keras.backend.backend()}, in {self.precision}"
+
+
+def find_accelerator() -> Accelerator:
+    """Return what the backend trains on: a GPU or TPU where it sees one, else the processor."""
+    try:
+        devices = keras.distribution.list_devices()  # "gpu:0"
+    except AttributeError:  # a backend for which Keras cannot list any
+        devices = []
+    kinds = [device.partition(":")[0].lower().replace("cuda", "gpu") for device in devices]
+    kind = next((kind for kind in ("tpu", "gpu") if kind in kinds), "cpu")
+    return Accelerator(kind, max(1, kinds.count(kind)))
+
+
+def fit_to(accelerator: Accelerator, config: TrainingConfig, *, chosen: Collection[str] = ()) -> TrainingConfig:
+    """Return a run's configuration with steps that suit an accelerator.
+
+    Larger steps are fewer, so the learning rate grows with the square root of their size.
+
+    Args:
+        accelerator: what the run trains on.
+        config: the run as the preset has it.
+        chosen: names of values that somebody chose on purpose; these stay.
+    """
+    if "batch_size" in chosen:
+        return config
+    factor = USES[accelerator.kind].larger_steps
+    changes = {"batch_size": config.batch_size * factor, "learning_rate": config.learning_rate * factor**0.5}
+    return replace(config, **{name: value for name, value in changes.items() if name not in chosen})

@@ -1,0 +1,88 @@
+"""The pad where Colab's widgets live: the classic notebook, ipywidgets 7 and ipycanvas 0.13, on Colab's versions."""
+
+import shutil
+import subprocess
+
+import numpy as np
+import pytest
+from colab.set_up_cell import ROOT
+
+from digit_utils.sample_strokes import sample_digits
+
+from .conftest import free_port, wait_for
+from .hand import Pad
+
+pytestmark = [pytest.mark.browser, pytest.mark.slow]
+
+SAMPLES = {sample.digit: sample.strokes for sample in sample_digits(side=1.0)}
+NOTEBOOK = "04_draw.ipynb"
+
+
+@pytest.fixture(scope="module")
+def classic_notebook(colab_kernel, after_first_cell, tmp_path_factory):
+    """Notebook 04 in the classic notebook of Colab's version; its address."""
+    folder = tmp_path_factory.mktemp("classic")
+    shutil.copy(ROOT / "notebooks" / NOTEBOOK, folder)
+    port = free_port()
+    options = ["--no-browser", "--allow-root", "--ip=127.0.0.1", f"--port={port}", "--port-retries=0"]
+    options += ["--NotebookApp.token=", f"--notebook-dir={folder}"]
+    with (folder / "server.log").open("wb") as log:
+        command = [colab_kernel.python, "-m", "notebook", *options]
+        server = subprocess.Popen(command, env=colab_kernel.environment, stdout=log, stderr=log)
+    try:
+        wait_for(f"http://127.0.0.1:{port}/api", server)
+        yield f"http://127.0.0.1:{port}/notebooks/{NOTEBOOK}"
+    finally:
+        server.terminate()
+        server.wait(20)
+
+
+@pytest.fixture(scope="module")
+def pad(chromium, classic_notebook):
+    """The pad of the notebook, after all its cells have run from the first one on."""
+    context = chromium.new_context(viewport={"width": 1280, "height": 1000})
+    page = context.new_page()
+    page.goto(classic_notebook)
+    page.wait_for_function("window.Jupyter?.notebook?.kernel?.is_connected()", timeout=120_000)
+    page.evaluate("Jupyter.notebook.clear_all_output(), Jupyter.notebook.execute_all_cells()")
+    page.wait_for_function("!document.querySelector('.code_cell.running')", timeout=240_000)
+    pad = Pad(page)
+    pad.canvas.wait_for(timeout=60_000)
+    pad.canvas.scroll_into_view_if_needed()
+    page.wait_for_timeout(1000)
+    yield pad
+    context.close()
+
+
+def test_the_kernel_is_the_one_that_colab_has(after_first_cell):
+    versions = after_first_cell.after
+    assert versions["notebook"] == "6.5.7"
+    assert versions["ipywidgets"] == "7.7.1"
+    assert versions["ipycanvas"] == "0.13.3"
+
+
+def test_no_cell_failed_from_the_first_to_the_last(pad):
+    assert pad.page.locator(".output_error").all_inner_texts() == []
+    assert pad.page.get_by_text("the custom widget manager is on").count() == 1
+
+
+@pytest.mark.parametrize("digit", range(10))
+def test_a_drawn_digit_is_read(pad, digit, artifacts):
+    pad.clear()
+    pad.draw_by_mouse(SAMPLES[digit])
+    assert pad.answer() == str(digit)
+    assert pad.ink().any()
+    pad.page.screenshot(path=artifacts / "classic-notebook.png")
+
+
+def test_undo_takes_the_ink_back(pad):
+    pad.clear()
+    pad.draw_by_mouse(SAMPLES[1][:1])
+    pad.answer()
+    before = pad.ink()
+    pad.draw_by_mouse([np.array([[0.1, 0.1], [0.3, 0.1]])])
+    pad.answer()
+    assert pad.ink().sum() > before.sum()
+    pad.button("Undo").click()
+    pad.answer()
+    np.testing.assert_array_equal(pad.ink(), before)

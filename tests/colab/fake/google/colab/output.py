@@ -1,0 +1,2 @@
+def enable_custom_widget_manager() -> None:
+    print("the custom widget manager is on")

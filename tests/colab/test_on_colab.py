@@ -1,0 +1,105 @@
+"""The notebooks on Colab's own versions, from the first cell to the last; the pad is in tests/browser."""
+
+import importlib.metadata
+import json
+import os
+import subprocess
+from pathlib import Path
+
+import nbformat
+import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+from digit_utils import __version__
+from digit_utils.colab import EXACTLY, PACKAGE, constraints, missing_requirements
+
+from .replica import ROOT, Replica, pins, python_313
+from .set_up_cell import NOTEBOOKS, SOURCE
+
+pytestmark = pytest.mark.slow
+
+SMALL = {
+    "01_explore_data": {"dataset": "digits8x8"},
+    "02_train": {"dataset": "digits8x8", "epochs": 1, "compare": False},
+    "03_evaluate": {"dataset": "digits8x8", "limit": 20},
+    "04_draw": {},
+}
+
+
+def execute(kernel: Replica, name: str, folder: Path, **variables: str) -> str:
+    """Execute a notebook with papermill from its first cell to its last, and return all that it printed."""
+    command = ["-m", "papermill", str(ROOT / "notebooks" / f"{name}.ipynb"), "out.ipynb", "-k", "python3"]
+    command += ["--no-progress-bar", "-y", json.dumps(SMALL[name])]
+    kernel.run(*command, cwd=folder, **variables)
+    cells = nbformat.read(folder / "out.ipynb", as_version=4).cells
+    outputs = [output for cell in cells for output in cell.get("outputs", [])]
+    assert all(cell.execution_count for cell in cells if cell.cell_type == "code")
+    return "".join(output.get("text", "") for output in outputs)
+
+
+def test_the_first_cell_adds_what_colab_lacks_and_changes_nothing(after_first_cell):
+    said, before, after = after_first_cell.said, after_first_cell.before, after_first_cell.after
+    changed = {name for name, version in before.items() if after.get(name) != version}
+    assert not changed
+    assert {"digit-utils", "ai-edge-litert", "hershey-fonts", "ipycanvas", "papermill", "unlzw3"} <= set(after)
+    assert not {"voila", "jupyterlab"} & set(after)
+    assert after["ipycanvas"] == EXACTLY["ipycanvas"].removeprefix("==")
+    assert "the custom widget manager is on" in said
+    assert "is ready; added: ai-edge-litert" in said
+
+
+def test_a_second_time_it_adds_nothing(after_first_cell, colab_kernel, tmp_path):
+    assert "is ready; added: nothing." in colab_kernel.run_cell(SOURCE, cwd=tmp_path)
+    assert colab_kernel.versions() == after_first_cell.after
+
+
+@pytest.mark.usefixtures("after_first_cell")
+def test_a_notebook_older_than_the_package_says_what_to_do(colab_kernel, tmp_path):
+    older = SOURCE.replace(f'version="{__version__}"', 'version="0.0.9"')
+    with pytest.raises(AssertionError, match=r"this notebook is of version 0\.0\.9.*Open the notebook anew"):
+        colab_kernel.run_cell(older, cwd=tmp_path)
+
+
+@pytest.mark.usefixtures("after_first_cell")
+@pytest.mark.parametrize("name", [path.stem for path in NOTEBOOKS])
+def test_notebook_runs_from_its_first_cell_to_its_last(name, colab_kernel, tmp_path):
+    assert "the custom widget manager is on" in execute(colab_kernel, name, tmp_path)
+
+
+@pytest.mark.usefixtures("after_first_cell")
+def test_the_same_training_runs_on_jax(colab_kernel, tmp_path):
+    """Another backend proves that training calls nothing of TensorFlow; the export agrees with the network."""
+    said = execute(colab_kernel, "02_train", tmp_path, KERAS_BACKEND="jax")
+    assert "Keras runs on jax" in said
+    assert "the exported network and the trained one agree" in said
+    assert json.loads((tmp_path / "runs/quick-seed0/metrics.json").read_text())["test"]["digits"] == 300
+
+
+@pytest.fixture(scope="module")
+def everything_on_colab() -> dict[str, str]:
+    """The versions of all packages on Colab's CPU runtime."""
+    folder = os.environ.get("DIGITS_COLAB_PINS")
+    if not folder:
+        pytest.skip("DIGITS_COLAB_PINS names no list of all that Colab has")
+    return pins(next(Path(folder).glob("*cpu.txt")))
+
+
+def test_beside_all_of_colabs_packages_pip_changes_none(everything_on_colab, colab_kernel, tmp_path):
+    """pip's own report, with every package of Colab there as far as pip can tell: its name and version."""
+    subprocess.run([python_313(), "-m", "venv", "--without-pip", str(tmp_path / "env")], check=True)
+    packages = next((tmp_path / "env").glob("lib/*/site-packages"))
+    for name, version in everything_on_colab.items():
+        folder = packages / f"{name.replace('-', '_')}-{version}.dist-info"
+        folder.mkdir()
+        (folder / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n")
+    wanted = missing_requirements(importlib.metadata.requires(PACKAGE), everything_on_colab)
+    held = tmp_path / "constraints.txt"
+    held.write_text("\n".join(constraints(everything_on_colab)))
+    command = ["-m", "pip", "--python", str(tmp_path / "env/bin/python"), "install", "--dry-run", "--quiet"]
+    command += ["--report", str(tmp_path / "report.json"), "--constraint", str(held), *wanted]
+    colab_kernel.run(*command, cwd=tmp_path)
+    report = json.loads((tmp_path / "report.json").read_text())
+    added = {canonicalize_name(each["metadata"]["name"]) for each in report["install"]}
+    assert added >= {canonicalize_name(Requirement(each).name) for each in wanted}
+    assert not added & set(everything_on_colab)

@@ -1,0 +1,128 @@
+"""Accelerators: found by what Keras lists, used with larger steps and 16 bits, and left behind in the result."""
+
+from __future__ import annotations
+
+import ast
+from dataclasses import replace
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+
+import digit_utils
+from digit_utils.accelerators import USES, Accelerator, find_accelerator, fit_to
+from digit_utils.data import load_dataset
+from digit_utils.material import Material, ink_of
+from digit_utils.network import NETWORKS, build_network, in_full_precision
+from digit_utils.training import TrainingConfig, preset, train
+
+
+@pytest.mark.parametrize(
+    ("devices", "expected"),
+    [
+        (["cpu:0"], Accelerator("cpu")),
+        (["cpu:0", "cpu:1"], Accelerator("cpu", 2)),
+        (["gpu:0"], Accelerator("gpu")),
+        (["cuda:0", "cuda:1"], Accelerator("gpu", 2)),
+        ([f"tpu:{number}" for number in range(8)], Accelerator("tpu", 8)),
+        (["METAL:0"], Accelerator("cpu")),
+        ([], Accelerator("cpu")),
+    ],
+)
+def test_the_accelerator_is_what_keras_lists(devices, expected, monkeypatch):
+    monkeypatch.setattr(keras.distribution, "list_devices", lambda: devices)
+    assert find_accelerator() == expected
+
+
+def test_a_backend_without_a_list_trains_on_the_processor(monkeypatch):
+    def list_devices():
+        return None.list_devices()  # what Keras does for a backend that has none
+
+    monkeypatch.setattr(keras.distribution, "list_devices", list_devices)
+    assert find_accelerator() == Accelerator("cpu")
+
+
+def test_this_machine_is_asked_for_real():
+    kinds = {device.partition(":")[0] for device in keras.distribution.list_devices()}
+    assert find_accelerator().kind in kinds
+
+
+def test_a_processor_trains_as_the_preset_has_it():
+    config = preset("full")
+    assert fit_to(Accelerator("cpu"), config) == config
+    assert Accelerator("cpu").precision == "float32"
+
+
+@pytest.mark.parametrize("kind", ["gpu", "tpu"])
+def test_an_accelerator_gets_larger_steps_and_a_rate_that_fits_them(kind):
+    config = preset("quick")
+    fitted = fit_to(Accelerator(kind), config)
+    times = fitted.batch_size // config.batch_size
+    assert times > 1
+    assert fitted.learning_rate == pytest.approx(config.learning_rate * times**0.5)
+    assert replace(fitted, batch_size=config.batch_size, learning_rate=config.learning_rate) == config
+
+
+def test_what_somebody_chose_stays():
+    config = preset("quick", batch_size=32, learning_rate=0.1)
+    assert fit_to(Accelerator("gpu"), config, chosen=["batch_size"]) == config
+    fitted = fit_to(Accelerator("gpu"), config, chosen=["learning_rate"])
+    assert (fitted.batch_size, fitted.learning_rate) == (32 * USES["gpu"].larger_steps, 0.1)
+
+
+def test_it_says_what_it_trains_on():
+    said = str(Accelerator("tpu", 8))
+    assert said == f"a TPU, one of 8; Keras runs on {keras.backend.backend()}, in mixed_bfloat16"
+    assert str(Accelerator("cpu", 4)).startswith("the processor; Keras")
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_full_precision_gives_what_the_weights_say(name):
+    mixed = build_network(name, precision="mixed_float16")
+    assert {layer.compute_dtype for layer in mixed.layers} == {"float16"}
+    assert {str(weight.dtype) for weight in mixed.weights if weight.trainable} == {"float32"}
+    full = in_full_precision(mixed)
+    assert {layer.compute_dtype for layer in full.layers} == {"float32"}
+    assert all(np.array_equal(a, b) for a, b in zip(mixed.get_weights(), full.get_weights(), strict=True))
+    assert in_full_precision(full) is full
+    assert keras.config.dtype_policy().name == "float32", "the policy of everything else has changed"
+
+
+def test_an_unknown_precision_is_refused_and_changes_nothing():
+    with pytest.raises(ValueError, match="float17"):
+        build_network("simple_cnn", precision="float17")
+    assert keras.config.dtype_policy().name == "float32"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("precision", ["mixed_float16", "mixed_bfloat16"])
+def test_any_precision_learns_resumes_exactly_and_ends_in_full_precision(precision, tmp_path):
+    digits = load_dataset("digits8x8")
+    material = Material(ink_of(digits.train.take(slice(500))), validation={"digits8x8": ink_of(digits.validation)})
+    config = TrainingConfig(epochs=2, batch_size=25, learning_rate=0.005, seed=1)
+    undisturbed = train(config, material, tmp_path / "one", report=print, show_progress=False, precision=precision)
+    assert undisturbed.history[-1]["digits8x8_errors"] < 0.2
+
+    def stop_after_one(line: str) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        train(config, material, tmp_path / "two", report=stop_after_one, show_progress=False, precision=precision)
+    checkpoint = keras.models.load_model(tmp_path / "two" / "checkpoint-001.keras")
+    assert checkpoint.layers[0].compute_dtype == precision.removeprefix("mixed_"), "it did not train in this precision"
+    resumed = train(config, material, tmp_path / "two", report=print, show_progress=False, precision=precision)
+    kept = keras.models.load_model(tmp_path / "two" / "model.keras")
+    for network in (resumed.network, kept):
+        assert {layer.compute_dtype for layer in network.layers} == {"float32"}
+        pairs = zip(undisturbed.network.get_weights(), network.get_weights(), strict=True)
+        assert all(np.array_equal(a, b) for a, b in pairs)
+
+
+def test_the_package_calls_nothing_of_tensorflow():
+    """Training is Keras and NumPy, on any backend; tests/colab runs it on JAX."""
+    for path in Path(digit_utils.__file__).parent.glob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+            names += [node.module or ""] if isinstance(node, ast.ImportFrom) else []
+            assert not [name for name in names if name.partition(".")[0] in ("tensorflow", "tf_keras", "jax")], path
