@@ -78,7 +78,7 @@ def _metrics_within(notebook: Path) -> dict[str, Any]:
 
 
 def flat_metrics(metrics: Mapping[str, Any], prefix: str = "") -> dict[str, float]:
-    """Return the numbers of a tree by their paths, such as "validation.mnist_errors"; settings and lists are left out."""
+    """Return the numbers of a tree by their paths, such as "validation.mnist_errors", without settings and lists."""
     result: dict[str, float] = {}
     for name, value in metrics.items():
         if isinstance(value, Mapping) and name not in NO_MEASUREMENTS:

@@ -33,7 +33,7 @@ class NotebookInterrupted(NotebookError):  # noqa: N818
     """The kernel died or the disk is full: nothing that the notebook did, so it may be run again."""
 
 
-class DiskFull(NotebookInterrupted):  # noqa: N818
+class DiskFull(NotebookInterrupted):
     """There is no space left; running again helps only when some was made."""
 
 

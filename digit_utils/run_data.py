@@ -1,4 +1,4 @@
-"""What data a run reads, as a hash: part of its identity, and fetched before the first run, so that none races for it."""
+"""What data a run reads, as a hash: part of its identity, and fetched before the first run, so none races for it."""
 
 from __future__ import annotations
 

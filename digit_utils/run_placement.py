@@ -9,6 +9,7 @@ import contextlib
 import multiprocessing
 import os
 import queue
+import signal
 import sys
 import uuid
 from collections.abc import Callable
@@ -92,8 +93,6 @@ class SerialPlacement:
 
 def _prepare_process(parent: int) -> None:
     """Leave Ctrl-C to the command, and end with it."""
-    import signal
-
     from digit_utils.kernel_process import die_with_parent
 
     signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -163,8 +162,17 @@ class DaskPlacement:
         with contextlib.suppress(Exception):  # whatever a scheduler that is gone makes of it
             self._client.close(timeout=5)
         if self._cluster is not None:
+            self._kill_workers()
             with contextlib.suppress(Exception):
                 self._cluster.close(timeout=5)
+
+    def _kill_workers(self) -> None:
+        """End the workers, and with them their kernels; asked politely they would finish what they have begun."""
+        for nanny in self._cluster.workers.values():
+            nanny.auto_restart = False
+            with contextlib.suppress(ProcessLookupError):
+                if nanny.pid:
+                    os.kill(nanny.pid, signal.SIGKILL)
 
 
 def _perform_and_tell(task: Task, key: str) -> Outcome:

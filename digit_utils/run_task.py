@@ -58,6 +58,8 @@ def perform(task: Task) -> Outcome:
     """
     if task.run.identity["package"] != code_of_package():
         raise SweepError("the package's code here differs from that of the sweep; install the same, or start it again")
+    import papermill  # noqa: F401 (a second or two, once a process; no run should count it)
+
     store = RunStore(task.root)
     try:
         with store.lock(task.run) as held:

@@ -90,7 +90,7 @@ def _load(path: Path) -> dict[str, Any]:
     try:
         import yaml
     except ImportError as error:
-        raise SweepError('PyYAML is not installed: run `pip install "digit-utils[sweep]"`') from error
+        raise SweepError('PyYAML is not installed: run `pip install "digit-utils[train]"`') from error
     try:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:

@@ -1,14 +1,15 @@
-"""Runs a sweep to its end: what is finished is skipped, what was cut short goes on, what fails does not stop the rest."""
+"""Runs a sweep to its end: what is finished is skipped, what was cut short goes on, what fails stops no other."""
 
 from __future__ import annotations
 
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+from digit_utils.notebook_runner import FULL_DISK_NUMBERS
 from digit_utils.run_data import data_of_runs
 from digit_utils.run_placement import Placement, Report, place
 from digit_utils.run_store import FAILED, FINISHED, INTERRUPTED, Run, RunStore, plan_runs
@@ -19,6 +20,7 @@ from digit_utils.sweep_progress import Progress
 MOST_LOSSES = 3  # times that a run is begun whose kernel or process died under it
 SECONDS_BETWEEN_TABLES = 2.0
 SECONDS_UNTIL_BUSY_AGAIN = 2.0  # before a run that another process holds is asked for again
+MAKE_SPACE = "make space and start again: what is finished is kept"
 PATIENCE = 600.0  # seconds to wait for a scheduler that went away
 
 
@@ -49,14 +51,26 @@ def run_sweep(
     """
     store = RunStore(output)
     runs = plan_runs(sweep, data_of_runs(sweep))
-    store.keep_plan(sweep, runs)
-    tasks, known = _open_tasks(store, runs, sweep, threads=threads, retry_failed=retry_failed)
-    with Progress(sweep, total=len(runs), known=known, note=note) as progress:
-        if tasks:
-            placing = lambda: place(scheduler=scheduler, workers=workers, note=progress.note)  # noqa: E731
-            _Conductor(store, progress, placing).do(tasks, comes_back=scheduler is not None)
-    store.write_results()
+    with _full_disk_told(store):
+        store.keep_plan(sweep, runs)
+        tasks, known = _open_tasks(store, runs, sweep, threads=threads, retry_failed=retry_failed)
+        with Progress(sweep, total=len(runs), known=known, note=note) as progress:
+            if tasks:
+                placing = lambda: place(scheduler=scheduler, workers=workers, note=progress.note)  # noqa: E731
+                _Conductor(store, progress, placing).do(tasks, comes_back=scheduler is not None)
+        store.write_results()
     return progress.counts
+
+
+@contextmanager
+def _full_disk_told(store: RunStore) -> Iterator[None]:
+    """Turn what a full disk makes of writing into one sentence."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in FULL_DISK_NUMBERS:
+            raise
+        raise SweepError(f"no space is left for {store.root}; {MAKE_SPACE}") from error
 
 
 def _open_tasks(
@@ -124,7 +138,7 @@ class _Conductor:
         if outcome is None:
             outcome = Outcome(INTERRUPTED, reason=report.lost)
         if outcome.status == DISK_FULL:
-            raise SweepError(f"{outcome.reason}; make space and start again: what is finished is kept")
+            raise SweepError(f"{outcome.reason}; {MAKE_SPACE}")
         if outcome.status == BUSY:
             self._progress.stopped(task.run.id)
             self._busy.append((time.monotonic() + SECONDS_UNTIL_BUSY_AGAIN, task))
@@ -159,5 +173,6 @@ class _Conductor:
         self._progress.refresh()
         if time.monotonic() >= self._next_table:
             start = time.monotonic()
-            self._store.write_results()
+            with suppress(OSError):  # a full disk is told by the runs
+                self._store.write_results()
             self._next_table = time.monotonic() + max(SECONDS_BETWEEN_TABLES, 20 * (time.monotonic() - start))
