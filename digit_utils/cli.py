@@ -81,7 +81,7 @@ def _add_evaluate(commands: argparse._SubParsersAction) -> None:
     evaluate.add_argument(
         "model", nargs="?", default="", help="model file or folder of a run (default: the bundled model)"
     )
-    evaluate.add_argument("--output", metavar="FOLDER", help="default: MODEL's folder, or runs/bundled")
+    evaluate.add_argument("--output", metavar="FOLDER", help="default: evaluation in MODEL's folder, or runs/bundled")
     evaluate.add_argument("--data-dir", metavar="FOLDER", help="where the datasets lie (default: found or downloaded)")
     _add_parameters(evaluate, "03_evaluate")
     evaluate.set_defaults(run=_evaluate)
@@ -214,7 +214,7 @@ def _folder_of(model: str) -> Path:
     path = Path(model)
     if not model:
         return Path("runs") / "bundled"
-    return path if path.is_dir() else path.parent
+    return (path if path.is_dir() else path.parent) / "evaluation"
 
 
 def _absolute(path: str | None) -> str | None:

@@ -59,7 +59,10 @@ def inspect_parameters(source: Path) -> dict[str, dict[str, Any]]:
 
     Raises NotebookError when papermill is not installed, or the notebook has no cell tagged `parameters`.
     """
-    found = _papermill().inspect_notebook(str(source))
+    try:
+        found = _papermill().inspect_notebook(str(source))
+    except ValueError as error:  # it is no notebook, or does not say of which language
+        raise NotebookError(f"{source} cannot be read as a notebook of Python ({error})") from error
     if not found:
         raise NotebookError(f"{source} has no parameters; tag the cell that assigns them with `parameters`")
     return found
