@@ -12,6 +12,7 @@ from digit_utils import cli
 from digit_utils.sweep import Objective, SweepError, read_sweep
 
 HEAD = "notebook: tiny.ipynb\n"
+MANY = list(range(400))
 
 
 @pytest.fixture(scope="module")

@@ -65,7 +65,7 @@ def test_a_worker_or_kernel_that_is_killed_costs_no_run(victim: str, place: Plac
 @pytest.mark.parametrize("way", ["SIGKILL", "Ctrl-C"])
 @pytest.mark.parametrize("dask", [True, False], ids=["dask", "one by one"])
 def test_the_whole_command_may_be_killed_and_started_again(way: str, dask: bool, place: Place, undisturbed: list):
-    environment = {} if dask else {"PYTHONPATH": str(_without_dask(place.folder))}
+    environment = {} if dask else {"PYTHONPATH": _without_dask(place.folder)}
     process = place.start(*(("--workers", "2") if dask else ()), **environment)
     wait_until(lambda: place.told("ends"), "a run to end")
     known = len(place.told("begins"))
@@ -92,12 +92,12 @@ def test_the_whole_command_may_be_killed_and_started_again(way: str, dask: bool,
     assert not list(place.output.glob("*/*.part.ipynb"))
 
 
-def _without_dask(folder: Path) -> Path:
-    """Return a folder that hides dask from whoever looks there first."""
+def _without_dask(folder: Path) -> str:
+    """Return a path of Python that begins with a folder that hides dask."""
     hiding = folder / "hiding"
     hiding.mkdir()
     (hiding / "distributed.py").write_text("raise ImportError('hidden')")
-    return hiding
+    return os.pathsep.join([str(hiding), os.environ.get("PYTHONPATH", "")])
 
 
 def test_two_sweeps_at_once_on_one_folder_share_the_work(place: Place, undisturbed: list):
