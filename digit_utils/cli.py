@@ -14,24 +14,28 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     from digit_utils.notebook_runner import NotebookError
     from digit_utils.page import PageError
+    from digit_utils.sweep import SweepError
 
     try:
-        options.run(options)
-    except (ModelFileError, NotebookError, PageError, FileNotFoundError) as error:
+        return options.run(options) or 0
+    except (ModelFileError, NotebookError, PageError, SweepError, FileNotFoundError) as error:
         print(f"digits {options.command}: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         return 130
-    return 0
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="digits", description="Read handwritten digits: draw, train, evaluate.")
+    parser = argparse.ArgumentParser(
+        prog="digits", description="Read handwritten digits: draw, train, evaluate, sweep."
+    )
     parser.add_argument("--version", action="version", version=f"digits {__version__}")
-    commands = parser.add_subparsers(dest="command", required=True, metavar="draw | train | evaluate")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="draw | train | evaluate | sweep | report")
     _add_draw(commands)
     _add_train(commands)
     _add_evaluate(commands)
+    _add_sweep(commands)
+    _add_report(commands)
     return parser
 
 
@@ -77,10 +81,42 @@ def _add_evaluate(commands: argparse._SubParsersAction) -> None:
     evaluate.add_argument(
         "model", nargs="?", default="", help="model file or folder of a run (default: the bundled model)"
     )
-    evaluate.add_argument("--output", metavar="FOLDER", help="default: MODEL's folder, or runs/bundled")
+    evaluate.add_argument("--output", metavar="FOLDER", help="default: evaluation in MODEL's folder, or runs/bundled")
     evaluate.add_argument("--data-dir", metavar="FOLDER", help="where the datasets lie (default: found or downloaded)")
     _add_parameters(evaluate, "03_evaluate")
     evaluate.set_defaults(run=_evaluate)
+
+
+def _add_sweep(commands: argparse._SubParsersAction) -> None:
+    sweep = commands.add_parser(
+        "sweep",
+        help="run a notebook hundreds of times",
+        description="Run a notebook with many parameters, several runs at a time. Stop it whenever you like and start "
+        "it again: what is finished is kept, what was cut short goes on where it was.",
+        epilog="The table is results.csv in the output folder; `digits report FOLDER` makes a page of it.",
+    )
+    sweep.add_argument("file", metavar="SWEEP.yaml", help="what to vary: see `pydoc digit_utils.sweep`")
+    sweep.add_argument("--output", metavar="FOLDER", default="runs", help="of all runs and the table (default: runs)")
+    sweep.add_argument(
+        "--scheduler", metavar="ADDRESS", help="of a dask cluster that sees the same folder, such as tcp://host:8786"
+    )
+    sweep.add_argument("--workers", type=_at_least_one, help="runs at a time on this machine (default: one a core)")
+    sweep.add_argument("--threads", type=_at_least_one, default=1, help="of each run (default: 1)")
+    sweep.add_argument("--retry-failed", action="store_true", help="repeat the runs that failed")
+    sweep.add_argument("--dry-run", action="store_true", help="check everything, list the runs, start none")
+    sweep.set_defaults(run=_sweep)
+
+
+def _add_report(commands: argparse._SubParsersAction) -> None:
+    report = commands.add_parser(
+        "report",
+        help="make a page of a sweep",
+        description="Make one HTML page of a sweep, finished or not: table, intervals over seeds, which parameter "
+        "matters, learning curves.",
+    )
+    report.add_argument("folder", help="the sweep's output folder")
+    report.add_argument("--output", metavar="FILE", help="default: FOLDER/report.html")
+    report.set_defaults(run=_report)
 
 
 def _add_parameters(parser: argparse.ArgumentParser, notebook: str) -> None:
@@ -139,11 +175,46 @@ def _evaluate(options: argparse.Namespace) -> None:
     print(f"The figures are in {folder / 'evaluation.json'}; the notebook is {notebook}.")
 
 
+def _sweep(options: argparse.Namespace) -> int:
+    from digit_utils.sweep import read_sweep
+
+    sweep = read_sweep(options.file)
+    if options.dry_run:
+        for parameters in sweep.runs:
+            print(", ".join(f"{name}={value}" for name, value in parameters.items()))
+        print(f"{len(sweep.runs)} runs of {sweep.notebook.name}")
+        return 0
+    from digit_utils.sweep_runner import run_sweep
+
+    try:
+        counts = run_sweep(
+            sweep,
+            options.output,
+            scheduler=options.scheduler,
+            workers=options.workers,
+            threads=options.threads,
+            retry_failed=options.retry_failed,
+            note=lambda text: print(text, flush=True),
+        )
+    except KeyboardInterrupt:
+        print("stopped; what is finished is kept, and the same command goes on from here", file=sys.stderr)
+        raise
+    print(", ".join(f"{count} {status}" for status, count in counts.items()), f"of {len(sweep.runs)} runs;", end=" ")
+    print(f"the table is {Path(options.output) / 'results.csv'}")
+    return 0 if set(counts) <= {"finished"} else 1
+
+
+def _report(options: argparse.Namespace) -> None:
+    from digit_utils.sweep_report import write_report
+
+    print(f"The report is {write_report(options.folder, options.output)}.")
+
+
 def _folder_of(model: str) -> Path:
     path = Path(model)
     if not model:
         return Path("runs") / "bundled"
-    return path if path.is_dir() else path.parent
+    return (path if path.is_dir() else path.parent) / "evaluation"
 
 
 def _absolute(path: str | None) -> str | None:

@@ -1,16 +1,40 @@
-"""Runs the project's notebooks with papermill: the command line and the notebooks are the same run."""
+"""Runs notebooks with papermill: the command line, a sweep and a notebook by hand are the same run."""
 
 import contextlib
+import errno
+import os
 import re
 import sys
+import tempfile
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 from digit_utils.notebook_files import find_notebook
+
+FULL_DISK = ("No space left on device", "Disk quota exceeded")  # as the system says it, and what writes repeats
+FULL_DISK_NUMBERS = (errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC))
+LONGEST_SOCKET_FOLDER = 60  # characters of the temporary folder's path; with more a socket's path would be too long
 
 
 class NotebookError(RuntimeError):
     """A notebook could not be run, or raised; the message says which, why, and where its output lies."""
+
+
+class NotebookRaised(NotebookError):  # noqa: N818 (what happened, not what to do about it)
+    """A cell raised: running it again would raise again."""
+
+    def __init__(self, reason: str, traceback: str, output: Path):
+        super().__init__(f"{reason}\n(the notebook with the whole story: {output})")
+        self.reason, self.traceback, self.output = reason, traceback, output
+
+
+class NotebookInterrupted(NotebookError):  # noqa: N818
+    """The kernel died or the disk is full: nothing that the notebook did, so it may be run again."""
+
+
+class DiskFull(NotebookInterrupted):
+    """There is no space left; running again helps only when some was made."""
 
 
 def run_notebook(name: str, output: str | Path, *, parameters: dict[str, Any]) -> Path:
@@ -23,6 +47,120 @@ def run_notebook(name: str, output: str | Path, *, parameters: dict[str, Any]) -
 
     Raises NotebookError for missing packages, unknown parameters, and for errors within the notebook.
     """
+    source, output = find_notebook(name), Path(output)
+    given = {key: value for key, value in parameters.items() if value is not None}
+    _check_names(inspect_parameters(source), given, source)
+    execute_notebook(source, output, parameters=given, stdout=sys.stdout)
+    return output
+
+
+def inspect_parameters(source: Path) -> dict[str, dict[str, Any]]:
+    """Return the parameters of a notebook by name, with `inferred_type_name`, `default` and `help`, as papermill does.
+
+    Raises NotebookError when papermill is not installed, or the notebook has no cell tagged `parameters`.
+    """
+    try:
+        found = _papermill().inspect_notebook(str(source))
+    except ValueError as error:  # it is no notebook, or does not say of which language
+        raise NotebookError(f"{source} cannot be read as a notebook of Python ({error})") from error
+    if not found:
+        raise NotebookError(f"{source} has no parameters; tag the cell that assigns them with `parameters`")
+    return found
+
+
+def execute_notebook(
+    source: Path,
+    output: Path,
+    *,
+    parameters: Mapping[str, Any],
+    folder: Path | None = None,
+    environment: Mapping[str, str] | None = None,
+    stdout: TextIO | None = None,
+) -> None:
+    """Run a notebook; `output` appears whole, with the error when a cell raised, and else not at all.
+
+    While it runs, what there is lies beside it as NAME.part.ipynb.
+
+    Args:
+        source: the notebook.
+        output: path of the notebook with outputs.
+        parameters: values for names of its `parameters` cell.
+        folder: working directory of the kernel; None for that of this process.
+        environment: variables of the kernel beside those of this process.
+        stdout: where to repeat what it prints.
+
+    Raises:
+        NotebookRaised: a cell raised.
+        NotebookInterrupted: the kernel died; `DiskFull` when there is no space left.
+    """
+    papermill = _papermill()
+    part = output.with_name(f"{output.stem}.part.ipynb")
+    try:
+        output.parent.mkdir(parents=True, exist_ok=True)
+        with _kernel_manager(folder, environment or {}) as manager:
+            papermill.execute_notebook(
+                str(source),
+                str(part),
+                parameters=dict(parameters),
+                kernel_name="python3",
+                progress_bar=False,
+                stdout_file=stdout,
+                kernel_manager_class=manager,
+            )
+        os.replace(part, output)  # noqa: PTH105
+    except papermill.PapermillExecutionError as error:
+        raise _as_raised(error, part, output) from error
+    except OSError as error:
+        if error.errno in FULL_DISK_NUMBERS:
+            raise DiskFull(f"no space is left for {output}") from error
+        raise
+    except RuntimeError as error:  # nbclient's DeadKernelError, and jupyter_client's when it never lived
+        raise NotebookInterrupted(f"the kernel of {output} died ({_without_colours(str(error))})") from error
+
+
+def _as_raised(error: Any, part: Path, output: Path) -> NotebookError:
+    """Keep the notebook with its error, and return what to raise."""
+    reason = f"{error.ename}: {_without_colours(str(error.evalue))}"
+    traceback = _without_colours("\n".join(error.traceback))
+    if any(told in traceback or told in reason for told in FULL_DISK):
+        return DiskFull(f"no space is left for {output.parent}: {reason}")
+    os.replace(part, output)  # noqa: PTH105
+    return NotebookRaised(reason, traceback, output)
+
+
+@contextlib.contextmanager
+def _kernel_manager(folder: Path | None, environment: Mapping[str, str]) -> Iterator[type]:
+    """Yield the class of a kernel that belongs to one run.
+
+    It is of this very Python, whatever other kernels the user has installed; it ends with this process; and where the
+    system has them it is reached by sockets in a folder of its own, since ports can be taken by another run between
+    being chosen and being opened (papermill #511).
+    """
+    from jupyter_client.manager import AsyncKernelManager
+
+    class RunKernel(AsyncKernelManager):
+        def __init__(self, **options: Any):
+            super().__init__(**options)
+            self.connection_file = str(Path(sockets) / "kernel.json")
+            if os.name == "posix" and len(sockets) <= LONGEST_SOCKET_FOLDER:
+                self.transport = "ipc"
+
+        def format_kernel_cmd(self, extra_arguments: list[str] | None = None) -> list[str]:
+            script = Path(__file__).with_name("kernel_process.py")
+            options = ["--HistoryManager.enabled=False", *(extra_arguments or [])]
+            return [sys.executable, "-P", str(script), "-f", self.connection_file, *options]
+
+        async def start_kernel(self, **options: Any) -> None:
+            options["env"] = {**os.environ, **environment}
+            if folder is not None:
+                options["cwd"] = str(folder)
+            await super().start_kernel(**options)
+
+    with tempfile.TemporaryDirectory(prefix="digits-run-", ignore_cleanup_errors=True) as sockets:
+        yield RunKernel
+
+
+def _papermill() -> Any:
     try:
         import papermill
     except ImportError as error:
@@ -30,23 +168,7 @@ def run_notebook(name: str, output: str | Path, *, parameters: dict[str, Any]) -
             f"this needs the packages for training, and {error.name} is not installed: "
             'run `pip install "digit-utils[train]"` (in a clone: `pip install -e ".[train]"`)'
         ) from error
-    source, output = find_notebook(name), Path(output)
-    given = {key: value for key, value in parameters.items() if value is not None}
-    _check_names(papermill.inspect_notebook(str(source)), given, source)
-    output.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        papermill.execute_notebook(
-            str(source),
-            str(output),
-            parameters=given,
-            kernel_name="python3",
-            progress_bar=False,
-            stdout_file=sys.stdout,
-        )
-    except papermill.PapermillExecutionError as error:
-        reason = f"{error.ename}: {_without_colours(str(error.evalue))}"
-        raise NotebookError(f"{reason}\n(the notebook with the whole story: {output})") from error
-    return output
+    return papermill
 
 
 def read_parameter(text: str) -> tuple[str, Any]:

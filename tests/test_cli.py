@@ -10,14 +10,14 @@ from digit_utils import cli
 from digit_utils.notebook_runner import NotebookError, read_parameter, run_notebook
 
 
-@pytest.mark.parametrize("command", [[], ["draw"], ["train"], ["evaluate"]])
+@pytest.mark.parametrize("command", [[], ["draw"], ["train"], ["evaluate"], ["sweep"], ["report"]])
 def test_help_explains_every_option(command: list[str], capsys: pytest.CaptureFixture[str]):
     with pytest.raises(SystemExit) as ended:
         cli.main([*command, "--help"])
     assert ended.value.code == 0
     text = capsys.readouterr().out
     assert "usage: digits" in text
-    for name in ("draw", "train", "evaluate") if not command else ():
+    for name in ("draw", "train", "evaluate", "sweep", "report") if not command else ():
         assert name in text
 
 
@@ -58,7 +58,7 @@ def test_unknown_notebook_parameter_is_refused_before_anything_runs(tmp_path: Pa
 
 def test_an_error_within_a_notebook_is_told_without_a_traceback(tmp_path: Path):
     output = tmp_path / "out.ipynb"
-    with pytest.raises(NotebookError, match=r"ValueError: there is no preset 'none'[\s\S]*out\.ipynb"):
+    with pytest.raises(NotebookError, match=r"ValueError: preset is 'none'; choose one of[\s\S]*out\.ipynb"):
         run_notebook("02_train", output, parameters={"preset": "none"})
     assert output.exists()
 

@@ -9,6 +9,9 @@ import nbformat
 import papermill
 import pytest
 
+from digit_utils.metrics import METRICS_MIME, flat_metrics
+from digit_utils.parameters import RULES
+
 ROOT = Path(__file__).parent.parent
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 NAMES = [path.stem for path in NOTEBOOKS]
@@ -46,6 +49,12 @@ def test_notebook_runs_offline_with_papermill(name: str, tmp_path: Path):
     code = [cell for cell in cells if cell.cell_type == "code"]
     assert all(cell.execution_count for cell in code)
     assert not [out for cell in code for out in cell.outputs if out.output_type == "error"]
+    (written,) = tmp_path.rglob("metrics.json")
+    metrics = json.loads(written.read_text())
+    assert metrics["notebook"] == name
+    assert len(flat_metrics(metrics)) >= 3
+    within = [out.data[METRICS_MIME] for cell in code for out in cell.outputs if METRICS_MIME in out.get("data", {})]
+    assert within == [metrics]
 
 
 @pytest.mark.slow
@@ -69,6 +78,7 @@ def test_without_mnist_the_training_notebook_says_so_and_uses_the_stand_in(tmp_p
 def test_parameters_are_typed_and_explained(name: str):
     parameters = papermill.inspect_notebook(str(ROOT / "notebooks" / f"{name}.ipynb"))
     assert parameters, "there is no cell tagged `parameters`"
+    assert set(parameters) <= set(RULES), "a parameter without a rule"
     for parameter in parameters.values():
         assert parameter["inferred_type_name"] not in ("", "None"), parameter
         assert len(parameter["help"]) > 5, parameter
@@ -92,11 +102,12 @@ def test_notebook_is_committed_clean(path: Path):
 @pytest.mark.parametrize(
     ("parameters", "expected"),
     [
-        ({"preset": "quickest"}, "there is no preset 'quickest'"),
-        ({"epochs": -3}, "epochs is -3; it must be at least 1"),
+        ({"preset": "quickest"}, "preset is 'quickest'; choose one of 'quick', 'full'"),
+        ({"epochs": -3, "seed": 0.5}, "seed is 0.5; it must be a whole number"),
+        ({"epochs": -3}, "epochs is -3; it must be a whole number from 0"),
         ({"network": "resnet"}, "network is 'resnet'; choose one of"),
         ({"augmentation": "wild"}, "augmentation is 'wild'; choose one of"),
-        ({"dataset": "emnist"}, "there is no dataset named 'emnist'"),
+        ({"dataset": "emnist"}, "dataset is 'emnist'; choose one of 'mnist', 'digits8x8'"),
     ],
 )
 def test_training_notebook_refuses_bad_parameters(parameters: dict, expected: str, tmp_path: Path):

@@ -1,0 +1,91 @@
+"""What the parameters of the notebooks may be, in one place: for a notebook by hand as for a sweep of hundreds.
+
+A name means the same in every notebook, so each has one rule. Rules need nothing but this file: a sweep checks its
+values before anything heavy is imported. A test keeps them in step with the notebooks, presets and networks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Rule:
+    """What one parameter may be."""
+
+    allows: Callable[[Any], bool]
+    remedy: str  # follows "it is so-and-so; "
+
+
+def one_of(*choices: str) -> Rule:
+    """Allow some words. An empty one stands for the preset's choice."""
+    return Rule(lambda value: value in choices, f"choose one of {', '.join(map(repr, filter(None, choices)))}")
+
+
+def whole_number(*, below: int | None = None) -> Rule:
+    """Allow whole numbers from 0; True and False are none."""
+    remedy = "it must be a whole number from 0" + (f", below {below}" if below else "")
+    return Rule(lambda value: type(value) is int and 0 <= value < (below or value + 1), remedy)
+
+
+def number() -> Rule:
+    """Allow finite numbers from 0."""
+    return Rule(
+        lambda value: type(value) in (int, float) and 0 <= value < float("inf"), "it must be a number, at least 0"
+    )
+
+
+def truth() -> Rule:
+    """Allow True and False."""
+    return Rule(lambda value: isinstance(value, bool), "it must be True or False")
+
+
+def text() -> Rule:
+    """Allow any text; what it names is checked where it is used."""
+    return Rule(lambda value: isinstance(value, str), "it must be a text, in quotes")
+
+
+def folder() -> Rule:
+    """Allow a folder that exists, or an empty text."""
+    return Rule(
+        lambda value: isinstance(value, str) and (not value or Path(value).expanduser().is_dir()),
+        "it must be a folder that exists, or empty",
+    )
+
+
+RULES: dict[str, Rule] = {
+    "preset": one_of("quick", "full"),
+    "seed": whole_number(below=2**32),
+    "epochs": whole_number(),
+    "network": one_of("", "simple_cnn", "reader"),
+    "augmentation": one_of("", "none", "mild", "strong"),
+    "learning_rate": number(),
+    "batch_size": whole_number(),
+    "compare": truth(),
+    "dataset": one_of("mnist", "digits8x8"),
+    "limit": whole_number(),
+    "model": text(),
+    "data_dir": folder(),
+    "output_folder": text(),
+}
+
+
+def problem(name: str, value: Any) -> str | None:
+    """Return what is wrong with a value and what to do, or None when nothing is, or no rule has this name."""
+    rule = RULES.get(name)
+    if rule is None or rule.allows(value):
+        return None
+    return f"{name} is {value!r}; {rule.remedy}"
+
+
+def check_parameters(values: Mapping[str, Any]) -> None:
+    """Check every value whose name has a rule; in a notebook: `check_parameters(globals())`.
+
+    Raises ValueError that names each value which will not do, and the remedy.
+    """
+    problems = [told for name in RULES if name in values and (told := problem(name, values[name]))]
+    if problems:
+        raise ValueError("\n".join(problems))
