@@ -9,6 +9,7 @@ Every visitor has a page, a websocket and a kernel of its own and draws the samp
 
 import argparse
 import asyncio
+import contextlib
 import random
 import time
 from dataclasses import dataclass, field
@@ -20,7 +21,7 @@ from benchmarks.page_client import Visitor, running_page
 from digit_utils.recognizer import Recognizer
 from digit_utils.sample_strokes import sample_digits
 
-PAUSE = 1.5  # seconds after a digit, in which its reading comes and the person looks
+PAUSE = 0.7  # seconds after a digit, in which its reading comes and the person looks
 
 
 @dataclass
@@ -81,9 +82,29 @@ async def crowd(address: str, options) -> Outcome:
     return outcome
 
 
-def kernels_memory(server: psutil.Process) -> list[float]:
-    """Return what each kernel holds in MB: what is its own, and its part of what it shares."""
-    return [child.memory_full_info().pss / 1e6 for child in server.children() if child.is_running()]
+class Watch:
+    """Looks at the server and its kernels from time to time: their memory, and the processor time they take."""
+
+    def __init__(self, server: psutil.Process):
+        self.server = server
+        self.largest_kernel = 0.0  # bytes, resident
+        self.shares = {"server": [], "kernels": []}  # of one core, in each interval
+        self._before: dict[psutil.Process, float] = {}
+        self._then = time.perf_counter()
+
+    def look(self) -> None:
+        """Take one look."""
+        now, used = time.perf_counter(), {}
+        for process in (self.server, *self.server.children()):
+            with contextlib.suppress(psutil.NoSuchProcess):
+                used[process] = sum(process.cpu_times()[:2])
+                if process != self.server:
+                    self.largest_kernel = max(self.largest_kernel, process.memory_info().rss)
+        seconds, self._then = now - self._then, now
+        spent = {process: used[process] - self._before.get(process, used[process]) for process in used}
+        self.shares["server"].append(spent.pop(self.server, 0.0) / seconds)
+        self.shares["kernels"].append(sum(spent.values()) / seconds)
+        self._before = used
 
 
 def main() -> None:
@@ -95,25 +116,21 @@ def main() -> None:
     parser.add_argument("--ramp", type=float, default=60.0, help="seconds in which all arrive")
     options = parser.parse_args()
     with running_page("--visitors", str(options.visitors)) as (process, address):
-        server = psutil.Process(process.pid)
-        memory: list[list[float]] = []
+        watch = Watch(psutil.Process(process.pid))
 
         async def watched() -> Outcome:
             task = asyncio.create_task(crowd(address, options))
             while not task.done():
-                await asyncio.sleep(5)
-                memory.append(
-                    [child.memory_info().rss / 1e6 for child in server.children()]
-                    + [0.0] * (options.visitors - len(server.children()))
-                )
+                await asyncio.wait([task], timeout=5)
+                watch.look()
             return task.result()
 
         outcome = asyncio.run(watched())
-        server_memory = server.memory_info().rss / 1e6
-    report(outcome, options, max((max(now) for now in memory), default=0.0), server_memory)
+        server_memory = watch.server.memory_info().rss
+    report(outcome, options, watch, server_memory)
 
 
-def report(outcome: Outcome, options, largest_kernel: float, server_memory: float) -> None:
+def report(outcome: Outcome, options, watch: Watch, server_memory: float) -> None:
     """Print the result."""
     arrivals, delays = np.array(outcome.arrivals), 1000 * np.array(outcome.delays)
     print(f"{len(arrivals)} of {options.visitors} visitors came in, {outcome.dropped} were dropped")
@@ -122,7 +139,10 @@ def report(outcome: Outcome, options, largest_kernel: float, server_memory: floa
     print(f"from a digit's last event to its final answer: median {np.median(delays):.0f} ms, ", end="")
     print(f"95th percentile {np.percentile(delays, 95):.0f} ms, longest {delays.max():.0f} ms")
     print(f"answers as the recogniser gives them: {outcome.read_right} of {outcome.digits}")
-    print(f"largest kernel {largest_kernel:.0f} MB resident, server {server_memory:.0f} MB")
+    print(f"largest kernel {watch.largest_kernel / 1e6:.0f} MB resident, server {server_memory / 1e6:.0f} MB")
+    server, kernels = (np.array(watch.shares[name]) for name in ("server", "kernels"))
+    busiest = (server + kernels).argmax()
+    print(f"at the busiest: server {server[busiest]:.2f} cores, all kernels {kernels[busiest]:.2f} cores")
 
 
 if __name__ == "__main__":

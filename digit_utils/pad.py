@@ -6,7 +6,8 @@
     pad
 
 A pointer event costs little: its point is kept and one short curve is drawn. The reading runs beside that, on a
-thread of its own, at most once in 30 ms and always once more after the last event, so ink never waits for it.
+thread of its own, ten times a second while the pen moves and at once when it rests or is lifted, so ink never waits
+for it.
 """
 
 import logging
@@ -31,7 +32,8 @@ PEN_SHARE = 0.045  # width of the pen as a part of the side
 INK_COLOUR = "#22304f"
 FARTHEST = 1e6  # pixels from the corner of the pad; no pointer is farther away
 MOST_FINGERS = 20  # on the screen at once; telling them apart takes time that grows with their number
-READING_INTERVAL = 0.03  # seconds between two readings while drawing
+READING_INTERVAL = 0.1  # seconds between two readings while the pen moves
+READING_PAUSE = 0.025  # seconds: a pen that rests for so long is read at once, and one that is lifted, without delay
 
 _log = logging.getLogger(__name__)
 _drawing_lock = threading.RLock()  # ipycanvas sends the commands of all canvases through one unguarded object
@@ -66,7 +68,7 @@ class DigitPad(widgets.Box):
         self._prediction: Prediction | None = None
         self._lock = threading.RLock()  # guards the strokes and their ink on the canvas
         self._reading_lock = threading.RLock()  # one reading at a time, so that the newest is shown last
-        self._readings = LatestOnly(self._read_and_show, interval=READING_INTERVAL)
+        self._readings = LatestOnly(self._read_and_show, pause=READING_PAUSE, longest=READING_INTERVAL)
         self._canvas = Canvas(width=size * PIXEL_RATIO, height=size * PIXEL_RATIO, layout={"width": "100%"})
         self._view = PadView(canvas=self._canvas, size=size)
         super().__init__(self._view.root_children)
@@ -277,38 +279,43 @@ class DigitPad(widgets.Box):
 
 
 class LatestOnly:
-    """Calls a function on a thread of its own: soon after a request, seldom enough, and always after the last one.
+    """Calls a function on a thread of its own: when requests pause, seldom while they go on, always after the last one.
 
     However many requests come, at most one call runs and at most one waits, so no queue can grow.
     """
 
-    def __init__(self, function: Callable[..., None], *, interval: float):
-        """Call `function(announce=...)` at most once per `interval` seconds."""
+    def __init__(self, function: Callable[..., None], *, pause: float, longest: float):
+        """Call `function(announce=...)` once no request has come for `pause` seconds, or after `longest` in any case."""
         self._function = function
-        self._interval = interval
+        self._pause, self._longest = pause, longest
         self._lock = threading.Lock()
         self._running = threading.Lock()
-        self._timer: threading.Timer | None = None
+        self._at_once = threading.Event()
+        self._is_waiting = False
         self._announce = False
-        self._earliest = 0.0  # time.monotonic() before which no call starts
+        self._newest = 0.0  # time.monotonic() of the newest request
 
     def request(self, *, announce: bool = False) -> None:
-        """Ask for a call. Returns at once."""
+        """Ask for a call; with `announce` for one without delay. Returns at once."""
         with self._lock:
+            self._newest = time.monotonic()
             self._announce |= announce
-            if self._timer is not None:
+            if announce:
+                self._at_once.set()
+            if self._is_waiting:
                 return
-            delay = max(0.0, self._earliest - time.monotonic())
-            self._timer = threading.Timer(delay, self._run)
-            self._timer.daemon = True
-            self._timer.start()
+            self._is_waiting = True
+        threading.Thread(target=self._run, args=(self._newest,), daemon=True).start()
 
-    def _run(self) -> None:
+    def _run(self, first: float) -> None:
         with self._running:
+            while (delay := min(self._newest + self._pause, first + self._longest) - time.monotonic()) > 0:
+                if self._at_once.wait(delay):
+                    break
             with self._lock:
-                self._timer = None
+                self._is_waiting = False
+                self._at_once.clear()
                 announce, self._announce = self._announce, False
-                self._earliest = time.monotonic() + self._interval
             self._function(announce=announce)
 
 

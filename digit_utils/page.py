@@ -153,8 +153,7 @@ def _page_folder(*, model: str | Path | None) -> Iterator[Path]:
 
 def _kernel_description() -> dict[str, object]:
     """Describe a kernel of this very Python, whatever other kernels the user has installed under usual names."""
-    options = ["--HistoryManager.enabled=False", "--log-level=ERROR"]
-    command = [sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}", *options]
+    command = [sys.executable, "-m", "digit_utils.page_kernel", "-f", "{connection_file}"]
     return {"argv": command, "display_name": "Python 3", "language": "python"}
 
 

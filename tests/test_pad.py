@@ -314,7 +314,7 @@ def test_however_slow_the_function_at_most_one_call_waits():
         calls.append(announce)
         release.wait(5)
 
-    readings = LatestOnly(slow, interval=0.0)
+    readings = LatestOnly(slow, pause=0.0, longest=0.0)
     before = threading.active_count()
     for _ in range(100):
         readings.request()
@@ -327,6 +327,23 @@ def test_however_slow_the_function_at_most_one_call_waits():
     wait_until(lambda: len(calls) == 2)
     time.sleep(0.05)
     assert calls == [False, True]
+
+
+def test_while_requests_go_on_calls_are_seldom_and_a_lifted_pen_is_read_at_once():
+    calls = []
+    readings = LatestOnly(lambda *, announce: calls.append((time.monotonic(), announce)), pause=0.2, longest=0.6)
+    start = time.monotonic()
+    while time.monotonic() < start + 1.0:
+        readings.request()
+        time.sleep(0.01)
+    assert 1 <= len(calls) <= 2, "one call in `longest` seconds"
+    lifted = time.monotonic()
+    readings.request(announce=True)
+    wait_until(lambda: calls[-1][1])
+    assert calls[-1][0] - lifted < 0.15, "not after a pause"
+    readings.request()
+    count = len(calls)
+    wait_until(lambda: len(calls) == count + 1)
 
 
 def test_clear_wins_over_a_reading_that_is_under_way(pad):
