@@ -285,7 +285,7 @@ class LatestOnly:
     """
 
     def __init__(self, function: Callable[..., None], *, pause: float, longest: float):
-        """Call `function(announce=...)` once no request has come for `pause` seconds, or after `longest` in any case."""
+        """Call `function(announce=...)` once no request came for `pause` seconds, or after `longest` in any case."""
         self._function = function
         self._pause, self._longest = pause, longest
         self._lock = threading.Lock()

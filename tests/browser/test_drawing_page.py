@@ -1,9 +1,14 @@
 import contextlib
+import os
+import signal
+import time
 
 import cv2
 import numpy as np
+import psutil
 import pytest
 
+from benchmarks.page_client import running_page
 from digit_utils.drawing import smooth_path
 from digit_utils.sample_strokes import sample_digits
 
@@ -19,7 +24,7 @@ SCRIBBLE = [np.random.default_rng(7).uniform(0.1, 0.9, (40, 2))]
 
 
 @contextlib.contextmanager
-def opened(chromium, address, **options):
+def opened(chromium, address, *, theme="light", **options):
     """Open the drawing page in a window of its own, and see that it fetches nothing from elsewhere."""
     context = chromium.new_context(**options)
     page = context.new_page()
@@ -28,7 +33,7 @@ def opened(chromium, address, **options):
         "request", lambda request: request.url.startswith((address, "data:", "blob:")) or foreign.append(request.url)
     )
     page.on("pageerror", lambda error: errors.append(str(error)))
-    page.goto(address)
+    page.goto(f"{address}?theme={theme}" if theme != "light" else address)
     pad = Pad(page)
     pad.canvas.wait_for()
     page.wait_for_timeout(300)
@@ -154,6 +159,145 @@ def test_a_button_released_outside_the_paper_ends_the_stroke(chromium, drawing_p
         np.testing.assert_array_equal(pad.ink(), before)
 
 
+def test_a_stroke_goes_on_when_the_mouse_returns_with_its_button_down(chromium, drawing_page, artifacts):
+    with opened(chromium, drawing_page, **DESKTOP) as pad:
+        mouse, box = pad.page.mouse, pad.canvas.bounding_box()
+        left, top = box["x"], box["y"]
+        mouse.move(left + 200, top + 100)
+        mouse.down()
+        mouse.move(left - 60, top + 100, steps=6)
+        mouse.move(left - 60, top + 300, steps=6)
+        mouse.move(left + 200, top + 300, steps=6)
+        mouse.up()
+        pad.answer()
+        ink = pad.ink()
+        assert ink[200, 5:390].all(), "out"
+        assert ink[600, 5:390].all(), "and in again, from the edge on"
+        assert not ink[230:570].any(), "nothing where the pointer was outside"
+        mouse.move(left + 100, top + 350, steps=4)  # the button is up
+        pad.answer()
+        np.testing.assert_array_equal(pad.ink(), ink)
+        assert pad.page.evaluate("getSelection().toString()") == "", "a drag over the edge selects no text"
+
+
+def test_only_the_main_button_draws_and_the_wheel_scrolls_the_page(chromium, drawing_page):
+    with opened(chromium, drawing_page, viewport={"width": 900, "height": 420}) as pad:
+        mouse, box = pad.page.mouse, pad.canvas.bounding_box()
+        for button in ("right", "middle"):
+            mouse.move(box["x"] + 100, box["y"] + 100)
+            mouse.down(button=button)
+            mouse.move(box["x"] + 200, box["y"] + 200, steps=4)
+            mouse.up(button=button)
+        pad.page.keyboard.press("Escape")
+        pad.answer()
+        assert not pad.ink().any()
+        mouse.move(box["x"] + 100, box["y"] + 100)
+        mouse.wheel(0, 120)
+        pad.page.wait_for_timeout(400)
+        assert pad.scrolled() != []
+
+
+def test_the_keys_of_the_pad_work_wherever_the_focus_is(chromium, drawing_page):
+    with opened(chromium, drawing_page, **DESKTOP) as pad:
+        pad.draw_by_mouse(SAMPLES[1])
+        assert pad.answer() == "1"
+        pad.draw_by_mouse([np.array([[0.1, 0.9], [0.9, 0.9]])])
+        pad.button("Predict").focus()
+        pad.page.keyboard.press("Control+z")
+        assert pad.answer() == "1"
+        pad.page.evaluate("document.activeElement.blur()")
+        pad.page.keyboard.press("Escape")
+        assert pad.answer() == ""
+        assert not pad.ink().any()
+
+
+def test_after_the_phone_is_turned_the_finger_draws_where_it_is(chromium, drawing_page, artifacts):
+    with opened(chromium, drawing_page, **PHONE) as pad:
+        pad.draw_by_touch(SAMPLES[1])
+        assert pad.answer() == "1"
+        upright = pad.ink()
+        pad.page.set_viewport_size({"width": 844, "height": 390})
+        pad.page.wait_for_timeout(400)
+        assert pad.answer() == "1"
+        np.testing.assert_array_equal(pad.ink(), upright)
+        pad.page.screenshot(path=artifacts / "page-phone-turned.png")
+        pad.clear()
+        pad.draw_by_touch(SAMPLES[4])
+        assert pad.answer() == "4"
+
+
+def test_names_for_screen_readers(chromium, drawing_page):
+    with opened(chromium, drawing_page, **DESKTOP) as pad:
+        pad.draw_by_mouse(SAMPLES[7])
+        assert pad.answer() == "7"
+        page = pad.page
+        for role, name in (
+            ("heading", "Draw a digit"),
+            ("img", "Paper to draw a digit on"),
+            ("button", "Undo"),
+            ("button", "Clear"),
+            ("img", "The drawing as the network sees it"),
+            ("img", "Ten bars: how likely each digit from 0 to 9 is"),
+        ):
+            assert page.get_by_role(role, name=name).count() == 1, name
+        assert "This is a 7" in page.get_by_role("alert").last.inner_text()
+
+
+def test_a_visitor_who_leaves_makes_room(chromium, drawing_page):
+    context = chromium.new_context(**DESKTOP)
+    page = context.new_page()
+    page.goto(drawing_page)
+    Pad(page).canvas.wait_for()
+    kernel = page.evaluate("JSON.parse(document.getElementById('jupyter-config-data').textContent).kernelId")
+    state = f"{drawing_page}api/kernels/{kernel}"
+    assert context.request.get(state).status == 200
+    page.goto("about:blank")
+    end = time.monotonic() + 20
+    while context.request.get(state).status != 404:
+        assert time.monotonic() < end, "the kernel of a page that was left lives on"
+        time.sleep(0.2)
+    context.close()
+
+
+@pytest.mark.skipif(os.name != "posix", reason="signals as on POSIX")
+def test_when_the_kernel_is_stuck_or_dies_the_page_says_so_and_a_reload_draws(chromium, artifacts):
+    with running_page() as (process, address), opened(chromium, address, **DESKTOP) as pad:
+        page, banner = pad.page, pad.page.locator("#page-banner")
+        kernel_id = page.evaluate("JSON.parse(document.getElementById('jupyter-config-data').textContent).kernelId")
+        kernel = next(
+            child for child in psutil.Process(process.pid).children() if kernel_id in " ".join(child.cmdline())
+        )
+        assert not banner.is_visible()
+        kernel.send_signal(signal.SIGSTOP)
+        pad.draw_by_mouse(SAMPLES[3])
+        banner.get_by_text("Waiting for an answer").wait_for(timeout=15_000)
+        kernel.send_signal(signal.SIGCONT)
+        banner.wait_for(state="hidden", timeout=15_000)
+        assert pad.answer() == "3", "what was drawn meanwhile is not lost"
+        kernel.kill()
+        banner.get_by_text("This page has ended").wait_for(timeout=20_000)
+        page.screenshot(path=artifacts / "page-desktop-ended.png")
+        banner.get_by_role("button", name="Reload").click()
+        page.wait_for_timeout(500)
+        pad.canvas.wait_for()
+        page.wait_for_timeout(500)
+        pad.draw_by_mouse(SAMPLES[5])
+        assert pad.answer() == "5"
+        assert not banner.is_visible()
+
+
+def test_who_comes_to_a_full_page_is_told_and_gets_in_later(chromium, artifacts):
+    with running_page("--visitors", "1") as (_, address):
+        with opened(chromium, address, **DESKTOP):
+            context = chromium.new_context(**PHONE)
+            page = context.new_page()
+            assert page.goto(address).status == 503
+            assert "The page is full" in page.locator("main").inner_text()
+            page.screenshot(path=artifacts / "page-phone-full.png")
+        Pad(page).canvas.wait_for(timeout=40_000)  # by itself, once the other has left
+        context.close()
+
+
 def test_a_palm_and_a_finger_that_leaves_the_paper_draw_nothing_of_their_own(chromium, drawing_page):
     with opened(chromium, drawing_page, **PHONE) as pad:
         box = pad.canvas.bounding_box()
@@ -204,6 +348,13 @@ def test_a_small_phone_shows_everything_without_scrolling_sideways(chromium, dra
         pad.page.screenshot(path=artifacts / "page-small-phone-below.png")
 
 
+def test_a_phone_in_the_dark(chromium, drawing_page, artifacts):
+    with opened(chromium, drawing_page, theme="dark", **PHONE) as pad:
+        pad.draw_by_touch(SAMPLES[6])
+        assert pad.answer() == "6"
+        pad.page.screenshot(path=artifacts / "page-phone-dark.png")
+
+
 @pytest.mark.parametrize("theme", ["light", "dark"])
 def test_every_word_is_easy_to_read(chromium, drawing_page, artifacts, theme):
     context = chromium.new_context(**DESKTOP)
@@ -240,7 +391,8 @@ CONTRASTS = """() => {
     const found = {};
     for (const element of document.querySelectorAll('#rendered_cells *')) {
         const text = [...element.childNodes].filter(n => n.nodeType === 3).map(n => n.textContent.trim()).join('');
-        if (!text || element.tagName === 'STYLE' || element.closest('.digit-pad-announcement, .anchor-link')) continue;
+        if (!text || element.tagName === 'STYLE') continue;
+        if (element.closest('.digit-pad-unseen, .anchor-link, #page-banner')) continue;
         if (getComputedStyle(element).display === 'none') continue;
         const back = behind(element), front = over(parse(getComputedStyle(element).color), back);
         const [high, low] = [light(front), light(back)].sort((a, b) => b - a);

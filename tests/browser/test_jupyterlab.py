@@ -107,3 +107,18 @@ def test_cells_that_are_run_again_give_new_working_pads(notebook):
     assert not pad.ink().any()
     pad.draw_by_mouse(SAMPLES[5])
     assert pad.answer() == "5"
+
+
+def test_in_the_dark_theme_the_pad_is_dark_and_the_digit_is_read(notebook, artifacts):
+    theme = "JupyterLab Dark"
+    notebook.get_by_role("menuitem", name="Settings", exact=True).click()
+    notebook.locator(".lm-Menu-item").filter(has=notebook.get_by_text("Theme", exact=True)).first.hover()
+    notebook.locator(".lm-Menu-item").filter(has=notebook.get_by_text(theme, exact=True)).first.click()
+    notebook.wait_for_function(f"document.body.dataset.jpThemeName === '{theme}'")
+    pad = shown(notebook, 0)
+    pad.clear()
+    pad.draw_by_mouse(SAMPLES[8])
+    assert pad.answer() == "8"
+    light = "getComputedStyle(element).color.match(/[0-9.]+/g).slice(0, 3).reduce((sum, part) => sum + Number(part), 0)"
+    assert pad.caption.evaluate(f"element => {light}") > 380, "light words on dark"
+    notebook.screenshot(path=artifacts / "jupyterlab-dark.png")
