@@ -41,7 +41,7 @@ async def visit(address: str, outcome: Outcome, expected: list[int | None], opti
     await asyncio.sleep(starts_after)
     start = time.perf_counter()
     try:
-        visitor = await Visitor(address).arrive()
+        visitor = await Visitor(address, quiet=True).arrive()
     except (OSError, TimeoutError) as error:
         print(f"a visitor did not get in: {error}")
         outcome.dropped += 1
