@@ -29,7 +29,7 @@ EXTRA = "train"  # what the notebooks need
 EXACTLY = {"ipycanvas": "==0.13.3"}
 # Packages with the same content under another name: the TPU's image has one of them.
 ALSO_KNOWN_AS = {"opencv-python-headless": ("opencv-python", "opencv-contrib-python")}
-OF_NO_USE = ("jupyterlab", "voila")  # Colab is the page around the notebook itself
+OF_NO_USE = ("jupyter-server", "jupyterlab", "segno", "voila")  # Colab is the page around the notebook itself
 DRIVE = Path("/content/drive")
 FOLDER_ON_DRIVE = "MyDrive/Digit-Recognition"
 SIGNS_OF_A_TPU = ("TPU_ACCELERATOR_TYPE", "COLAB_TPU_ADDR", "TPU_NAME")  # variables of a machine that has one

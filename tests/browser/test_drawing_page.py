@@ -288,12 +288,13 @@ def test_when_the_kernel_is_stuck_or_dies_the_page_says_so_and_a_reload_draws(ch
 
 def test_who_comes_to_a_full_page_is_told_and_gets_in_later(chromium, artifacts):
     with running_page("--visitors", "1") as (_, address):
-        with opened(chromium, address, **DESKTOP):
+        with opened(chromium, address, **DESKTOP) as pad:
             context = chromium.new_context(**PHONE)
             page = context.new_page()
             assert page.goto(address).status == 503
             assert "The page is full" in page.locator("main").inner_text()
             page.screenshot(path=artifacts / "page-phone-full.png")
+            pad.page.goto("about:blank")
         Pad(page).canvas.wait_for(timeout=40_000)  # by itself, once the other has left
         context.close()
 
