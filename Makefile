@@ -28,6 +28,9 @@ screenshots: .venv/.test
 	$(BIN)/python -m pytest tests/browser
 	cp test-artifacts/page-desktop-digit.png docs/page-desktop.png
 	cp test-artifacts/page-phone-digit.png docs/page-phone.png
+	cp test-artifacts/page-phone-dark.png docs/page-phone-dark.png
+	cp test-artifacts/page-desktop-scribble.png docs/page-scribble.png
+	cp test-artifacts/jupyterlab-dark.png docs/jupyterlab-dark.png
 
 clean:
 	rm -rf .venv .venv-colab build dist test-artifacts

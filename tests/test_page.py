@@ -111,8 +111,8 @@ def test_the_qr_code_is_the_link_and_a_terminal_without_its_characters_gets_none
         rows += [upper, lower]
     dark = np.array(rows, np.uint8)[: len(lines[0])]
     picture = np.kron(255 * (1 - dark), np.ones((8, 8), np.uint8)).astype(np.uint8)
-    picture = cv2.copyMakeBorder(picture, 40, 40, 40, 40, cv2.BORDER_CONSTANT, value=255)
-    assert cv2.QRCodeDetector().detectAndDecode(picture)[0] == link
+    picture = cv2.copyMakeBorder(picture, 48, 48, 48, 48, cv2.BORDER_CONSTANT, value=255)
+    assert cv2.QRCodeDetectorAruco().detectAndDecode(picture)[0] == link
 
     old = io.TextIOWrapper(io.BytesIO(), encoding="cp1252")
     monkeypatch.setattr(sys, "stdout", old)
