@@ -20,9 +20,10 @@ BURST = 2000.0  # messages at once, after a quiet time: what was drawn while the
 COMMS_PER_VISIT = 50  # a page opens one, and one more each time it connects again
 
 CONTROL_TARGET = "jupyter.widget.control"
-FROM_BROWSER = {"comm_open", "comm_msg", "comm_close", "comm_info_request", "kernel_info_request"}
-WIDGET_METHODS = {"custom", "update", "request_state", "request_states"}
-TO_BROWSER = {"comm_open", "comm_msg", "comm_close", "comm_info_reply", "kernel_info_reply", "status"}
+# Tuples, not sets: what is looked up in them may be anything that JSON can hold, lists included.
+FROM_BROWSER = ("comm_msg", "comm_open", "comm_close", "comm_info_request", "kernel_info_request")
+WIDGET_METHODS = ("custom", "update", "request_state", "request_states")
+TO_BROWSER = ("status", "comm_msg", "comm_open", "comm_close", "comm_info_reply", "kernel_info_reply")
 
 
 def parts_of(message: object) -> list[bytes] | None:

@@ -6,6 +6,7 @@ styles of the front end, and a guarded connection to the visitor's own kernel. E
 
 import functools
 import html
+import logging
 import string
 from pathlib import Path
 from typing import Any
@@ -26,7 +27,7 @@ from digit_utils.page_guard import LARGEST_MESSAGE, GuardedConnection
 from digit_utils.page_visitors import SWEEP_SECONDS, Visitors, VisitorsKernels
 
 LARGEST_BODY = 4096  # bytes of a request; a page that is left sends an empty one
-PING_SECONDS = 20  # a page that does not answer for so long is taken for gone
+PING_SECONDS = 20  # between two questions to a page whether it is still there; three without an answer, and it is not
 NOTICE = Path(__file__).with_name("page_notice.html")
 SECURITY_HEADERS = {
     # The page's own scripts and styles are inline, the front end compiles its schemas; nothing comes from elsewhere.
@@ -155,6 +156,8 @@ class DrawingServer(Voila):
         """Return the settings of the web application, with a guard at each connection and a limit for visitors."""
         settings = super().init_settings()
         self.visitors = Visitors(self.kernel_manager, limit=self.visitors_limit)
+        # Tornado takes Jupyter's milliseconds between pings for seconds, and warns of what it then thinks of them.
+        logging.getLogger("tornado.general").setLevel(logging.ERROR)
         sweep = tornado.ioloop.PeriodicCallback(self.visitors.sweep, SWEEP_SECONDS * 1000)
         sweep.start()
         return settings | {
@@ -163,7 +166,7 @@ class DrawingServer(Voila):
             "kernel_websocket_connection_class": GuardedConnection,
             "websocket_max_message_size": 4 * LARGEST_MESSAGE,  # beyond that the connection is closed
             "ws_ping_interval": PING_SECONDS * 1000,
-            "ws_ping_timeout": PING_SECONDS * 1000,
+            "ws_ping_timeout": 3 * PING_SECONDS * 1000,
             "headers": SECURITY_HEADERS,
             "log_function": lambda handler: None,
         }
