@@ -63,6 +63,28 @@ class _PoliteErrors:
         self.finish(notice(*(BROKEN if status_code >= 500 else NOT_FOUND)))
 
 
+class _PlainPaths(_PoliteErrors):
+    """Serves files of the front end; a path that climbs leads nowhere, before anybody resolves it."""
+
+    def prepare(self) -> object:
+        """Turn away what climbs."""
+        if any(part in ("", ".", "..") for path in self.path_args for part in path.replace("\\", "/").split("/")):
+            raise tornado.web.HTTPError(404)
+        return super().prepare()
+
+
+class TemplateFiles(_PlainPaths, TemplateStaticFileHandler):
+    """The template's styles and scripts."""
+
+
+class StaticFiles(_PlainPaths, MultiStaticFileHandler):
+    """Voila's scripts."""
+
+
+class ExtensionFiles(_PlainPaths, FileFindHandler):
+    """The scripts of the widgets and the canvas."""
+
+
 class DrawingPage(_PoliteErrors, TornadoVoilaHandler):
     """The page: a kernel for the visitor, and the pad. Or why there is none."""
 
@@ -179,9 +201,9 @@ class DrawingServer(Voila):
             (at(rf"/api/kernels/{_kernel_id_regex}"), KernelState),
             (at(rf"/api/kernels/{_kernel_id_regex}/channels"), VisitorsWebsocket),
             (at(rf"/voila/api/shutdown/{_kernel_id_regex}"), Leave),
-            (at(rf"/voila/templates/({self.voila_configuration.template}/static/.*)"), TemplateStaticFileHandler),
-            (at(r"/voila/static/(.*)"), MultiStaticFileHandler, {"paths": self.static_paths}),
-            (at(rf"/voila/labextensions/((?:{extensions})/.*)"), FileFindHandler, {"path": self.labextensions_path}),
+            (at(rf"/voila/templates/({self.voila_configuration.template}/static/.*)"), TemplateFiles),
+            (at(r"/voila/static/(.*)"), StaticFiles, {"paths": self.static_paths}),
+            (at(rf"/voila/labextensions/((?:{extensions})/.*)"), ExtensionFiles, {"path": self.labextensions_path}),
             (at(r"/(.*)"), DrawingPage, self._page_options()),
         ]
 
