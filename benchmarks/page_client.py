@@ -6,6 +6,7 @@ may do, a visitor with bad intentions may do, too.
 
 import asyncio
 import contextlib
+import itertools
 import json
 import os
 import re
@@ -56,7 +57,11 @@ def packed(kind: str, content: dict, *, channel: str = "shell", session: str = "
         "version": "5.2",
         "date": datetime.now(UTC).isoformat(),
     }
-    parts = [channel.encode(), *(json.dumps(part).encode() for part in (header, {}, {"version": "1.0.0"}, content)), *buffers]
+    parts = [
+        channel.encode(),
+        *(json.dumps(part).encode() for part in (header, {}, {"version": "1.0.0"}, content)),
+        *buffers,
+    ]
     offsets = [8 * (len(parts) + 2)]
     for part in parts:
         offsets.append(offsets[-1] + len(part))
@@ -67,7 +72,7 @@ def unpacked(message: bytes) -> tuple[str, dict, dict]:
     """Return type, parent header and content of a message of the kernel protocol."""
     count = int.from_bytes(message[:8], "little")
     offsets = [int.from_bytes(message[8 * index : 8 * index + 8], "little") for index in range(1, count + 1)]
-    parts = [message[start:stop] for start, stop in zip(offsets, offsets[1:], strict=False)]
+    parts = [message[start:stop] for start, stop in itertools.pairwise(offsets)]
     return json.loads(parts[1])["msg_type"], json.loads(parts[2]), json.loads(parts[4])
 
 

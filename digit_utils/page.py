@@ -42,6 +42,7 @@ EXTENSIONS = [  # what the page's front end loads: ipycanvas and widget managers
 ]
 
 TEMPLATE = Path(__file__).with_name("page_template.html.j2")
+SCRIPT = Path(__file__).with_name("page_script.js")
 TEMPLATE_NAME = "digits"
 KERNEL_NAME = "digits"
 
@@ -141,6 +142,7 @@ def _page_folder(*, model: str | Path | None) -> Iterator[Path]:
         template = share / "voila" / "templates" / TEMPLATE_NAME
         template.mkdir(parents=True)
         shutil.copyfile(TEMPLATE, template / "index.html.j2")
+        shutil.copyfile(SCRIPT, template / SCRIPT.name)
         (template / "conf.json").write_text('{"base_template": "lab"}', encoding="utf-8")
         kernel = share / "kernels" / KERNEL_NAME
         kernel.mkdir(parents=True)
@@ -184,9 +186,7 @@ def _check_address(host: str, port: int | None) -> None:
         raise PageError(f"cannot listen on {place}: {reason}. Choose another --port or --host") from error
 
 
-def _make_server(
-    notebook: Path, *, port: int | None, host: str, token: str | None, theme: str, visitors: int | None
-):
+def _make_server(notebook: Path, *, port: int | None, host: str, token: str | None, theme: str, visitors: int | None):
     """Return a Voila application that serves one notebook and nothing else, ready to start."""
     from traitlets.config import Config
 

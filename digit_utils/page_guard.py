@@ -6,6 +6,7 @@ of an event, or asks for the state of the widgets. What a kernel says beyond ans
 tracebacks above all, does not reach the browser.
 """
 
+import itertools
 import json
 import time
 
@@ -39,7 +40,7 @@ def parts_of(message: object) -> list[bytes] | None:
     offsets = [int.from_bytes(message[8 * index : 8 * (index + 1)], "little") for index in range(1, count + 1)]
     if offsets[0] != 8 * (count + 1) or offsets[-1] != len(message) or offsets != sorted(offsets):
         return None
-    return [message[start:stop] for start, stop in zip(offsets, offsets[1:], strict=False)]
+    return [message[start:stop] for start, stop in itertools.pairwise(offsets)]
 
 
 def may_pass(message: object) -> str | None:

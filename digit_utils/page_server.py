@@ -23,8 +23,8 @@ from voila.shutdown_kernel_handler import VoilaShutdownKernelHandler
 from voila.static_file_handler import MultiStaticFileHandler, TemplateStaticFileHandler
 from voila.tornado.handler import TornadoVoilaHandler
 
-from digit_utils.page_guard import LARGEST_MESSAGE, GuardedConnection
-from digit_utils.page_visitors import SWEEP_SECONDS, Visitors, VisitorsKernels
+from digit_utils.page_guard import LARGEST_MESSAGE, PROTOCOL, GuardedConnection
+from digit_utils.page_visitors import SWEEP_SECONDS, Visitors
 
 LARGEST_BODY = 4096  # bytes of a request; a page that is left sends an empty one
 PING_SECONDS = 20  # between two questions to a page whether it is still there; three without an answer, and it is not
@@ -120,6 +120,8 @@ class VisitorsWebsocket(_PoliteErrors, KernelWebsocketHandler):
 
     async def pre_get(self) -> None:
         """Find the kernel; a page whose kernel is gone is told so by a plain "not found"."""
+        if PROTOCOL not in self.request.headers.get("Sec-WebSocket-Protocol", ""):
+            raise tornado.web.HTTPError(400)  # an older one, in which the guard would not find its way
         if self.kernel_id not in self.kernel_manager:
             raise tornado.web.HTTPError(404)
         await super().pre_get()
@@ -142,13 +144,13 @@ class VisitorsWebsocket(_PoliteErrors, KernelWebsocketHandler):
             super().on_close()
 
 
-class KernelState(KernelHandler):
+class KernelState(_PoliteErrors, KernelHandler):
     """Tells a page whether its kernel is there. Kernels can be neither listed nor made, restarted or deleted."""
 
     SUPPORTED_METHODS = ("GET",)
 
 
-class Leave(VoilaShutdownKernelHandler):
+class Leave(_PoliteErrors, VoilaShutdownKernelHandler):
     """Ends the kernel of a page that is being left.
 
     A browser sends this last word without headers of its own, so it cannot bring the token against forged requests.

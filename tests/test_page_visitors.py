@@ -179,5 +179,7 @@ def test_what_is_known_of_visitors_who_left_is_forgotten(visitors, kernels):
 
 def test_the_default_limit_is_what_the_memory_holds(monkeypatch):
     for available, expected in ((100e6, 1), (600e6 + 30 * 120e6, 30), (900e9, page_visitors.MOST_VISITORS)):
-        monkeypatch.setattr(page_visitors.psutil, "virtual_memory", lambda free=available: SimpleNamespace(available=free))
+        monkeypatch.setattr(
+            page_visitors.psutil, "virtual_memory", lambda free=available: SimpleNamespace(available=free)
+        )
         assert page_visitors.default_limit() == expected
