@@ -20,6 +20,8 @@ from datetime import UTC, datetime
 
 import websockets
 
+from digit_utils.pad_view import BLANK
+
 PROTOCOL = "v1.kernel.websocket.jupyter.org"
 DRAW = "import sys; from digit_utils.cli import main; sys.exit(main())"
 KERNEL_ID = re.compile(r'"kernelId": ?"([^"]+)"')
@@ -47,46 +49,57 @@ def running_page(*options: str, **environment: str) -> Iterator[tuple[subprocess
         process.stdout.close()
 
 
-def packed(kind: str, content: dict, *, channel: str = "shell", session: str = "", buffers: Sequence[bytes] = ()):
+def packed(
+    kind: str,
+    content: dict,
+    *,
+    channel: str = "shell",
+    session: str = "",
+    msg_id: str | None = None,
+    buffers: Sequence[bytes] = (),
+) -> bytes:
     """Return a message of the kernel protocol as a browser sends it."""
     header = {
-        "msg_id": uuid.uuid4().hex,
+        "msg_id": msg_id or uuid.uuid4().hex,
         "msg_type": kind,
         "session": session,
         "username": "",
         "version": "5.2",
         "date": datetime.now(UTC).isoformat(),
     }
-    parts = [
-        channel.encode(),
-        *(json.dumps(part).encode() for part in (header, {}, {"version": "1.0.0"}, content)),
-        *buffers,
-    ]
+    metadata = {"version": "1.0.0"}  # of the widgets' protocol
+    parts = [channel.encode(), *(json.dumps(part).encode() for part in (header, {}, metadata, content)), *buffers]
     offsets = [8 * (len(parts) + 2)]
     for part in parts:
         offsets.append(offsets[-1] + len(part))
     return b"".join([len(offsets).to_bytes(8, "little"), *(value.to_bytes(8, "little") for value in offsets), *parts])
 
 
-def unpacked(message: bytes) -> tuple[str, dict, dict]:
-    """Return type, parent header and content of a message of the kernel protocol."""
+def unpacked(message: bytes) -> tuple[dict, dict, dict]:
+    """Return header, parent header and content of a message of the kernel protocol."""
     count = int.from_bytes(message[:8], "little")
     offsets = [int.from_bytes(message[8 * index : 8 * index + 8], "little") for index in range(1, count + 1)]
     parts = [message[start:stop] for start, stop in itertools.pairwise(offsets)]
-    return json.loads(parts[1])["msg_type"], json.loads(parts[2]), json.loads(parts[4])
+    return json.loads(parts[1]), json.loads(parts[2]), json.loads(parts[4])
 
 
 class Visitor:
     """One visitor: a page, its websocket, and what the pad has shown."""
 
-    def __init__(self, address: str):
+    def __init__(self, address: str, *, traces: bool = False):
+        """Prepare a visit; `traces` keeps the times of every event, which costs some."""
         self.address, _, self.query = address.partition("?")
         self.session = uuid.uuid4().hex
         self.kernel_id = ""
         self.canvas = ""  # id of the widget to draw on
-        self.received: list[tuple[str, dict, dict]] = []  # everything that came
+        self.received: list[tuple[str, dict, dict]] = []  # the newest that came: type, parent header, content
         self.shown: list[tuple[float, str]] = []  # when the caption was set, and to what
-        self._parts: dict[str, str] = {}  # ids of widgets by a class of their element
+        self.last_change = 0.0  # when the answer, the picture or the bars changed last (time.perf_counter())
+        self.traces = traces
+        self.sent_at: dict[str, float] = {}  # by message id (time.perf_counter())
+        self.inked_at: dict[str, float] = {}  # when the ink of that event came
+        self.worked: dict[str, float] = {}  # seconds that the kernel worked on it
+        self._names: dict[str, str] = {}  # of widgets by their id: the first class of their element
         self._listener: asyncio.Task | None = None
         self._changed = asyncio.Event()
 
@@ -125,7 +138,15 @@ class Visitor:
 
     async def send(self, kind: str, content: dict, **options) -> None:
         """Send any message."""
-        await self.socket.send(packed(kind, content, session=self.session, **options))
+        msg_id = uuid.uuid4().hex
+        if self.traces:
+            self.sent_at[msg_id] = time.perf_counter()
+        await self.socket.send(packed(kind, content, session=self.session, msg_id=msg_id, **options))
+
+    async def clear(self) -> None:
+        """Take a new sheet, by its key."""
+        await self.event("key_down", key="Escape", shift_key=False, ctrl_key=False, meta_key=False)
+        await self.until(lambda: self.caption == BLANK.caption, what="a clear sheet")
 
     async def event(self, event: str, **content) -> None:
         """Send an event of the canvas."""
@@ -160,20 +181,35 @@ class Visitor:
     async def _listen(self) -> None:
         with contextlib.suppress(websockets.ConnectionClosed):
             async for message in self.socket:
-                if isinstance(message, bytes):
+                if self.traces or b'"msg_type": "status"' not in message:
                     self._take_in(*unpacked(message))
 
-    def _take_in(self, kind: str, parent: dict, content: dict) -> None:
-        if kind != "status":
-            self.received.append((kind, parent, content))
-            del self.received[:-1000]
+    def _take_in(self, header: dict, parent: dict, content: dict) -> None:
+        kind = header["msg_type"]
+        if kind == "status":
+            self._note_work(header, parent, content)
+            return
+        self.received.append((kind, parent, content))
+        del self.received[:-1000]
         data = content.get("data", {})
         if data.get("method") == "update_states":
             self._find_widgets(data["states"])
-        elif data.get("method") == "update" and content["comm_id"] == self._parts.get("digit-pad-caption"):
-            if "value" in data["state"]:
-                self.shown.append((time.perf_counter(), data["state"]["value"]))
+        elif data.get("method") == "custom" and self.traces:
+            self.inked_at.setdefault(parent.get("msg_id"), time.perf_counter())
+        elif data.get("method") == "update":
+            self._note_change(self._names.get(content["comm_id"]), data["state"].get("value"))
         self._changed.set()
+
+    def _note_change(self, name: str | None, value: str | None) -> None:
+        if name in ("digit-pad-caption", "digit-pad-mark", "digit-pad-seen"):
+            self.last_change = time.perf_counter()
+        if name == "digit-pad-caption" and value is not None:
+            self.shown.append((self.last_change, value))
+
+    def _note_work(self, header: dict, parent: dict, content: dict) -> None:
+        """Note how long the kernel was busy with an event, by the kernel's own clock."""
+        then, msg_id = datetime.fromisoformat(header["date"]).timestamp(), parent.get("msg_id")
+        self.worked[msg_id] = then - self.worked.get(msg_id, 0) if content["execution_state"] == "idle" else then
 
     def _find_widgets(self, states: dict) -> None:
         for model_id, about in states.items():
@@ -181,6 +217,6 @@ class Visitor:
             if state.get("_model_name") == "CanvasModel":
                 self.canvas = model_id
             for name in state.get("_dom_classes", []):
-                self._parts[name] = model_id
+                self._names.setdefault(model_id, name)
             if "digit-pad-caption" in state.get("_dom_classes", []):
                 self.shown.append((time.perf_counter(), state["value"]))

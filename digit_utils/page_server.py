@@ -8,11 +8,13 @@ import functools
 import html
 import logging
 import string
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import tornado.ioloop
 import tornado.web
+from jupyter_core.utils import ensure_async
 from jupyter_server.auth.decorator import allow_unauthenticated
 from jupyter_server.base.handlers import FileFindHandler
 from jupyter_server.services.kernels.handlers import KernelHandler, _kernel_id_regex
@@ -85,6 +87,28 @@ class ExtensionFiles(_PlainPaths, FileFindHandler):
     """The scripts of the widgets and the canvas."""
 
 
+class _Kernels:
+    """A kernel manager that tells which kernel it hands out, as soon as it knows."""
+
+    def __init__(self, kernels: Any, *, told: Callable[[str], None]):
+        self._kernels, self._told = kernels, told
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._kernels, name)
+
+    async def get_rendered_notebook(self, **options) -> Any:
+        """Hand out a kernel that has waited for a visitor."""
+        task, cells, kernel_id = await self._kernels.get_rendered_notebook(**options)
+        self._told(kernel_id)
+        return task, cells, kernel_id
+
+    async def start_kernel(self, **options) -> str:
+        """Start a kernel, because none has waited."""
+        kernel_id = await ensure_async(self._kernels.start_kernel(**options))
+        self._told(kernel_id)
+        return kernel_id
+
+
 class DrawingPage(_PoliteErrors, TornadoVoilaHandler):
     """The page: a kernel for the visitor, and the pad. Or why there is none."""
 
@@ -102,8 +126,14 @@ class DrawingPage(_PoliteErrors, TornadoVoilaHandler):
             self.set_header("Retry-After", "10")
             self._refuse(503, notice(*FULL, refresh=10))
         else:
-            with visitors.arriving():
+            with visitors.arriving() as got:
+                self._got = got
                 await super().get(path)
+
+    @property
+    def kernel_manager(self) -> Any:
+        """The kernels, of which the one that this page gets is told to the visitors' list."""
+        return _Kernels(super().kernel_manager, told=self._got)
 
     def _refuse(self, status: int, page: str) -> None:
         self.set_status(status)

@@ -7,7 +7,7 @@ and unused, after an hour, or after ten minutes when others wait.
 
 import logging
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 
@@ -40,44 +40,45 @@ class VisitorsKernels(AsyncMappingKernelManager):
 
 
 class Visitors:
-    """The visitors of a page, each known by the id of a kernel."""
+    """The visitors of a page, each known by the id of a kernel. Kernels that wait for one do not count."""
 
     def __init__(self, kernels: AsyncMappingKernelManager, *, limit: int, clock: Callable[[], float] = time.monotonic):
-        """Watch over kernels; those that wait in Voila's pool for a visitor do not count."""
+        """Watch over the visitors' kernels; `clock` tells seconds."""
         self.limit = limit
         self._kernels = kernels
         self._clock = clock
-        self._arriving = 0
+        self._arriving = 0  # visitors whose kernel is not known yet
+        self._last_sign: dict[str, float] = {}  # of each visitor, by kernel: when there was one
         self._pages: dict[str, list] = {}  # websockets by kernel
-        self._last_sign: dict[str, float] = {}  # of those who are here, by kernel
 
     # ------------------------------------------------------------------------------------------- coming in
 
     @property
     def here(self) -> int:
         """How many visitors there are, those whose page is being made included."""
-        return max(0, len(self._kernels) - self._waiting_in_pool()) + self._arriving
+        return len(self._last_sign) + self._arriving
 
     def is_full(self) -> bool:
         """Tell whether nobody else can come in: too many visitors, or too little memory for one more."""
         return self.here >= self.limit or psutil.virtual_memory().available < MEMORY_KEPT_FREE
 
     @contextmanager
-    def arriving(self) -> Iterable[None]:
-        """Keep a place for a visitor whose kernel is not there yet."""
+    def arriving(self) -> Iterator[Callable[[str], None]]:
+        """Keep a place for a visitor; yield a function to call with the id of the kernel once it is known."""
+        known: list[str] = []
+
+        def got(kernel_id: str) -> None:
+            self._last_sign[kernel_id] = self._clock()
+            if not known:
+                self._arriving -= 1
+            known.append(kernel_id)
+
         self._arriving += 1
         try:
-            yield
+            yield got
         finally:
-            self._arriving -= 1
-
-    def _waiting_in_pool(self) -> int:
-        return sum(len(pool) for pool in getattr(self._kernels, "_pools", {}).values())
-
-    def _ids_in_pool(self) -> set[str]:
-        pools = getattr(self._kernels, "_pools", {}).values()
-        ready = [task for pool in pools for task in pool if task.done() and not task.cancelled()]
-        return {task.result()["kernel_id"] for task in ready if task.exception() is None}
+            if not known:
+                self._arriving -= 1
 
     # ---------------------------------------------------------------------------------------- while here
 
@@ -94,24 +95,19 @@ class Visitors:
 
     def gave_sign(self, kernel_id: str) -> None:
         """Note that somebody uses a page."""
-        self._last_sign[kernel_id] = self._clock()
+        if kernel_id in self._last_sign:
+            self._last_sign[kernel_id] = self._clock()
 
     # ------------------------------------------------------------------------------------------- leaving
 
     async def sweep(self) -> None:
         """End the kernels that nobody uses any more, and those that have died."""
-        waiting, alive = self._ids_in_pool(), list(self._kernels.list_kernel_ids())
-        for kernel_id in alive:
-            if kernel_id in waiting:
-                self.gave_sign(kernel_id)
-            elif await self._is_over(kernel_id):
+        for kernel_id in list(self._last_sign):
+            if await self._is_over(kernel_id):
                 await self.end(kernel_id)
-        for kernel_id in set(self._last_sign) - set(alive):
-            del self._last_sign[kernel_id]
-            self._pages.pop(kernel_id, None)
 
     async def _is_over(self, kernel_id: str) -> bool:
-        quiet = self._clock() - self._last_sign.setdefault(kernel_id, self._clock())
+        quiet = self._clock() - self._last_sign[kernel_id]
         if self._pages.get(kernel_id):
             longest = UNUSED_SECONDS_WHEN_FULL if self.is_full() else UNUSED_SECONDS
         else:
@@ -119,14 +115,15 @@ class Visitors:
         return quiet > longest or not await self._is_alive(kernel_id)
 
     async def _is_alive(self, kernel_id: str) -> bool:
-        try:
-            kernel = self._kernels.get_kernel(kernel_id)
-        except KeyError:  # ended meanwhile
-            return True
-        return not kernel.has_kernel or await ensure_async(kernel.is_alive())
+        if kernel_id not in self._kernels:
+            return False
+        kernel = self._kernels.get_kernel(kernel_id)
+        return not kernel.has_kernel or await ensure_async(kernel.is_alive())  # without one it is about to start
 
     async def end(self, kernel_id: str) -> None:
         """End a visitor's kernel, if it is there, and tell the page."""
+        if self._last_sign.pop(kernel_id, None) is None:
+            return
         pages = self._pages.pop(kernel_id, [])
         try:
             if kernel_id in self._kernels:

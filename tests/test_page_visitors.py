@@ -10,22 +10,11 @@ from digit_utils.page_visitors import ENDED, UNCONNECTED_SECONDS, UNUSED_SECONDS
 
 
 class Kernels(dict):
-    """Stands for Jupyter's kernel manager and Voila's pool in it."""
+    """Stands for Jupyter's kernel manager."""
 
-    def __init__(self):
-        super().__init__()
-        self._pools = {"draw.ipynb": []}
-
-    def start(self, name, *, waiting=False):
+    def start(self, name):
         self[name] = SimpleNamespace(has_kernel=True, alive=True)
         self[name].is_alive = lambda kernel=self[name]: kernel.alive
-        if waiting:
-            task = asyncio.Future(loop=asyncio.new_event_loop())
-            task.set_result({"kernel_id": name})
-            self._pools["draw.ipynb"].append(task)
-
-    def list_kernel_ids(self):
-        return list(self)
 
     def get_kernel(self, name):
         return self[name]
@@ -62,18 +51,34 @@ def sweep(visitors):
     asyncio.run(visitors.sweep())
 
 
-def test_kernels_that_wait_for_a_visitor_take_no_place(visitors, kernels):
-    kernels.start("next", waiting=True)
-    assert visitors.here == 0
-    for name in ("a", "b"):
+def let_in(visitors, kernels, *names):
+    for name in names:
         kernels.start(name)
-    assert visitors.here == 2
+        with visitors.arriving() as got:
+            got(name)
+
+
+def test_kernels_that_wait_for_a_visitor_take_no_place_and_are_never_ended(visitors, kernels, clock):
+    for name in ("next", "and the next", "and one more"):
+        kernels.start(name)
+    assert visitors.here == 0
+    clock.now += 10 * UNUSED_SECONDS
+    sweep(visitors)
+    assert len(kernels) == 3
+
+
+def test_a_place_is_taken_from_the_moment_of_asking_and_only_once(visitors, kernels):
+    let_in(visitors, kernels, "a", "b")
     assert not visitors.is_full()
-    with visitors.arriving():
+    with visitors.arriving() as got:
         assert visitors.is_full()
-    assert not visitors.is_full()
-    kernels.start("c")
-    assert visitors.is_full()
+        got("c")
+        assert visitors.here == 3
+    assert visitors.here == 3
+    asyncio.run(visitors.end("c"))
+    with pytest.raises(RuntimeError, match="no kernel"), visitors.arriving():
+        raise RuntimeError("no kernel could be started")
+    assert visitors.here == 2
 
 
 def test_without_memory_nobody_else_comes_in(visitors, monkeypatch):
@@ -83,7 +88,7 @@ def test_without_memory_nobody_else_comes_in(visitors, monkeypatch):
 
 
 def test_a_kernel_whose_page_never_came_is_ended_after_a_minute(visitors, kernels, clock):
-    kernels.start("a")
+    let_in(visitors, kernels, "a")
     sweep(visitors)
     clock.now += UNCONNECTED_SECONDS - 1
     sweep(visitors)
@@ -93,20 +98,8 @@ def test_a_kernel_whose_page_never_came_is_ended_after_a_minute(visitors, kernel
     assert "a" not in kernels
 
 
-def test_a_kernel_that_waits_for_a_visitor_is_never_ended(visitors, kernels, clock):
-    kernels.start("next", waiting=True)
-    for _ in range(5):
-        clock.now += UNUSED_SECONDS
-        sweep(visitors)
-    assert "next" in kernels
-    kernels._pools["draw.ipynb"].clear()  # a visitor takes it
-    clock.now += UNCONNECTED_SECONDS - 1
-    sweep(visitors)
-    assert "next" in kernels, "the visitor's minute begins when the visitor comes"
-
-
 def test_a_page_whose_network_comes_back_within_a_minute_finds_its_kernel(visitors, kernels, clock):
-    kernels.start("a")
+    let_in(visitors, kernels, "a")
     first, second = Page(), Page()
     visitors.connected("a", first)
     clock.now += 500
@@ -126,14 +119,14 @@ def test_a_page_whose_network_comes_back_within_a_minute_finds_its_kernel(visito
 def test_an_open_page_that_nobody_uses_is_ended_sooner_when_others_wait(visitors, kernels, clock):
     pages = {}
     for name in ("a", "b"):
-        kernels.start(name)
+        let_in(visitors, kernels, name)
         pages[name] = Page()
         visitors.connected(name, pages[name])
     clock.now += UNUSED_SECONDS_WHEN_FULL + 1
     visitors.gave_sign("b")
     sweep(visitors)
     assert set(kernels) == {"a", "b"}
-    kernels.start("c")
+    let_in(visitors, kernels, "c")
     visitors.connected("c", Page())
     sweep(visitors)
     assert set(kernels) == {"b", "c"}
@@ -145,7 +138,7 @@ def test_an_open_page_that_nobody_uses_is_ended_sooner_when_others_wait(visitors
 
 
 def test_a_kernel_that_died_is_cleared_away_at_once_and_its_page_is_told(visitors, kernels):
-    kernels.start("a")
+    let_in(visitors, kernels, "a")
     page = Page()
     visitors.connected("a", page)
     sweep(visitors)
@@ -161,7 +154,7 @@ def test_a_kernel_that_cannot_be_ended_does_not_stop_the_sweep(visitors, kernels
         raise RuntimeError("no")
 
     monkeypatch.setattr(kernels, "shutdown_kernel", fail)
-    kernels.start("a")
+    let_in(visitors, kernels, "a")
     kernels["a"].alive = False
     sweep(visitors)
     assert "could not be ended" in caplog.text
@@ -169,7 +162,7 @@ def test_a_kernel_that_cannot_be_ended_does_not_stop_the_sweep(visitors, kernels
 
 def test_what_is_known_of_visitors_who_left_is_forgotten(visitors, kernels):
     for index in range(50):
-        kernels.start(str(index))
+        let_in(visitors, kernels, str(index))
         visitors.connected(str(index), Page())
         asyncio.run(visitors.end(str(index)))
     sweep(visitors)
