@@ -46,7 +46,16 @@ def _add_draw(commands: argparse._SubParsersAction) -> None:
     draw.add_argument("--model", metavar="PATH", help="model file or folder of a run (default: the bundled model)")
     draw.add_argument("--port", type=_port, help="port to listen on (default: 8866, or a free one)")
     draw.add_argument(
-        "--host", default="127.0.0.1", help="address to listen on; any but loopback asks visitors for a token"
+        "--host",
+        default="127.0.0.1",
+        help="address to listen on; any but loopback, such as 0.0.0.0 for all of this machine's, makes a token and "
+        "prints it as a link and as a QR code for the phone",
+    )
+    draw.add_argument(
+        "--visitors",
+        type=_at_least_one,
+        metavar="N",
+        help="how many may draw at once; the next one is asked to wait (default: as many as the free memory holds)",
     )
     draw.add_argument("--theme", choices=("light", "dark"), default="light", help="colours (default: light)")
     draw.add_argument("--no-browser", action="store_true", help="print the link, open nothing")
@@ -139,6 +148,7 @@ def _draw(options: argparse.Namespace) -> None:
         port=options.port,
         host=options.host,
         theme=options.theme,
+        visitors=options.visitors,
         open_browser=not options.no_browser,
     )
 
