@@ -23,6 +23,7 @@ from digit_utils.model_file import HEAD, MAX_PROBABILITY, ModelCard, write_model
 from digit_utils.network import CLASSES, has_digit_head
 from digit_utils.recognizer import MODEL_FILE_NAME, Recognizer, softmax
 
+FEATURES = "features"  # the layer of a network that the last one weighs: (batch, d)
 CONVERSION = """
 import pathlib, sys, keras
 from digit_utils.export import to_litert
@@ -47,6 +48,7 @@ def export_network(
         digit_score=HEAD if has_digit_head(network) else MAX_PROBABILITY,
         name=network.name,
         provenance={"versions": versions(), **(provenance or {})},
+        features=feature_count(network),
     )
     flatbuffer = to_litert(network)
     recognizer = Recognizer(flatbuffer, card)
@@ -65,7 +67,7 @@ def to_litert(network: keras.Model) -> bytes:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "network.tflite"
         with _quietly():
-            network.export(str(path), format="litert", verbose=False)  # Keras 3.13 takes no Path
+            _with_features(network).export(str(path), format="litert", verbose=False)  # Keras 3.13 takes no Path
         return path.read_bytes()
 
 
@@ -85,6 +87,26 @@ def _converted_by_tensorflow(network: keras.Model) -> bytes:
             last = (finished.stderr.strip().splitlines() or ["it said nothing"])[-1]
             raise RuntimeError(f"the network cannot be converted, which takes Keras on TensorFlow: {last}")
         return target.read_bytes()
+
+
+def feature_count(network: keras.Model) -> int:
+    """Return the width of a network's layer "features", (batch, d); 0 where there is no such layer.
+
+    Raises ValueError when the layer gives anything but one row a picture.
+    """
+    layer = next((layer for layer in network.layers if layer.name == FEATURES), None)
+    if layer is None:
+        return 0
+    if len(layer.output.shape) != 2 or layer.output.shape[1] is None:
+        raise ValueError(f"the layer {FEATURES!r} of {network.name} gives {layer.output.shape}; expected (batch, d)")
+    return int(layer.output.shape[1])
+
+
+def _with_features(network: keras.Model) -> keras.Model:
+    if not feature_count(network):
+        return network
+    columns = keras.layers.Concatenate()([network.output, network.get_layer(FEATURES).output])
+    return keras.Model(network.inputs, columns, name=network.name)
 
 
 @contextlib.contextmanager

@@ -111,11 +111,23 @@ class Recognizer:
 
     def outputs(self, ink: np.ndarray) -> np.ndarray:
         """Return what the network says of ink (n, 28, 28): float64 logits, ten of digits, then any further ones."""
+        return self._columns(ink)[:, : _logits(self.card)]
+
+    def features(self, ink: np.ndarray) -> np.ndarray:
+        """Return what the network sees in ink (n, 28, 28): (n, d) float64, the values that its last layer weighs.
+
+        Digits of one form lie close together there, whoever wrote them. d is `card.features`; a model without
+        features gives its logits in their place, which tell forms apart less well.
+        """
+        columns = self._columns(ink)
+        return columns[:, _logits(self.card) :] if self.card.features else columns
+
+    def _columns(self, ink: np.ndarray) -> np.ndarray:
+        """Return all that the network returns of ink (n, 28, 28): float64 logits, then features."""
         ink = np.asarray(ink, np.float32)
         if ink.ndim != 3 or ink.shape[1:] != (IMAGE_SIZE, IMAGE_SIZE):
             raise ValueError(f"ink must have shape (n, {IMAGE_SIZE}, {IMAGE_SIZE}); this has {ink.shape}")
-        width = CLASSES + (self.card.digit_score == HEAD)
-        result = np.empty((len(ink), width), np.float64)
+        result = np.empty((len(ink), _logits(self.card) + self.card.features), np.float64)
         with self._lock:
             for start in range(0, len(ink), LARGEST_BATCH):
                 result[start : start + LARGEST_BATCH] = self._invoke(ink[start : start + LARGEST_BATCH])
@@ -137,11 +149,16 @@ def softmax(logits: np.ndarray) -> np.ndarray:
     return exponentials / exponentials.sum(axis=-1, keepdims=True)
 
 
+def _logits(card: ModelCard) -> int:
+    """Return how many logits a network has: ten digits', and one more where it says whether the ink is a digit."""
+    return CLASSES + (card.digit_score == HEAD)
+
+
 def _check_signature(interpreter: object, card: ModelCard) -> None:
-    """Raise ValueError unless the network takes 28x28 pictures and returns the logits that its card promises."""
+    """Raise ValueError unless the network takes 28x28 pictures and returns the columns that its card promises."""
     taken = tuple(interpreter.get_input_details()[0]["shape"][1:])
     given = interpreter.get_output_details()[0]["shape"][-1]
-    expected = CLASSES + (card.digit_score == HEAD)
+    expected = _logits(card) + card.features
     if taken != (IMAGE_SIZE, IMAGE_SIZE, 1) or given != expected:
         raise ValueError(
             f"it takes pictures of {taken} and returns {given} values; expected (28, 28, 1) and {expected}"

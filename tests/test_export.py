@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import keras
 import numpy as np
 import pytest
 from scipy.special import log_softmax
@@ -10,6 +11,7 @@ from digit_utils.export import (
     REJECTED_AT_MOST,
     best_temperature,
     export_network,
+    feature_count,
     highest_threshold,
     negative_log_likelihood,
     to_litert,
@@ -106,6 +108,7 @@ def test_the_export_holds_calibration_and_origin(exports, digits8x8):
         recognizer = Recognizer.load(folder)
         card = recognizer.card
         assert card.name == name
+        assert card.features == (88 if name == "reader" else 0)
         assert card.digit_score == (HEAD if name == "reader" else MAX_PROBABILITY)
         assert card.provenance["made_for"] == "tests"
         assert card.provenance["versions"] == versions()
@@ -113,6 +116,14 @@ def test_the_export_holds_calibration_and_origin(exports, digits8x8):
         assert card.threshold == highest_threshold(recognizer, validation)
         scores = recognizer.probabilities_and_scores(validation["digits8x8"].ink)[1]
         assert (scores < card.threshold).sum() <= REJECTED_AT_MOST * len(scores)
+
+
+def test_features_are_exported_where_the_network_has_them_and_must_be_one_row_a_picture(networks):
+    assert {name: feature_count(network) for name, network in networks.items()} == {"simple_cnn": 0, "reader": 88}
+    image = keras.Input((28, 28, 1))
+    maps = keras.layers.Conv2D(2, 3, name="features")(image)
+    with pytest.raises(ValueError, match=r"'features' of unpooled gives .*26, 26, 2.*expected \(batch, d\)"):
+        to_litert(keras.Model(image, keras.layers.Dense(10)(keras.layers.Flatten()(maps)), name="unpooled"))
 
 
 def test_the_recogniser_that_comes_back_is_the_one_in_the_file(networks, digits8x8, tmp_path):

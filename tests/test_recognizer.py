@@ -128,6 +128,29 @@ def test_batches_of_any_size_are_read_row_by_row(recognizer, ink, count):
         assert last == pytest.approx(recognizer.outputs(ink[count - 1 : count])[0], abs=1e-4)
 
 
+@pytest.mark.parametrize("count", [0, 1, 257])
+def test_features_are_what_the_last_layer_weighs(exports, networks, ink, count):
+    recognizer, network = Recognizer.load(exports["reader"]), networks["reader"]
+    features = recognizer.features(ink[:count])
+    assert features.shape == (count, 88)
+    assert features.dtype == np.float64
+    kernel, bias = network.layers[-1].get_weights()
+    assert features @ kernel + bias == pytest.approx(recognizer.outputs(ink[:count]), abs=1e-3)
+
+
+def test_a_network_without_features_gives_its_logits_in_their_place(exports, ink):
+    recognizer = Recognizer.load(exports["simple_cnn"])
+    assert recognizer.card.features == 0
+    assert np.array_equal(recognizer.features(ink[:5]), recognizer.outputs(ink[:5]))
+
+
+def test_a_card_that_promises_other_features_is_refused(exports):
+    flatbuffer, card = read_model_file(exports["reader"] / "model.tflite")
+    for features in (0, 87, 89):
+        with pytest.raises(ValueError, match=f"returns 99 values; expected .* {11 + features}"):
+            Recognizer(flatbuffer, replace(card, features=features))
+
+
 @pytest.mark.parametrize("shape", [(28, 28), (2, 27, 28), (2, 28, 28, 1), (784,), (2, 784)])
 def test_ink_of_another_shape_is_refused(recognizer, shape):
     with pytest.raises(ValueError, match=r"must have shape \(n, 28, 28\)"):
@@ -253,5 +276,5 @@ def test_a_card_that_promises_other_outputs_is_refused(exports, tmp_path, name, 
     flatbuffer, card = read_model_file(exports[name] / "model.tflite")
     path = tmp_path / "swapped.tflite"
     write_model_file(path, flatbuffer, replace(card, digit_score=digit_score))
-    with pytest.raises(ModelFileError, match=r"swapped\.tflite: it takes pictures of .* and returns 1[01] values"):
+    with pytest.raises(ModelFileError, match=r"swapped\.tflite: it takes pictures of .* and returns (10|99) values"):
         Recognizer.load(path)
