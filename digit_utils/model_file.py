@@ -37,7 +37,7 @@ class ModelCard:
     digit_score: str = MAX_PROBABILITY  # where the score comes from: HEAD or MAX_PROBABILITY
     name: str = ""  # the network, as in digit_utils.network
     provenance: dict[str, Any] = field(default_factory=dict)  # config, data hashes, seed, versions, validation figures
-    features: int = 0  # columns behind the logits: what the network's last layer weighs; 0 where there are none
+    features: int = 0  # columns behind the logits, see export.with_features; 0 where there are none
 
 
 _KINDS = {

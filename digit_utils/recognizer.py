@@ -12,6 +12,7 @@ from digit_utils.model_file import HEAD, ModelCard, ModelFileError, read_model_f
 CLASSES = 10
 BUNDLED_MODEL = Path(__file__).parent / "models" / "digits.tflite"
 MODEL_FILE_NAME = "model.tflite"  # in the folder of a run
+LOGITS_UNIT = 3.0  # tempered logits between two digits of a class, usually
 LARGEST_BATCH = 256  # pictures that the network reads at once; more only costs memory
 
 
@@ -85,13 +86,7 @@ class Recognizer:
     def recognize_ink(self, ink: np.ndarray) -> list[Prediction]:
         """Read ink that `digit_utils.ink` has normalised: (n, 28, 28) float32 in [0, 1]; any n, also 0."""
         ink = np.asarray(ink, np.float32)
-        probabilities, scores = self.probabilities_and_scores(ink)
-        return [self._prediction(*row) for row in zip(ink, probabilities, scores, strict=True)]
-
-    def _prediction(self, image: np.ndarray, probabilities: np.ndarray, score: float) -> Prediction:
-        is_digit = image.any() and score >= self.card.threshold
-        digit = int(probabilities.argmax()) if is_digit else None
-        return Prediction(digit, probabilities, float(score), image)
+        return predictions_of(ink, *self.probabilities_and_scores(ink), threshold=self.card.threshold)
 
     def probabilities_and_scores(self, ink: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Return calibrated probabilities (n, 10) and digit scores (n,), float64, of ink (n, 28, 28).
@@ -114,13 +109,16 @@ class Recognizer:
         return self._columns(ink)[:, : _logits(self.card)]
 
     def features(self, ink: np.ndarray) -> np.ndarray:
-        """Return what the network sees in ink (n, 28, 28): (n, d) float64, the values that its last layer weighs.
+        """Return what the network sees in ink (n, 28, 28): (n, d) float64, in which distances mean something.
 
-        Digits of one form lie close together there, whoever wrote them. d is `card.features`; a model without
-        features gives its logits in their place, which tell forms apart less well.
+        Digits of one form lie close together, whoever wrote them; two of the same class are at a distance of about 1
+        (see `digit_utils.export.with_features`). d is `card.features`. A model without features gives its ten tempered
+        logits in their place, in units of LOGITS_UNIT: nearly as good.
         """
         columns = self._columns(ink)
-        return columns[:, _logits(self.card) :] if self.card.features else columns
+        if self.card.features:
+            return columns[:, _logits(self.card) :]
+        return columns[:, :CLASSES] / (self.card.temperature * LOGITS_UNIT)
 
     def _columns(self, ink: np.ndarray) -> np.ndarray:
         """Return all that the network returns of ink (n, 28, 28): float64 logits, then features."""
@@ -141,6 +139,17 @@ class Recognizer:
         self._interpreter.set_tensor(self._input["index"], batch[..., np.newaxis])
         self._interpreter.invoke()
         return self._interpreter.get_tensor(self._output)
+
+
+def predictions_of(
+    ink: np.ndarray, probabilities: np.ndarray, scores: np.ndarray, *, threshold: float
+) -> list[Prediction]:
+    """Return predictions of ink (n, 28, 28), probabilities (n, 10) and digit scores (n,)."""
+    predictions = []
+    for image, row, score in zip(ink, probabilities, scores, strict=True):
+        digit = int(row.argmax()) if image.any() and score >= threshold else None
+        predictions.append(Prediction(digit, row, float(score), image))
+    return predictions
 
 
 def softmax(logits: np.ndarray) -> np.ndarray:
