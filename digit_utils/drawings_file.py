@@ -16,6 +16,7 @@ quicker on a file of many thousand drawings, but a process killed between two pa
 import json
 import re
 import shutil
+import tempfile
 import uuid
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -80,6 +81,28 @@ def append_drawing(path: str | Path, drawing: LabelledDrawing) -> None:
         raise DrawingsFileError(
             f"the drawing was not saved: {target} cannot be written ({error.strerror or error}); "
             "free some space, or choose another file"
+        ) from error
+
+
+def check_drawings_file(path: str | Path) -> None:
+    """See, before anybody draws, that drawings can be saved in a file.
+
+    Raises:
+        ValueError: its name does not end in .jsonl, by which `load_dataset` knows such a file.
+        DrawingsFileError: it cannot be written.
+    """
+    if Path(path).suffix != ENDING:
+        raise ValueError(f"the file of drawings is {str(path)!r}; its name must end in {ENDING}")
+    target = Path(path).expanduser().resolve()
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        if target.is_dir():
+            raise IsADirectoryError(21, "it is a folder")
+        with tempfile.TemporaryFile(dir=target.parent):
+            pass
+    except OSError as error:
+        raise DrawingsFileError(
+            f"drawings cannot be saved in {target}: {error.strerror or error}; choose another file"
         ) from error
 
 
