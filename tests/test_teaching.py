@@ -350,3 +350,69 @@ def test_a_teacher_can_teach_what_the_file_holds_in_a_blink(path):
     teaching.Teacher(drawings=path).recall(reader)
     assert time.process_time() - start < 3
     assert len(reader) == 200
+
+
+# ------------------------------------------------------------------------------------------------------------
+# Training with the file, and asking a model about it
+
+
+def test_own_drawings_are_mixed_into_each_epoch_many_times_but_never_outweigh_the_rest(path, digits8x8):
+    from digit_utils.material import OWN_DRAWING_REPEATS, Recipe, make_epoch, make_material
+
+    for _ in range(5):
+        append_drawing(path, LabelledDrawing(SAMPLES[1], 7, read=1))
+    own = load_dataset(str(path))
+    assert (len(own.train), len(own.validation)) == (4, 1)
+    plain, mixed = make_material(digits8x8), make_material(digits8x8, own=own)
+    assert mixed.validation.keys() == plain.validation.keys()  # the held-out ones have no say
+    assert mixed.hashes == plain.hashes | {"drawings.jsonl": own.sha256}
+    assert plain.own_drawings_an_epoch == 0
+    assert mixed.own_drawings_an_epoch == min(4 * OWN_DRAWING_REPEATS, len(digits8x8.train) // 10)
+    without, _ = make_epoch(plain, Recipe(), np.random.default_rng(0))
+    ink, targets = make_epoch(mixed, Recipe(), np.random.default_rng(0))
+    assert len(ink) == len(without) + mixed.own_drawings_an_epoch
+    sevens = int((digits8x8.train.labels == 7).sum())
+    assert (targets[:, :10].argmax(axis=1) == 7).sum() == sevens + mixed.own_drawings_an_epoch
+
+
+def test_a_model_trained_with_a_file_is_asked_only_what_was_held_out(path, capsys):
+    from types import SimpleNamespace
+
+    from digit_utils.evaluation import own_drawings_for
+    from digit_utils.model_file import ModelCard
+
+    for digit in (1, 1, 1, 1, 1, 3):
+        append_drawing(path, LabelledDrawing(SAMPLES[digit], digit))
+    with path.open("ab") as stream:
+        stream.write(b"?")
+    trained = SimpleNamespace(card=ModelCard(provenance={"data": {"mnist": "ab", "mine.jsonl": "cd"}}))
+    stranger = SimpleNamespace(card=ModelCard(provenance={"data": {"mnist": "ab"}}))
+    asked, told = own_drawings_for(trained, str(path))
+    assert (asked.labels.tolist(), len(asked.strokes)) == ([1], 1)
+    assert "held out" in told
+    asked, told = own_drawings_for(stranger, str(path))
+    assert sorted(asked.labels.tolist()) == [1, 1, 1, 1, 1, 3]
+    assert "all 6 drawings" in told
+    assert "line 7 is left out" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("command", ["train", "evaluate"])
+def test_a_file_of_drawings_that_is_missing_is_told_before_a_notebook_starts(command, path, capsys):
+    from digit_utils import cli
+
+    assert cli.main([command, "--drawings", str(path)]) == 1
+    assert f"there is no {path}" in capsys.readouterr().err
+
+
+def test_the_page_refuses_a_file_that_will_not_do_and_fills_in_the_pads_parameters(path, capsys):
+    from digit_utils import cli
+    from digit_utils.page import page_notebook
+
+    assert cli.main(["draw", "--no-browser", "--drawings", "mine.txt"]) == 1
+    assert cli.main(["draw", "--no-browser", "--keep-all"]) == 1
+    told = capsys.readouterr().err
+    assert "must end in .jsonl" in told
+    assert "--drawings FILE.jsonl" in told
+    first = page_notebook(drawings=str(path), recall=True).cells[0].source.splitlines()
+    assert set(first) == {f"drawings = {str(path)!r}", "keep_all = False", "recall = True", "model = ''"}
+    assert "drawings = ''" in page_notebook().cells[0].source  # nothing is saved unless asked for
