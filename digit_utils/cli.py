@@ -51,7 +51,16 @@ def _add_draw(commands: argparse._SubParsersAction) -> None:
     draw.add_argument("--model", metavar="PATH", help="model file or folder of a run (default: the bundled model)")
     draw.add_argument("--port", type=_port, help="port to listen on (default: 8866, or a free one)")
     draw.add_argument(
-        "--host", default="127.0.0.1", help="address to listen on; any but loopback asks visitors for a token"
+        "--host",
+        default="127.0.0.1",
+        help="address to listen on; any but loopback, such as 0.0.0.0 for all of this machine's, makes a token and "
+        "prints it as a link and as a QR code for the phone",
+    )
+    draw.add_argument(
+        "--visitors",
+        type=_at_least_one,
+        metavar="N",
+        help="how many may draw at once; the next one is asked to wait (default: as many as the free memory holds)",
     )
     draw.add_argument(
         "--drawings",
@@ -154,6 +163,7 @@ def _draw(options: argparse.Namespace) -> None:
         theme=options.theme,
         drawings=options.drawings,
         keep_all=options.keep_all,
+        visitors=options.visitors,
         open_browser=not options.no_browser,
     )
 

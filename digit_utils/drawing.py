@@ -8,6 +8,7 @@ import numpy as np
 Point = tuple[float, float]  # x to the right, y down, in pixels of the pad
 
 LARGEST_DRAWING = 20_000  # points; further ones are passed over, so that no visitor can fill the memory
+MOST_STROKES = 500  # likewise: each costs time whenever the drawing is read or drawn anew
 STEPS_PER_CURVE = 6  # short lines that stand for the curve between two pointer events
 
 
@@ -46,7 +47,7 @@ class DrawingState:
     def begin(self, x: float, y: float) -> bool:
         """Put the pen down; tell whether that made a stroke (not beyond the edge, not on a full sheet)."""
         self.end()
-        if not self.contains(x, y) or self._size >= LARGEST_DRAWING:
+        if not self.contains(x, y) or self._size >= LARGEST_DRAWING or len(self._strokes) >= MOST_STROKES:
             return False
         self._strokes.append([(x, y)])
         self._size += 1

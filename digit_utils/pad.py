@@ -10,7 +10,6 @@ thread of its own, at most once in 30 ms and always once more after the last eve
 """
 
 import logging
-import math
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -32,6 +31,8 @@ PIXEL_RATIO = 2  # pixels of the drawing per CSS pixel: crisp on high-resolution
 PEN_SHARE = 0.045  # width of the pen as a part of the side
 DIGIT_KEYS = "0123456789"  # on the paper they say what the drawing is, as the ten buttons do
 INK_COLOUR = "#22304f"
+FARTHEST = 1e6  # pixels from the corner of the pad; no pointer is farther away
+MOST_FINGERS = 20  # on the screen at once; telling them apart takes time that grows with their number
 READING_INTERVAL = 0.03  # seconds between two readings while drawing
 
 _log = logging.getLogger(__name__)
@@ -380,8 +381,9 @@ def _middle(first: Point, second: Point) -> Point:
 
 def _are_numbers(*values: object) -> bool:
     """Tell whether coordinates from the browser can be used; a hidden canvas, for one, sends none."""
-    return all(isinstance(value, (int, float)) and math.isfinite(value) for value in values)
+    # Not math.isfinite, which fails for whole numbers of hundreds of digits.
+    return all(isinstance(value, (int, float)) and -FARTHEST < value < FARTHEST for value in values)
 
 
 def _numbers(fingers: Sequence[Point]) -> list[Point]:
-    return [finger for finger in fingers if _are_numbers(*finger)]
+    return [finger for finger in fingers[:MOST_FINGERS] if _are_numbers(*finger)]

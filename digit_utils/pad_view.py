@@ -1,10 +1,11 @@
 """What the drawing pad shows: the paper, the buttons, the digit, ten bars and the picture that the network saw.
 
 The widgets stay the same from the first moment on, and only their contents change. The bars move because one
-small `<style>` sets ten CSS variables that the browser then follows smoothly: one message per prediction. Nothing is
+small `<style>` sets ten CSS variables that the browser then follows smoothly. Nothing is
 fetched from anywhere: no web font, no icon font, no script.
 """
 
+import base64
 import itertools
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +20,7 @@ from digit_utils.recognizer import Prediction
 
 CLEAR = 0.9  # probability from which the digit stands alone
 CLOSE = 0.2  # a runner-up is named when it has at least this part of the best digit's probability
+PAPER_IN_WORDS = "Paper to draw on with mouse, finger or pen. Control Z takes a stroke back, Escape takes a new sheet."
 STYLE_FILES = [Path(__file__).with_name(name) for name in ("pad.css", "pad_corrections.css")]
 
 _pad_numbers = itertools.count(1)
@@ -36,6 +38,7 @@ class Reading:
     caption: str  # one short sentence below it
     bars: tuple[float, ...]  # ten lengths in [0, 1]
     winner: int | None  # whose bar is highlighted
+    runner_up: int | None = None  # the second, when it is close
 
 
 BLANK = Reading("blank", "", "Draw a digit, 0 to 9", (0.0,) * 10, None)
@@ -58,7 +61,7 @@ def reading_of(prediction: Prediction | None) -> Reading:
         caption = f"This is {_with_article(best)}"
     else:
         caption = f"Probably {_with_article(best)}"
-    return Reading("digit", str(prediction.digit), caption, bars, best)
+    return Reading("digit", str(prediction.digit), caption, bars, best, second if is_close else None)
 
 
 def _with_article(digit: int) -> str:
@@ -87,32 +90,31 @@ class PadView:
         self.clear = widgets.Button(description="Clear", tooltip="Take a new sheet (Escape on the paper)")
         self.predict = widgets.Button(description="Predict", tooltip="Read the drawing now")
         self.corrections = CorrectionRow(saves=saves)
-        self._levels = widgets.HTML().add_class("digit-pad-hidden")
         self._mark = widgets.HTML().add_class("digit-pad-mark")
         self._caption = widgets.HTML().add_class("digit-pad-caption")
-        self._announcement = widgets.HTML().add_class("digit-pad-announcement")
-        self._seen = widgets.Image(format="png").add_class("digit-pad-picture")
+        self._announcement = widgets.HTML().add_class("digit-pad-announcement").add_class("digit-pad-unseen")
+        self._seen = widgets.HTML().add_class("digit-pad-seen")  # and how long the bars are
         self.root_children = self._lay_out(canvas, size)
         self.root_classes = ("digit-pad", self._scope)
         self.show(BLANK, np.zeros((28, 28)))
 
     def _lay_out(self, canvas: Canvas, size: int) -> list[widgets.Widget]:
         buttons = widgets.Box([self.undo, self.clear, self.predict]).add_class("digit-pad-buttons")
-        paper = widgets.Box([canvas]).add_class("digit-pad-paper")
+        paper = widgets.Box([canvas, widgets.HTML(PAPER_IN_WORDS).add_class("digit-pad-unseen")])
+        paper.add_class("digit-pad-paper")
         sheet = widgets.Box([paper, buttons], layout={"max_width": f"{size}px"}).add_class("digit-pad-sheet")
         tiles = [_tile("The answer", self._mark), _tile("The network sees", self._seen)]
         tiles = widgets.Box(tiles).add_class("digit-pad-tiles")
         chart = widgets.HTML(_chart_html()).add_class("digit-pad-chart")
-        hidden = [self._levels, self._announcement]
-        parts = [tiles, self._caption, chart, self.corrections.root, *hidden]
+        parts = [tiles, self._caption, chart, self.corrections.root, self._announcement]
         return [sheet, widgets.Box(parts).add_class("digit-pad-readout")]
 
     def show(self, reading: Reading, image: np.ndarray) -> None:
         """Show a reading, and the (28, 28) picture that the network saw."""
-        self._levels.value = self._levels_html(reading)
+        # Picture and bars change at every reading and go as one message; the others, when they change.
+        self._seen.value = self._levels_html(reading) + _picture_html(reading, image)
         self._mark.value = f'<div class="digit-pad-{reading.state}" aria-hidden="true">{reading.mark}</div>'
         self._caption.value = reading.caption
-        self._seen.value = picture_of(image)
 
     def announce(self, reading: Reading) -> None:
         """Have screen readers say the caption. Called at the end of a stroke, not at every move."""
@@ -127,8 +129,20 @@ class PadView:
         rules = [f"--bar-{digit}:{length:.3f}" for digit, length in enumerate(reading.bars)]
         if reading.winner is not None:
             rules.append(f"--colour-{reading.winner}:var(--pad-accent)")
+        if reading.runner_up is not None:
+            rules.append(f"--colour-{reading.runner_up}:var(--pad-second)")
         rules.append(f"--hint:{int(reading.state == 'blank')}")
         return f"<style>.{self._scope}{{{';'.join(rules)}}}</style>"
+
+
+def _picture_html(reading: Reading, image: np.ndarray) -> str:
+    """Return what the network saw as a picture with its description; nothing to see while the paper is blank."""
+    if reading.state in ("blank", "problem"):
+        return '<div class="digit-pad-picture"></div>'
+    data = base64.b64encode(picture_of(image)).decode()
+    return (
+        f'<img class="digit-pad-picture" alt="The drawing as the network sees it" src="data:image/png;base64,{data}">'
+    )
 
 
 def _tile(title: str, content: widgets.Widget) -> widgets.Box:

@@ -5,6 +5,7 @@ there is one source, and a visitor's kernel imports nothing that drawing does no
 """
 
 import contextlib
+import io
 import ipaddress
 import json
 import os
@@ -33,7 +34,7 @@ TITLE = "Draw a digit"
 DEFAULT_PORT = 8866
 PORTS_TO_TRY = 50  # further ones, when the default port is taken
 LONGEST_SOCKET_FOLDER = 30  # characters of the temporary folder's path; with more a socket's path would be too long
-IDLE_SECONDS = 600  # a kernel that nobody is connected to and nobody has used for so long is ended
+KERNELS_WAITING = 3  # started ahead for the next visitors, where others can come; one for a page of one's own
 THEMES = ("light", "dark")
 EXTENSIONS = [  # what the page's front end loads: ipycanvas and widget managers, Voila choosing by version among these
     "ipycanvas",
@@ -43,6 +44,7 @@ EXTENSIONS = [  # what the page's front end loads: ipycanvas and widget managers
 ]
 
 TEMPLATE = Path(__file__).with_name("page_template.html.j2")
+SCRIPT = Path(__file__).with_name("page_script.js")
 TEMPLATE_NAME = "digits"
 KERNEL_NAME = "digits"
 
@@ -60,6 +62,7 @@ def serve(
     theme: str = "light",
     drawings: str | Path | None = None,
     keep_all: bool = False,
+    visitors: int | None = None,
     open_browser: bool = True,
 ) -> None:
     """Serve the drawing page until Ctrl-C, which ends every kernel and removes the temporary folder.
@@ -70,6 +73,7 @@ def serve(
         host: address to listen on. Any but a loopback address shows the page to other machines.
         token: what a visitor must know; part of the link that is printed. Made up for a host that is not loopback.
         theme: "light" or "dark".
+        visitors: how many may draw at once; the next one is asked to wait. None for as many as the memory holds.
         drawings: a .jsonl file in which visitors' corrections are saved; None for nothing. On a page that only this
             machine can reach, the corrections in it are remembered; where others draw, nobody sees another one's.
         keep_all: whether drawings that were read right, and said to be so, are saved as well.
@@ -89,7 +93,7 @@ def serve(
         raise PageError(f"{host} can be reached by others, so the page needs a token; leave it out to have one made up")
     keeping = {"drawings": _absolute(drawings), "keep_all": keep_all, "recall": is_loopback(host)}
     with _page_folder(model=model, **keeping) as folder:
-        server = _make_server(folder / "draw.ipynb", port=port, host=host, token=token, theme=theme)
+        server = _make_server(folder / "draw.ipynb", port=port, host=host, token=token, theme=theme, visitors=visitors)
         _when_listening(lambda: _greet(server, token=token, open_browser=open_browser))
         with _stopped_by_ctrl_c():
             server.start()
@@ -163,6 +167,7 @@ def _page_folder(*, model: str | Path | None, **parameters: object) -> Iterator[
         template = share / "voila" / "templates" / TEMPLATE_NAME
         template.mkdir(parents=True)
         shutil.copyfile(TEMPLATE, template / "index.html.j2")
+        shutil.copyfile(SCRIPT, template / SCRIPT.name)
         (template / "conf.json").write_text('{"base_template": "lab"}', encoding="utf-8")
         kernel = share / "kernels" / KERNEL_NAME
         kernel.mkdir(parents=True)
@@ -206,11 +211,12 @@ def _check_address(host: str, port: int | None) -> None:
         raise PageError(f"cannot listen on {place}: {reason}. Choose another --port or --host") from error
 
 
-def _make_server(notebook: Path, *, port: int | None, host: str, token: str | None, theme: str):
+def _make_server(notebook: Path, *, port: int | None, host: str, token: str | None, theme: str, visitors: int | None):
     """Return a Voila application that serves one notebook and nothing else, ready to start."""
     from traitlets.config import Config
 
     from digit_utils.page_server import DrawingServer
+    from digit_utils.page_visitors import VisitorsKernels, default_limit
 
     config = Config()
     config.Voila.ip = host
@@ -230,13 +236,15 @@ def _make_server(notebook: Path, *, port: int | None, host: str, token: str | No
     config.VoilaConfiguration.show_tracebacks = False
     config.VoilaConfiguration.strip_sources = True
     config.VoilaConfiguration.preheat_kernel = True  # the next visitor's kernel is ready before the visitor comes
-    config.VoilaConfiguration.default_pool_size = 1
+    config.VoilaConfiguration.default_pool_size = 1 if is_loopback(host) else KERNELS_WAITING
+    config.VoilaConfiguration.multi_kernel_manager_class = VisitorsKernels
     config.VoilaConfiguration.file_allowlist = []
     config.VoilaConfiguration.extension_allowlist = EXTENSIONS
-    config.MappingKernelManager.cull_interval = 30
-    config.MappingKernelManager.cull_idle_timeout = IDLE_SECONDS
+    config.KernelManager.autorestart = False  # a new kernel would know nothing of the drawing; the page asks to reload
     # No configuration file has a say: a user's own settings for other pages could break this one.
     server = DrawingServer(config=config, notebook_path=str(notebook), config_file_paths=[])
+    server.visitors_limit = visitors or default_limit()
+    server.extensions = EXTENSIONS
     server.initialize(argv=[])
     return server
 
@@ -273,9 +281,20 @@ def _greet(server, *, token: str | None, open_browser: bool) -> None:
     address = page_address(server.ip, server.port, token=token)
     print(f"Draw at {address}  (Ctrl-C stops the page)", flush=True)
     if not is_loopback(server.ip):
-        print("Whoever has this link can draw; nobody else can. It works until you stop the page.", flush=True)
+        print(f"Whoever has this link can draw, {server.visitors_limit} at once; nobody else can.", flush=True)
+        print_qr_code(address)
     if open_browser:
         threading.Thread(target=webbrowser.open, args=(address,), daemon=True).start()
+
+
+def print_qr_code(address: str) -> None:
+    """Print a link as a QR code, for the phone's camera; nothing where the terminal lacks the characters for it."""
+    import segno
+
+    picture = io.StringIO()
+    segno.make(address, error="m", micro=False).terminal(picture, compact=True, border=2)
+    with contextlib.suppress(UnicodeEncodeError):
+        print(picture.getvalue(), flush=True)
 
 
 def page_address(host: str, port: int, *, token: str | None = None) -> str:

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from digit_utils.drawing import LARGEST_DRAWING, DrawingFinger, DrawingState, smooth_path
+from digit_utils.drawing import LARGEST_DRAWING, MOST_STROKES, DrawingFinger, DrawingState, smooth_path
 
 
 def drawn(*strokes, side=100.0) -> DrawingState:
@@ -101,6 +101,17 @@ def test_the_memory_is_bounded_and_undo_makes_room_again():
     assert not state.begin(1, 1)
     state.undo()
     assert state.begin(1, 1)
+
+
+def test_of_ten_thousand_strokes_the_first_are_kept_and_undo_makes_room():
+    state = DrawingState(side=100)
+    for index in range(10_000):
+        state.begin(index % 97, index % 89)
+        state.end()
+    assert len(state.strokes) == MOST_STROKES
+    state.undo()
+    assert state.begin(1, 1)
+    assert not state.begin(2, 2)
 
 
 def test_the_first_finger_draws_until_it_is_lifted():

@@ -1,3 +1,4 @@
+import base64
 import json
 import subprocess
 import sys
@@ -149,6 +150,20 @@ def test_coordinates_that_are_no_numbers_are_passed_over(pad, bad):
     touch(pad, "touch_start", (bad, 10))
     assert pad.strokes == []
     draw(pad, (10, 10), (20, 20))
+    assert len(pad.strokes) == 1
+
+
+def test_numbers_of_hundreds_of_digits_and_crowds_of_fingers_are_harmless(pad):
+    send(pad, "mouse_down", x=10**400, y=10)
+    send(pad, "mouse_down", x=10, y=-(10**400))
+    assert pad.strokes == []
+    crowd = [(float(index % 380), float(index % 370)) for index in range(3000)]
+    start = time.perf_counter()
+    touch(pad, "touch_start", *crowd)
+    touch(pad, "touch_start", *crowd[1:])
+    touch(pad, "touch_move", *crowd)
+    assert time.perf_counter() - start < 0.5
+    touch(pad, "touch_cancel")
     assert len(pad.strokes) == 1
 
 
@@ -390,6 +405,8 @@ def test_bars_are_the_probabilities_and_only_an_answer_is_highlighted():
     assert reading.bars[4] == pytest.approx(0.6, abs=1e-4)
     assert reading.bars[9] == pytest.approx(0.4, abs=1e-4)
     assert reading.winner == 4
+    assert reading.runner_up == 9
+    assert reading_of(prediction(digit=4, p4=0.9, p9=0.1)).runner_up is None
     assert reading_of(prediction(digit=None, p4=0.9)).winner is None
     assert not any(BLANK.bars)
 
@@ -412,10 +429,12 @@ def test_showing_a_reading_sets_bars_picture_and_answer(pad):
     draw(pad, (10, 10), (20, 20))
     pad.predict()
     view = pad._view
-    assert "--bar-1:0.910" in view._levels.value
-    assert "--colour-1:" in view._levels.value
+    assert "--bar-1:0.910" in view._seen.value
+    assert "--colour-1:" in view._seen.value
     assert ">1<" in view._mark.value
-    assert bytes(view._seen.value).startswith(b"\x89PNG")
+    assert 'alt="The drawing as the network sees it"' in view._seen.value
+    png = base64.b64decode(view._seen.value.split("base64,")[1].split('"')[0])
+    assert cv2.imdecode(np.frombuffer(png, np.uint8), cv2.IMREAD_GRAYSCALE)[4:8].min() == 255
     assert "This is a 1" in view._announcement.value
 
 

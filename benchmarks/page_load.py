@@ -1,0 +1,129 @@
+"""Thirty people on one drawing page: how soon each sees the answer, what it costs, whether anybody is dropped.
+
+    python -m benchmarks.page_load
+    python -m benchmarks.page_load --visitors 10 --rate 60 --seconds 30
+
+Every visitor has a page, a websocket and a kernel of its own and draws the sample digits over and over, one event in
+1/rate seconds, with a pause after each digit. The visitors' side runs on the same machine and takes its share of it.
+"""
+
+import argparse
+import asyncio
+import random
+import time
+from dataclasses import dataclass, field
+
+import numpy as np
+import psutil
+
+from benchmarks.page_client import Visitor, running_page
+from digit_utils.recognizer import Recognizer
+from digit_utils.sample_strokes import sample_digits
+
+PAUSE = 1.5  # seconds after a digit, in which its reading comes and the person looks
+
+
+@dataclass
+class Outcome:
+    """What happened to all visitors together."""
+
+    arrivals: list[float] = field(default_factory=list)  # seconds from asking for the page to the pad
+    delays: list[float] = field(default_factory=list)  # seconds from a digit's last event to its final answer
+    events: int = 0
+    digits: int = 0
+    read_right: int = 0  # digits whose final answer was the recogniser's own
+    dropped: int = 0  # visitors who lost their connection or never got one
+
+
+async def visit(address: str, outcome: Outcome, expected: list[int | None], options, *, starts_after: float) -> None:
+    """One visitor, from the first click to the last digit."""
+    await asyncio.sleep(starts_after)
+    start = time.perf_counter()
+    try:
+        visitor = await Visitor(address).arrive()
+    except (OSError, TimeoutError) as error:
+        print(f"a visitor did not get in: {error}")
+        outcome.dropped += 1
+        return
+    outcome.arrivals.append(time.perf_counter() - start)
+    await asyncio.sleep(max(0.0, options.ramp - starts_after))
+    try:
+        await draw_for_a_while(visitor, outcome, expected, options)
+    except (OSError, TimeoutError, ConnectionError) as error:
+        print(f"a visitor was dropped: {error!r}")
+        outcome.dropped += 1
+    await visitor.leave()
+
+
+async def draw_for_a_while(visitor: Visitor, outcome: Outcome, expected: list[int | None], options) -> None:
+    """Draw one digit after another until the time is over."""
+    rng, samples = random.Random(visitor.kernel_id), sample_digits(side=1.0)
+    await asyncio.sleep(rng.uniform(0, PAUSE))
+    end = time.perf_counter() + options.seconds
+    while time.perf_counter() < end:
+        index = rng.randrange(len(samples))
+        strokes = samples[index].strokes
+        finished = await visitor.draw(strokes, seconds_between_events=1 / options.rate)
+        await asyncio.sleep(PAUSE)
+        outcome.delays.append(max(0.0, visitor.last_change - finished))
+        outcome.events += sum(len(stroke) + 1 for stroke in strokes)
+        outcome.digits += 1
+        outcome.read_right += str(expected[index]) in visitor.caption
+        await visitor.clear()
+
+
+async def crowd(address: str, options) -> Outcome:
+    """Let all visitors in, one after another within the ramp, and have them draw at the same time."""
+    recognizer, outcome = Recognizer.load(), Outcome()
+    expected = [recognizer.recognize(sample.strokes).digit for sample in sample_digits(side=1.0)]
+    starts = np.linspace(0, options.ramp * 0.7, options.visitors)
+    await asyncio.gather(*(visit(address, outcome, expected, options, starts_after=start) for start in starts))
+    return outcome
+
+
+def kernels_memory(server: psutil.Process) -> list[float]:
+    """Return what each kernel holds in MB: what is its own, and its part of what it shares."""
+    return [child.memory_full_info().pss / 1e6 for child in server.children() if child.is_running()]
+
+
+def main() -> None:
+    """Run the load, and print what it showed."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--visitors", type=int, default=30)
+    parser.add_argument("--rate", type=float, default=30.0, help="events a second of each visitor")
+    parser.add_argument("--seconds", type=float, default=20.0, help="how long everybody draws")
+    parser.add_argument("--ramp", type=float, default=60.0, help="seconds in which all arrive")
+    options = parser.parse_args()
+    with running_page("--visitors", str(options.visitors)) as (process, address):
+        server = psutil.Process(process.pid)
+        memory: list[list[float]] = []
+
+        async def watched() -> Outcome:
+            task = asyncio.create_task(crowd(address, options))
+            while not task.done():
+                await asyncio.sleep(5)
+                memory.append(
+                    [child.memory_info().rss / 1e6 for child in server.children()]
+                    + [0.0] * (options.visitors - len(server.children()))
+                )
+            return task.result()
+
+        outcome = asyncio.run(watched())
+        server_memory = server.memory_info().rss / 1e6
+    report(outcome, options, max((max(now) for now in memory), default=0.0), server_memory)
+
+
+def report(outcome: Outcome, options, largest_kernel: float, server_memory: float) -> None:
+    """Print the result."""
+    arrivals, delays = np.array(outcome.arrivals), 1000 * np.array(outcome.delays)
+    print(f"{len(arrivals)} of {options.visitors} visitors came in, {outcome.dropped} were dropped")
+    print(f"from the click to the pad: median {np.median(arrivals):.1f} s, longest {arrivals.max():.1f} s")
+    print(f"{outcome.events} events in {outcome.digits} digits, each visitor {options.rate:.0f} a second while drawing")
+    print(f"from a digit's last event to its final answer: median {np.median(delays):.0f} ms, ", end="")
+    print(f"95th percentile {np.percentile(delays, 95):.0f} ms, longest {delays.max():.0f} ms")
+    print(f"answers as the recogniser gives them: {outcome.read_right} of {outcome.digits}")
+    print(f"largest kernel {largest_kernel:.0f} MB resident, server {server_memory:.0f} MB")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,145 @@
+// What the drawing page does beyond its widgets: it tells when the connection is lost, keeps a stroke going when the
+// mouse leaves the paper and returns with the button down, and lets the pad's keys work wherever the focus is.
+(() => {
+  "use strict";
+
+  // ------------------------------------------------------------------------------- the connection, and its loss
+  const ENDED = 4001;            // the server's word for "this page's kernel is no more"
+  const PATIENCE = 4000;         // milliseconds without an answer after which the page says that it waits
+  const GIVE_UP = 120000;        // milliseconds after which a lost connection is not expected to come back
+  const WORDS = {
+    lost: "The connection is lost. Waiting for it to come back ...",
+    slow: "Waiting for an answer ...",
+    ended: "This page has ended. Reload it for a new sheet of paper.",
+  };
+  let state = "fine", lostSince = 0, askedAt = 0, leaving = false;
+
+  function show(next) {
+    if (leaving || state === next || state === "ended") return;
+    state = next;
+    const banner = document.getElementById("page-banner");
+    banner.hidden = next === "fine";
+    banner.querySelector("span").textContent = WORDS[next] || "";
+    banner.querySelector("button").hidden = next === "slow";
+    document.body.classList.toggle("page-has-ended", next === "ended");
+  }
+
+  function lost() {
+    if (state === "lost") return;
+    lostSince = Date.now();
+    askedAt = 0;
+    show("lost");
+  }
+
+  // While the connection is lost: is the kernel still there, so that it can come back?
+  async function askForKernel(address) {
+    if (state !== "lost") return;
+    if (Date.now() - lostSince > GIVE_UP) return show("ended");
+    try {
+      const answer = await fetch(address, { cache: "no-store" });
+      if (!answer.ok) return show("ended");
+    } catch { /* no network yet */ }
+    setTimeout(askForKernel, 2000, address);
+  }
+
+  window.WebSocket = class extends window.WebSocket {
+    constructor(address, ...options) {
+      super(address, ...options);
+      if (!String(address).includes("/api/kernels/")) return;
+      const kernel = String(address).replace(/^ws/, "http").replace(/\/channels.*$/, "");
+      this.addEventListener("open", () => show("fine"));
+      this.addEventListener("message", () => { askedAt = 0; if (state === "slow") show("fine"); });
+      this.addEventListener("close", event => {
+        if (event.code === ENDED) return show("ended");
+        lost();
+        askForKernel(kernel);
+      });
+    }
+    send(message) {
+      askedAt = askedAt || Date.now();
+      super.send(message);
+    }
+  };
+  setInterval(() => { if (askedAt && state === "fine" && Date.now() - askedAt > PATIENCE) show("slow"); }, 1000);
+  addEventListener("offline", lost);
+  addEventListener("pagehide", () => { leaving = true; });
+  addEventListener("pageshow", event => { if (event.persisted) location.reload(); });
+  addEventListener("click", event => { if (event.target.closest("#page-banner button")) location.reload(); });
+  setTimeout(() => {
+    const waiting = document.querySelector("#loading p");
+    if (waiting && !document.querySelector(".digit-pad canvas")) {
+      waiting.textContent = "This takes longer than it should. Reload the page to try again.";
+    }
+  }, 45000);
+
+  // ------------------------------------------------------------------------------------------------ the mouse
+  const isPaper = element => element instanceof HTMLCanvasElement && element.closest(".digit-pad") !== null;
+  let pressed = null;            // the paper on which the button went down, until it goes up
+  let before = null;             // where the pointer was at its last move
+
+  // Where the way from one place to another enters a rectangle.
+  function entry(from, to, box) {
+    const shares = [[from.clientX, to.clientX, box.left, box.right], [from.clientY, to.clientY, box.top, box.bottom]]
+      .map(([start, stop, low, high]) =>
+        start < low ? (low - start) / (stop - start) : start > high ? (start - high) / (start - stop) : 0);
+    const share = Math.min(1, Math.max(...shares));
+    return {
+      clientX: from.clientX + share * (to.clientX - from.clientX),
+      clientY: from.clientY + share * (to.clientY - from.clientY),
+    };
+  }
+
+  function onMouseDown(event) {
+    if (!isPaper(event.target)) return;
+    if (event.button !== 0 || (event.ctrlKey && event.isTrusted)) return event.stopImmediatePropagation();
+    pressed = event.target;
+    event.preventDefault();      // or a drag beyond the edge would select the page's text
+  }
+
+  function onMouseMove(event) {
+    if (pressed && event.buttons % 2 === 0) pressed = null;      // released where nobody saw it
+    before = event;
+  }
+
+  function onMouseOver(event) {
+    if (!pressed || event.target !== pressed || event.buttons % 2 === 0) return;
+    const place = before ? entry(before, event, pressed.getBoundingClientRect()) : event;
+    pressed.dispatchEvent(new MouseEvent("mousedown", {
+      bubbles: true, button: 0, buttons: 1, clientX: place.clientX, clientY: place.clientY,
+    }));
+  }
+
+  addEventListener("mousedown", onMouseDown, true);
+  addEventListener("mouseover", onMouseOver, true);
+  addEventListener("mousemove", onMouseMove, true);
+  addEventListener("mouseup", event => {
+    if (event.button === 0) pressed = null;
+    else if (isPaper(event.target)) event.stopImmediatePropagation();
+  }, true);
+  // The wheel scrolls the page, also over the paper; but not while somebody draws.
+  addEventListener("wheel", event => {
+    if (!isPaper(event.target)) return;
+    event.stopImmediatePropagation();
+    if (pressed) event.preventDefault();
+  }, { capture: true, passive: false });
+
+  // ------------------------------------------------------------------------------- a name for screen readers
+  new MutationObserver((_, observer) => {
+    for (const paper of document.querySelectorAll(".digit-pad canvas")) {
+      paper.setAttribute("role", "img");
+      paper.setAttribute("aria-label", "Paper to draw a digit on");
+      observer.disconnect();
+    }
+  }).observe(document, { childList: true, subtree: true });
+
+  // ------------------------------------------------------------------------------------------------- the keys
+  addEventListener("keydown", event => {
+    const paper = document.querySelector(".digit-pad canvas");
+    if (!paper || !event.isTrusted || isPaper(event.target) || event.target.closest("input, textarea, select")) return;
+    const undoes = event.key.toLowerCase() === "z" && (event.ctrlKey || event.metaKey) && !event.shiftKey;
+    if (!undoes && !["Backspace", "Delete", "Escape"].includes(event.key)) return;
+    event.preventDefault();
+    const { key, ctrlKey, metaKey, shiftKey } = event;
+    paper.dispatchEvent(new KeyboardEvent("keydown", { key, ctrlKey, metaKey, shiftKey, bubbles: true }));
+  }, true);
+})();

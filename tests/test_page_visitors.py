@@ -1,0 +1,178 @@
+"""How many may come in, and when a visitor's kernel is ended; with kernels that are none, and a clock of our own."""
+
+import asyncio
+from types import SimpleNamespace
+
+import pytest
+
+from digit_utils import page_visitors
+from digit_utils.page_visitors import ENDED, UNCONNECTED_SECONDS, UNUSED_SECONDS, UNUSED_SECONDS_WHEN_FULL, Visitors
+
+
+class Kernels(dict):
+    """Stands for Jupyter's kernel manager."""
+
+    def start(self, name):
+        self[name] = SimpleNamespace(has_kernel=True, alive=True)
+        self[name].is_alive = lambda kernel=self[name]: kernel.alive
+
+    def get_kernel(self, name):
+        return self[name]
+
+    async def shutdown_kernel(self, name, *, now):
+        del self[name]
+
+
+class Page:
+    """Stands for a page's websocket."""
+
+    closed = None
+
+    def close(self, code, reason):
+        self.closed = code
+
+
+@pytest.fixture
+def kernels():
+    return Kernels()
+
+
+@pytest.fixture
+def clock():
+    return SimpleNamespace(now=1000.0)
+
+
+@pytest.fixture
+def visitors(kernels, clock):
+    return Visitors(kernels, limit=3, clock=lambda: clock.now)
+
+
+def sweep(visitors):
+    asyncio.run(visitors.sweep())
+
+
+def let_in(visitors, kernels, *names):
+    for name in names:
+        kernels.start(name)
+        with visitors.arriving() as got:
+            got(name)
+
+
+def test_kernels_that_wait_for_a_visitor_take_no_place_and_are_never_ended(visitors, kernels, clock):
+    for name in ("next", "and the next", "and one more"):
+        kernels.start(name)
+    assert visitors.here == 0
+    clock.now += 10 * UNUSED_SECONDS
+    sweep(visitors)
+    assert len(kernels) == 3
+
+
+def test_a_place_is_taken_from_the_moment_of_asking_and_only_once(visitors, kernels):
+    let_in(visitors, kernels, "a", "b")
+    assert not visitors.is_full()
+    with visitors.arriving() as got:
+        assert visitors.is_full()
+        got("c")
+        assert visitors.here == 3
+    assert visitors.here == 3
+    asyncio.run(visitors.end("c"))
+    with pytest.raises(RuntimeError, match="no kernel"), visitors.arriving():
+        raise RuntimeError("no kernel could be started")
+    assert visitors.here == 2
+
+
+def test_without_memory_nobody_else_comes_in(visitors, monkeypatch):
+    assert not visitors.is_full()
+    monkeypatch.setattr(page_visitors.psutil, "virtual_memory", lambda: SimpleNamespace(available=500e6))
+    assert visitors.is_full()
+
+
+def test_a_kernel_whose_page_never_came_is_ended_after_a_minute(visitors, kernels, clock):
+    let_in(visitors, kernels, "a")
+    sweep(visitors)
+    clock.now += UNCONNECTED_SECONDS - 1
+    sweep(visitors)
+    assert "a" in kernels
+    clock.now += 2
+    sweep(visitors)
+    assert "a" not in kernels
+
+
+def test_a_page_whose_network_comes_back_within_a_minute_finds_its_kernel(visitors, kernels, clock):
+    let_in(visitors, kernels, "a")
+    first, second = Page(), Page()
+    visitors.connected("a", first)
+    clock.now += 500
+    visitors.disconnected("a", first)
+    clock.now += UNCONNECTED_SECONDS - 1
+    sweep(visitors)
+    visitors.connected("a", second)
+    clock.now += 500
+    sweep(visitors)
+    assert "a" in kernels
+    visitors.disconnected("a", second)
+    clock.now += UNCONNECTED_SECONDS + 1
+    sweep(visitors)
+    assert "a" not in kernels
+
+
+def test_an_open_page_that_nobody_uses_is_ended_sooner_when_others_wait(visitors, kernels, clock):
+    pages = {}
+    for name in ("a", "b"):
+        let_in(visitors, kernels, name)
+        pages[name] = Page()
+        visitors.connected(name, pages[name])
+    clock.now += UNUSED_SECONDS_WHEN_FULL + 1
+    visitors.gave_sign("b")
+    sweep(visitors)
+    assert set(kernels) == {"a", "b"}
+    let_in(visitors, kernels, "c")
+    visitors.connected("c", Page())
+    sweep(visitors)
+    assert set(kernels) == {"b", "c"}
+    assert pages["a"].closed == ENDED
+    assert pages["b"].closed is None
+    clock.now += UNUSED_SECONDS + 1
+    sweep(visitors)
+    assert kernels == {}
+
+
+def test_a_kernel_that_died_is_cleared_away_at_once_and_its_page_is_told(visitors, kernels):
+    let_in(visitors, kernels, "a")
+    page = Page()
+    visitors.connected("a", page)
+    sweep(visitors)
+    assert page.closed is None
+    kernels["a"].alive = False
+    sweep(visitors)
+    assert "a" not in kernels
+    assert page.closed == ENDED
+
+
+def test_a_kernel_that_cannot_be_ended_does_not_stop_the_sweep(visitors, kernels, monkeypatch, caplog):
+    async def fail(name, *, now):
+        raise RuntimeError("no")
+
+    monkeypatch.setattr(kernels, "shutdown_kernel", fail)
+    let_in(visitors, kernels, "a")
+    kernels["a"].alive = False
+    sweep(visitors)
+    assert "could not be ended" in caplog.text
+
+
+def test_what_is_known_of_visitors_who_left_is_forgotten(visitors, kernels):
+    for index in range(50):
+        let_in(visitors, kernels, str(index))
+        visitors.connected(str(index), Page())
+        asyncio.run(visitors.end(str(index)))
+    sweep(visitors)
+    assert not visitors._pages
+    assert not visitors._last_sign
+
+
+def test_the_default_limit_is_what_the_memory_holds(monkeypatch):
+    for available, expected in ((100e6, 1), (600e6 + 30 * 120e6, 30), (900e9, page_visitors.MOST_VISITORS)):
+        monkeypatch.setattr(
+            page_visitors.psutil, "virtual_memory", lambda free=available: SimpleNamespace(available=free)
+        )
+        assert page_visitors.default_limit() == expected
