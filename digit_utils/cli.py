@@ -12,13 +12,18 @@ from digit_utils.model_file import ModelFileError
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; return 0, or 1 after an error that was told in one sentence, or 130 after Ctrl-C."""
     options = _parser().parse_args(arguments)
+    from digit_utils.data import DatasetCorrupt
+    from digit_utils.drawings_file import DrawingsFileError
     from digit_utils.notebook_runner import NotebookError
     from digit_utils.page import PageError
     from digit_utils.sweep import SweepError
 
     try:
         return options.run(options) or 0
-    except (ModelFileError, NotebookError, PageError, SweepError, FileNotFoundError) as error:
+    except (
+        *(ModelFileError, NotebookError, PageError, SweepError, FileNotFoundError),
+        *(DatasetCorrupt, DrawingsFileError),
+    ) as error:
         print(f"digits {options.command}: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
@@ -57,6 +62,12 @@ def _add_draw(commands: argparse._SubParsersAction) -> None:
         metavar="N",
         help="how many may draw at once; the next one is asked to wait (default: as many as the free memory holds)",
     )
+    draw.add_argument(
+        "--drawings",
+        metavar="FILE.jsonl",
+        help="save corrected drawings in this file, as strokes, and remember those in it (default: nothing is saved)",
+    )
+    draw.add_argument("--keep-all", action="store_true", help="with --drawings: save all drawings that are labelled")
     draw.add_argument("--theme", choices=("light", "dark"), default="light", help="colours (default: light)")
     draw.add_argument("--no-browser", action="store_true", help="print the link, open nothing")
     draw.set_defaults(run=_draw)
@@ -77,6 +88,7 @@ def _add_train(commands: argparse._SubParsersAction) -> None:
     train.add_argument("--seed", type=int, help="of the weights, the order, the augmentation (default: 0)")
     train.add_argument("--output", metavar="FOLDER", help="default: runs/PRESET-seedSEED")
     train.add_argument("--data-dir", metavar="FOLDER", help="where the datasets lie (default: found or downloaded)")
+    train.add_argument("--drawings", metavar="FILE.jsonl", help="train with your own drawings, too")
     _add_parameters(train, "02_train")
     train.set_defaults(run=_train)
 
@@ -92,6 +104,7 @@ def _add_evaluate(commands: argparse._SubParsersAction) -> None:
     )
     evaluate.add_argument("--output", metavar="FOLDER", help="default: evaluation in MODEL's folder, or runs/bundled")
     evaluate.add_argument("--data-dir", metavar="FOLDER", help="where the datasets lie (default: found or downloaded)")
+    evaluate.add_argument("--drawings", metavar="FILE.jsonl", help="also tell how well it reads your own drawings")
     _add_parameters(evaluate, "03_evaluate")
     evaluate.set_defaults(run=_evaluate)
 
@@ -148,6 +161,8 @@ def _draw(options: argparse.Namespace) -> None:
         port=options.port,
         host=options.host,
         theme=options.theme,
+        drawings=options.drawings,
+        keep_all=options.keep_all,
         visitors=options.visitors,
         open_browser=not options.no_browser,
     )
@@ -163,6 +178,7 @@ def _train(options: argparse.Namespace) -> None:
         "seed": options.seed,
         "output_folder": folder,
         "data_dir": _absolute(options.data_dir),
+        "drawings": _drawings(options.drawings),
         **dict(options.parameter),
     }
     notebook = run_notebook("02_train", Path(folder) / "02_train.ipynb", parameters=parameters)
@@ -179,6 +195,7 @@ def _evaluate(options: argparse.Namespace) -> None:
         "model": _absolute(options.model),
         "output_folder": str(folder),
         "data_dir": _absolute(options.data_dir),
+        "drawings": _drawings(options.drawings),
         **dict(options.parameter),
     }
     notebook = run_notebook("03_evaluate", folder / "03_evaluate.ipynb", parameters=parameters)
@@ -229,6 +246,15 @@ def _folder_of(model: str) -> Path:
 
 def _absolute(path: str | None) -> str | None:
     return str(Path(path).expanduser().resolve()) if path else None
+
+
+def _drawings(path: str | None) -> str | None:
+    """Return the absolute path of a file of drawings; one that cannot be used is told before a notebook is started."""
+    from digit_utils.data import load_own_drawings
+
+    if path:
+        load_own_drawings(Path(path).expanduser())
+    return _absolute(path)
 
 
 def _port(text: str) -> int:

@@ -5,6 +5,7 @@
 | `mnist` | scans of forms and school tests, 28x28 pixels | 55,000 / 5,000 / 10,000 |
 | `pendigits` | pen strokes from a tablet, by 44 writers | 5,995 / 1,499 / 3,498 (24 / 6 / 14 writers) |
 | `digits8x8` | scans, 8x8 pixels; scikit-learn carries them, so they need no network | 1,197 / 300 / 300 |
+| a path that ends in `.jsonl` | your own drawings, labelled on the pad | four of five / each fifth / none |
 
 A dataset is looked for at an explicit path, in the folder that `DIGITS_DATA_DIR` names, in the cache, and on
 the network. What is verified is the content, by the SHA-256 of the decoded arrays, whatever container it came
@@ -26,6 +27,7 @@ from pathlib import Path
 import numpy as np
 
 from digit_utils.downloads import DownloadFailed, cache_folder, download_dataset, require
+from digit_utils.drawings_file import ENDING, read_drawings, told
 from digit_utils.ink import Strokes
 from digit_utils.unipen import parse_unipen
 
@@ -110,10 +112,11 @@ def load_dataset(
     data_dir: str | os.PathLike[str] | None = None,
     download: bool = True,
 ) -> DigitDataset:
-    """Return a dataset by its name: `mnist`, `pendigits` or `digits8x8`.
+    """Return a dataset by its name: `mnist`, `pendigits`, `digits8x8`, or the path of a file of drawings.
 
     Args:
-        name: one of the three names.
+        name: one of the three names, or a path that ends in .jsonl: drawings labelled on the pad. Its broken lines
+            are told in one warning, and the rest is used.
         path: the file or folder of this dataset (`mnist`: an .npz with the arrays x_train, y_train, x_test,
             y_test, or a folder with the four idx files; `pendigits`: a folder with pendigits-orig.tra.Z and
             pendigits-orig.tes.Z).
@@ -125,16 +128,24 @@ def load_dataset(
         ValueError: there is no dataset of this name.
         FileNotFoundError: `path` does not exist or does not hold the files.
         DatasetUnavailable: the dataset was found nowhere, and could not be downloaded.
-        DatasetCorrupt: what was found at `path`, in `data_dir` or in `DIGITS_DATA_DIR` is not this dataset.
+        DatasetCorrupt: what was found at `path`, in `data_dir` or in `DIGITS_DATA_DIR` is not this dataset; a file
+            of drawings holds none that can be read.
         ModuleNotFoundError: a package of the `train` extra is needed and missing.
     """
+    if name.endswith(ENDING):
+        if path:
+            raise ValueError(f"{name} is a path itself, but path={str(path)!r} was given, too")
+        dataset, problems = load_own_drawings(name)
+        if problems:
+            warnings.warn(told(problems), stacklevel=2)
+        return dataset
     if name == "digits8x8":
         if path:
             raise ValueError(f"digits8x8 comes with scikit-learn and is read from no path, but path={str(path)!r}")
         return _load_digits8x8()
     if name not in _KINDS:
         known = ", ".join([*_KINDS, "digits8x8"])
-        raise ValueError(f"there is no dataset named {name!r}; known are {known}")
+        raise ValueError(f"there is no dataset named {name!r}; known are {known}, and paths that end in {ENDING}")
     kind = _KINDS[name]
     arrays = _obtain(kind, path=path, data_dir=data_dir, download=download)
     train, validation, test = kind.split(arrays)
@@ -162,6 +173,39 @@ def load_with_fallback(
         return None
     print(f"Until then {fallback} stands in for it here: numbers and pictures will differ from the text.")
     return load_dataset(fallback)
+
+
+def load_own_drawings(path: str | os.PathLike[str]) -> tuple[DigitDataset, list[str]]:
+    """Return the drawings of a .jsonl file as a dataset, and a sentence on each of its broken lines.
+
+    Every fifth drawing of each digit is held out, as validation digits; there are no test digits, because so few are
+    better held out once than twice: training makes no choice by them, so they are as good as test digits.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        DatasetCorrupt: it holds no drawing that can be read.
+    """
+    drawings, problems = read_drawings(path)
+    if not drawings:
+        reason = "\n".join(["", told(problems)]) if problems else " yet"
+        raise DatasetCorrupt(f"{path} holds no labelled drawing{reason}")
+    every = Digits(
+        np.array([drawing.digit for drawing in drawings], np.int64),
+        strokes=tuple([stroke.astype(np.float32) for stroke in drawing.strokes] for drawing in drawings),
+    )
+    held_out = np.array([drawing.is_held_out for drawing in drawings])
+    flat = [stroke for strokes in every.strokes for stroke in strokes]
+    counts = [np.array([len(each) for each in lists], np.int64) for lists in (every.strokes, flat)]
+    dataset = DigitDataset(
+        name=Path(path).name,
+        train=every.take(~held_out),
+        validation=every.take(held_out),
+        test=every.take([]),
+        sha256=content_hash([every.labels, held_out, *counts, np.concatenate(flat)]),
+        licence="yours",
+        source=str(path),
+    )
+    return dataset, problems
 
 
 def content_hash(arrays: Sequence[np.ndarray]) -> str:

@@ -15,7 +15,8 @@ from sklearn.metrics import roc_auc_score
 
 from digit_utils.allographs import random_allographs
 from digit_utils.augmentation import path_length
-from digit_utils.data import Digits, load_with_fallback
+from digit_utils.data import Digits, load_own_drawings, load_with_fallback
+from digit_utils.drawings_file import ENDING, told
 from digit_utils.ink import BOX_SIZE, IMAGE_SIZE, SUPERSAMPLING, Strokes, clean_strokes
 from digit_utils.material import LabelledInk, ink_of
 from digit_utils.recognizer import Recognizer, softmax
@@ -184,6 +185,33 @@ def load_drawings(data_dir: str, rng: np.random.Generator, *, count: int = 1000)
     print("Drawings made by digit_utils.allographs stand in. Training has seen their like: trust no figure on them.")
     drawings, labels = random_allographs(count, rng)
     return "allographs", Digits(labels, strokes=tuple(drawings))
+
+
+def own_drawings_for(recognizer: Recognizer, path: str) -> tuple[Digits, str]:
+    """Return the drawings of a .jsonl file by which a model may be judged, and what they are, in a sentence.
+
+    A model that was trained with a file of drawings is judged by those that training held out, every fifth of each
+    digit; any other one by all. Broken lines are printed.
+
+    Raises FileNotFoundError or DatasetCorrupt when there is no drawing to be read.
+    """
+    own, problems = load_own_drawings(path)
+    if problems:
+        print(told(problems))
+    trained_with = [name for name in recognizer.card.provenance.get("data", {}) if name.endswith(ENDING)]
+    if not trained_with:
+        count = len(own.train) + len(own.validation)
+        return joined(own.train, own.validation), f"all {count} drawings of {own.name}"
+    count = len(own.validation)
+    sentence = (
+        f"{count} drawings of {own.name}, those held out when the model was trained with {', '.join(trained_with)}"
+    )
+    return own.validation, sentence
+
+
+def joined(first: Digits, second: Digits) -> Digits:
+    """Return the drawings of two splits as one."""
+    return Digits(np.concatenate([first.labels, second.labels]), strokes=first.strokes + second.strokes)
 
 
 def commonest_confusion(readings: Readings) -> tuple[int, int, int]:

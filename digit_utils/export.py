@@ -23,6 +23,8 @@ from digit_utils.model_file import HEAD, MAX_PROBABILITY, ModelCard, write_model
 from digit_utils.network import CLASSES, has_digit_head
 from digit_utils.recognizer import MODEL_FILE_NAME, Recognizer, softmax
 
+FEATURES = "features"  # the layer of a network that the last one weighs: (batch, d)
+EVENNESS = 0.3  # of the mean variance of the features, added to each; results hardly depend on it from 0.03 to 1
 CONVERSION = """
 import pathlib, sys, keras
 from digit_utils.export import to_litert
@@ -47,8 +49,9 @@ def export_network(
         digit_score=HEAD if has_digit_head(network) else MAX_PROBABILITY,
         name=network.name,
         provenance={"versions": versions(), **(provenance or {})},
+        features=feature_count(network),
     )
-    flatbuffer = to_litert(network)
+    flatbuffer = to_litert(with_features(network, validation))
     recognizer = Recognizer(flatbuffer, card)
     card = replace(card, temperature=best_temperature(recognizer, validation))
     recognizer = Recognizer(flatbuffer, card)
@@ -85,6 +88,63 @@ def _converted_by_tensorflow(network: keras.Model) -> bytes:
             last = (finished.stderr.strip().splitlines() or ["it said nothing"])[-1]
             raise RuntimeError(f"the network cannot be converted, which takes Keras on TensorFlow: {last}")
         return target.read_bytes()
+
+
+def feature_count(network: keras.Model) -> int:
+    """Return the width of a network's layer "features", (batch, d); 0 where there is no such layer.
+
+    Raises ValueError when the layer gives anything but one row a picture.
+    """
+    layer = next((layer for layer in network.layers if layer.name == FEATURES), None)
+    if layer is None:
+        return 0
+    if len(layer.output.shape) != 2 or layer.output.shape[1] is None:
+        raise ValueError(f"the layer {FEATURES!r} of {network.name} gives {layer.output.shape}; expected (batch, d)")
+    return int(layer.output.shape[1])
+
+
+def with_features(network: keras.Model, validation: dict[str, LabelledInk]) -> keras.Model:
+    """Return a network that gives its logits and behind them its features, in which distances mean something.
+
+    The features are those of its layer of that name, turned and stretched so that digits of the same class differ
+    equally in all directions: two of them are at a distance of about 1 (the root of the mean square, over validation
+    digits; each dataset weighs the same). A network without that layer comes back as it is.
+    """
+    count = feature_count(network)
+    if not count:
+        return network
+    inner = keras.Model(network.inputs, network.get_layer(FEATURES).output)
+    sets = [
+        (inner.predict(digits.ink[..., np.newaxis], batch_size=512, verbose=0), digits.labels)
+        for digits in validation.values()
+    ]
+    whitening = keras.layers.Dense(count, use_bias=False, name="even_features")
+    features = whitening(inner.output)
+    whitening.set_weights([whitening_of(sets)])
+    return keras.Model(network.inputs, keras.layers.Concatenate()([network.output, features]), name=network.name)
+
+
+def whitening_of(sets: list[tuple[np.ndarray, np.ndarray]]) -> np.ndarray:
+    """Return the (d, d) matrix that makes the spread within classes even, of features (n, d) and labels (n,) a set.
+
+    Directions in which digits of a class hardly differ are stretched less than whitening would (EVENNESS), because
+    their small spread is known least well.
+    """
+    spread = np.mean([_spread_within_classes(features.astype(np.float64), labels) for features, labels in sets], axis=0)
+    variances, directions = np.linalg.eigh(spread)
+    mean = variances.mean()
+    if not mean > 0:  # features that never differ
+        return np.eye(len(spread))
+    whitening = directions / np.sqrt(np.maximum(variances, 0) + EVENNESS * mean)
+    return whitening / np.sqrt(2 * np.trace(whitening.T @ spread @ whitening))
+
+
+def _spread_within_classes(features: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """Return the covariance (d, d) of features around the means of their classes."""
+    centred = features.copy()
+    for label in np.unique(labels):
+        centred[labels == label] -= features[labels == label].mean(axis=0)
+    return centred.T @ centred / max(1, len(features))
 
 
 @contextlib.contextmanager

@@ -1,10 +1,10 @@
 """Material: what the network is trained on, and what its epochs are made of.
 
-Scans (MNIST), pen strokes (pendigits' training writers), allographs made here, and things that are no digits. All of
-it passes through `digit_utils.ink`; every epoch draws and deforms it anew.
+Scans (MNIST), pen strokes (pendigits' training writers), allographs made here, things that are no digits, and, where
+given, one's own drawings. All of it passes through `digit_utils.ink`; every epoch draws and deforms it anew.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -25,6 +25,8 @@ from digit_utils.non_digits import non_digits_of_scans, random_non_digits
 CLASSES = 10
 NUDGE = PictureAugmentation(rotation=0, shift=1.0, scale=0.05, shear=0)
 NON_DIGITS_OF_SCANS = 0.2  # part of the non-digits that is made of scanned digits
+OWN_DRAWING_REPEATS = 40  # times that each of one's own drawings is seen an epoch, deformed anew each time
+OWN_DRAWINGS_AT_MOST = 0.1  # of the number of scans: however many there are, one hand must not outweigh all others
 AUGMENTATIONS = {"none": None, "mild": MILD, "strong": STRONG}
 
 
@@ -72,6 +74,16 @@ class Material:
     stroke_labels: np.ndarray = field(default_factory=lambda: np.zeros(0, np.int64))
     validation: dict[str, LabelledInk] = field(default_factory=dict)  # by dataset; never trained on
     hashes: dict[str, str] = field(default_factory=dict)  # of the datasets' content
+    own_drawings: tuple[Strokes, ...] = ()  # of whoever trains the network for a hand of their own
+    own_labels: np.ndarray = field(default_factory=lambda: np.zeros(0, np.int64))
+
+    @property
+    def own_drawings_an_epoch(self) -> int:
+        """How many pictures of an epoch show one's own drawings: many of each where there are few."""
+        if not self.own_drawings:
+            return 0
+        wanted = OWN_DRAWING_REPEATS * len(self.own_drawings)
+        return min(wanted, max(len(self.own_drawings), int(OWN_DRAWINGS_AT_MOST * len(self.scans))))
 
 
 def ink_of(digits: Digits) -> LabelledInk:
@@ -84,11 +96,22 @@ def ink_of(digits: Digits) -> LabelledInk:
     return LabelledInk(np.array(ink, np.float32).reshape(shape), np.asarray(digits.labels, np.int64))
 
 
-def make_material(scanned: DigitDataset, drawn: DigitDataset | None = None) -> Material:
-    """Return what a run reads, of a dataset of scans and, where given, one of pen strokes.
+def make_material(
+    scanned: DigitDataset, drawn: DigitDataset | None = None, own: DigitDataset | None = None
+) -> Material:
+    """Return what a run reads, of a dataset of scans and, where given, one of pen strokes and one's own drawings.
 
     Training digits are those of the datasets' fixed training splits; their validation splits are kept for choices.
+    The held-out ones of one's own drawings have no say: temperature and threshold should not hang on a handful.
     """
+    material = _material_of(scanned, drawn)
+    if own is None:
+        return material
+    hashes = material.hashes | {own.name: own.sha256}
+    return replace(material, own_drawings=own.train.strokes, own_labels=own.train.labels, hashes=hashes)
+
+
+def _material_of(scanned: DigitDataset, drawn: DigitDataset | None) -> Material:
     validation, hashes = {scanned.name: ink_of(scanned.validation)}, {scanned.name: scanned.sha256}
     if drawn is None:
         return Material(ink_of(scanned.train), validation=validation, hashes=hashes)
@@ -116,6 +139,8 @@ def make_epoch(material: Material, recipe: Recipe, rng: np.random.Generator) -> 
         parts.append((_drawn(drawings, recipe, rng), labels))
     if recipe.non_digits:
         parts.append((_non_digits(material, recipe, rng), np.full(recipe.non_digits, -1)))
+    if material.own_drawings:
+        parts.append(_own_drawings(material, recipe, rng))
     ink = np.concatenate([part for part, _ in parts])
     labels = np.concatenate([labels for _, labels in parts])
     order = rng.permutation(len(ink))
@@ -143,6 +168,13 @@ def _pen_strokes(material: Material, recipe: Recipe, rng: np.random.Generator) -
     chosen = rng.integers(len(material.strokes), size=recipe.pen_strokes)
     drawings = [material.strokes[index] for index in chosen]
     return _drawn(drawings, recipe, rng), material.stroke_labels[chosen]
+
+
+def _own_drawings(material: Material, recipe: Recipe, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    """Return one's own drawings, each as often as any other or once more."""
+    count = material.own_drawings_an_epoch
+    chosen = np.resize(rng.permutation(len(material.own_drawings)), count)
+    return _drawn([material.own_drawings[index] for index in chosen], recipe, rng), material.own_labels[chosen]
 
 
 def _non_digits(material: Material, recipe: Recipe, rng: np.random.Generator) -> np.ndarray:

@@ -37,9 +37,18 @@ class ModelCard:
     digit_score: str = MAX_PROBABILITY  # where the score comes from: HEAD or MAX_PROBABILITY
     name: str = ""  # the network, as in digit_utils.network
     provenance: dict[str, Any] = field(default_factory=dict)  # config, data hashes, seed, versions, validation figures
+    features: int = 0  # columns behind the logits, see export.with_features; 0 where there are none
 
 
-_KINDS = {"temperature": (int, float), "threshold": (int, float), "digit_score": str, "name": str, "provenance": dict}
+_KINDS = {
+    "temperature": (int, float),
+    "threshold": (int, float),
+    "digit_score": str,
+    "name": str,
+    "provenance": dict,
+    "features": int,
+}
+_LATER = {"features": 0}  # values that the first files of this format lack, and what that means
 
 
 def write_model_file(path: str | Path, flatbuffer: bytes, card: ModelCard) -> None:
@@ -101,15 +110,16 @@ def _read_archive(path: Path, data: bytes) -> tuple[dict[str, Any], int]:
 
 def _card(path: Path, content: dict[str, Any]) -> ModelCard:
     """Check the values of `recognizer.json` and return them as a card."""
+    content = _LATER | content
     wrong = [name for name, kinds in _KINDS.items() if not isinstance(content.get(name), kinds)]
     if wrong:
         raise ModelFileError(f"the model file {path} is damaged: its {MEMBER} lacks or misstates {', '.join(wrong)}")
     card = ModelCard(**{name: content[name] for name in _KINDS})
-    sound = 0 < card.temperature < math.inf and 0 <= card.threshold <= 1
+    sound = 0 < card.temperature < math.inf and 0 <= card.threshold <= 1 and card.features >= 0
     if not sound or card.digit_score not in (HEAD, MAX_PROBABILITY):
         raise ModelFileError(
-            f"the model file {path} has temperature {card.temperature!r}, threshold {card.threshold!r} and "
-            f"digit_score {card.digit_score!r}; expected a positive number, one from 0 to 1, and "
-            f"{HEAD!r} or {MAX_PROBABILITY!r}"
+            f"the model file {path} has temperature {card.temperature!r}, threshold {card.threshold!r}, features "
+            f"{card.features!r} and digit_score {card.digit_score!r}; expected a positive number, one from 0 to 1, "
+            f"none below 0, and {HEAD!r} or {MAX_PROBABILITY!r}"
         )
     return card

@@ -15,7 +15,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Protocol
+from pathlib import Path
 
 import ipywidgets as widgets
 import numpy as np
@@ -25,10 +25,12 @@ from digit_utils.drawing import DrawingFinger, DrawingState, Point, smooth_path
 from digit_utils.ink import Strokes, clean_strokes
 from digit_utils.pad_view import BLANK, PadView, reading_of
 from digit_utils.recognizer import Prediction, Recognizer
+from digit_utils.teaching import Lesson, Reader, Teacher, able_to_learn
 
 SIZE = 400  # CSS pixels, side of the paper where there is room
 PIXEL_RATIO = 2  # pixels of the drawing per CSS pixel: crisp on high-resolution screens
 PEN_SHARE = 0.045  # width of the pen as a part of the side
+DIGIT_KEYS = "0123456789"  # on the paper they say what the drawing is, as the ten buttons do
 INK_COLOUR = "#22304f"
 FARTHEST = 1e6  # pixels from the corner of the pad; no pointer is farther away
 MOST_FINGERS = 20  # on the screen at once; telling them apart takes time that grows with their number
@@ -39,13 +41,6 @@ _log = logging.getLogger(__name__)
 _drawing_lock = threading.RLock()  # ipycanvas sends the commands of all canvases through one unguarded object
 
 
-class Reader(Protocol):
-    """Whatever can read a drawing; `Recognizer` is one."""
-
-    def recognize(self, strokes: Strokes) -> Prediction:
-        """Return what a drawing is: (n, 2) arrays, x right, y down."""
-
-
 class DigitPad(widgets.Box):
     """A pad to draw a digit on, which shows what the recogniser makes of it.
 
@@ -53,16 +48,33 @@ class DigitPad(widgets.Box):
     All methods may be called from any thread.
     """
 
-    def __init__(self, recognizer: Reader | None = None, *, size: int = SIZE):
+    def __init__(
+        self,
+        recognizer: Reader | None = None,
+        *,
+        size: int = SIZE,
+        drawings: str | Path | None = None,
+        keep_all: bool = False,
+        recall: bool = True,
+    ):
         """Make a pad.
 
         Args:
-            recognizer: what reads the drawing; None loads the bundled model.
+            recognizer: what reads the drawing; None loads the bundled model. A plain `Recognizer` gets a memory of
+                this pad's corrections; give several pads one `LearningRecognizer`, and they share its memory.
             size: side of the paper in CSS pixels where there is room; it shrinks on narrow screens.
+            drawings: a .jsonl file to which corrections are added, as strokes; see `digit_utils.drawings_file`.
+            keep_all: whether drawings that were read right, and said to be so, go into that file as well.
+            recall: whether corrections that the file holds already are remembered from the start.
 
-        Raises ModelFileError when the bundled model cannot be loaded.
+        Raises ModelFileError when the bundled model cannot be loaded, ValueError or DrawingsFileError when drawings
+        cannot be saved in the file.
         """
-        self._recognizer = Recognizer.load() if recognizer is None else recognizer
+        self._teacher = Teacher(drawings=drawings, keep_all=keep_all)
+        self._lesson = Lesson()
+        self._recognizer = able_to_learn(Recognizer.load() if recognizer is None else recognizer)
+        if recall:
+            self._teacher.recall(self._recognizer)
         self._state = DrawingState(side=float(size * PIXEL_RATIO))
         self._finger = DrawingFinger()
         self._prediction: Prediction | None = None
@@ -70,7 +82,7 @@ class DigitPad(widgets.Box):
         self._reading_lock = threading.RLock()  # one reading at a time, so that the newest is shown last
         self._readings = LatestOnly(self._read_and_show, pause=READING_PAUSE, longest=READING_INTERVAL)
         self._canvas = Canvas(width=size * PIXEL_RATIO, height=size * PIXEL_RATIO, layout={"width": "100%"})
-        self._view = PadView(canvas=self._canvas, size=size)
+        self._view = PadView(canvas=self._canvas, size=size, saves=_what_is_saved(drawings, keep_all=keep_all))
         super().__init__(self._view.root_children)
         for name in self._view.root_classes:
             self.add_class(name)
@@ -103,10 +115,31 @@ class DigitPad(widgets.Box):
         self._read_and_show(announce=True)
         return self._prediction
 
+    def correct(self, digit: int) -> Prediction | None:
+        """Say what the drawing is meant to be, show how it is read now, and return that. None when nothing is drawn.
+
+        What is drawn like it is read so from now on. A correction goes into the file of drawings where there is one.
+
+        Raises ValueError when the digit is not from 0 to 9.
+        """
+        if digit not in range(10):
+            raise ValueError(f"digit is {digit!r}; expected a whole number from 0 to 9")
+        with self._lock:
+            strokes, lesson = self.strokes, self._lesson
+        if not strokes:
+            self._view.corrections.show_nothing_drawn()
+            return None
+        kept = self._teacher.label(self._recognizer, lesson, strokes, digit)
+        with self._lock:
+            if lesson is self._lesson:  # or the drawing has gone on meanwhile
+                self._view.corrections.show_label(digit, kept)
+        return self.predict()
+
     def undo(self) -> None:
         """Take the newest stroke back."""
         with self._lock:
             self._state.undo()
+            self._next_lesson()
             self._redraw()
         self._read_and_show(announce=True)
 
@@ -114,6 +147,7 @@ class DigitPad(widgets.Box):
         """Take a new sheet."""
         with self._lock:
             self._state.clear()
+            self._next_lesson()
             self._redraw()
         self._read_and_show(announce=True)
 
@@ -148,6 +182,7 @@ class DigitPad(widgets.Box):
         view.undo.on_click(lambda _: self.undo())
         view.clear.on_click(lambda _: self.clear())
         view.predict.on_click(lambda _: self.predict())
+        view.corrections.on_label(self.correct)
 
     def _on_mouse_down(self, x: float, y: float) -> None:
         if not self._finger.is_down:
@@ -201,6 +236,8 @@ class DigitPad(widgets.Box):
             self.clear()
         elif key == "Enter":
             self.predict()
+        elif key in DIGIT_KEYS and not (ctrl or meta):
+            self.correct(DIGIT_KEYS.index(key))
         elif key == "Tab" and hasattr(self._view.undo, "focus"):
             # The canvas keeps every key for itself; without this the keyboard could not leave it.
             (self._canvas.blur if shift else self._view.undo.focus)()
@@ -211,6 +248,7 @@ class DigitPad(widgets.Box):
         with self._lock:
             if not _are_numbers(x, y) or not self._state.begin(float(x), float(y)):
                 return
+            self._next_lesson()
             with _drawing_lock:
                 self._canvas.fill_circle(x, y, self._pen_width / 2)
         self._readings.request()
@@ -258,6 +296,12 @@ class DigitPad(widgets.Box):
                 for (x, y), path in zip(dots, paths, strict=True):
                     canvas.fill_circle(x, y, self._pen_width / 2)
                     canvas.stroke_lines(path)
+
+    def _next_lesson(self) -> None:
+        """Ask anew what the drawing is, now that it has changed."""
+        if self._lesson.is_labelled:
+            self._lesson = Lesson()
+        self._view.corrections.reset()
 
     # ------------------------------------------------------------------------------------------ readings
 
@@ -329,6 +373,13 @@ def _one_message() -> Iterator[None]:
             yield
         finally:
             held.__exit__(None, None, None)  # told of no error, it sends what there is and lets go
+
+
+def _what_is_saved(drawings: str | Path | None, *, keep_all: bool) -> str:
+    """Return what whoever draws must be told before anything of it is kept."""
+    if not drawings:
+        return ""
+    return "What you tap is saved with the drawing." if keep_all else "The corrected drawing is saved."
 
 
 def _middle(first: Point, second: Point) -> Point:

@@ -15,12 +15,13 @@ import ipywidgets as widgets
 import numpy as np
 from ipycanvas import Canvas
 
+from digit_utils.pad_corrections import CorrectionRow
 from digit_utils.recognizer import Prediction
 
 CLEAR = 0.9  # probability from which the digit stands alone
 CLOSE = 0.2  # a runner-up is named when it has at least this part of the best digit's probability
 PAPER_IN_WORDS = "Paper to draw on with mouse, finger or pen. Control Z takes a stroke back, Escape takes a new sheet."
-STYLE_FILE = Path(__file__).with_name("pad.css")
+STYLE_FILES = [Path(__file__).with_name(name) for name in ("pad.css", "pad_corrections.css")]
 
 _pad_numbers = itertools.count(1)
 
@@ -79,12 +80,16 @@ def picture_of(image: np.ndarray) -> bytes:
 class PadView:
     """The widgets of one pad, and what they show. Knows nothing of strokes or recognisers."""
 
-    def __init__(self, *, canvas: Canvas, size: int):
-        """Lay out the widgets around a canvas; the paper is `size` CSS pixels wide where there is room."""
+    def __init__(self, *, canvas: Canvas, size: int, saves: str = ""):
+        """Lay out the widgets around a canvas.
+
+        The paper is `size` CSS pixels wide where there is room; `saves` tells what is saved of what is drawn.
+        """
         self._scope = f"digit-pad-{next(_pad_numbers)}"  # so that each pad in a page has its own bars
         self.undo = widgets.Button(description="Undo", tooltip="Take the last stroke back (Ctrl+Z on the paper)")
         self.clear = widgets.Button(description="Clear", tooltip="Take a new sheet (Escape on the paper)")
         self.predict = widgets.Button(description="Predict", tooltip="Read the drawing now")
+        self.corrections = CorrectionRow(saves=saves)
         self._mark = widgets.HTML().add_class("digit-pad-mark")
         self._caption = widgets.HTML().add_class("digit-pad-caption")
         self._announcement = widgets.HTML().add_class("digit-pad-announcement").add_class("digit-pad-unseen")
@@ -101,8 +106,8 @@ class PadView:
         tiles = [_tile("The answer", self._mark), _tile("The network sees", self._seen)]
         tiles = widgets.Box(tiles).add_class("digit-pad-tiles")
         chart = widgets.HTML(_chart_html()).add_class("digit-pad-chart")
-        readout = widgets.Box([tiles, self._caption, chart, self._announcement]).add_class("digit-pad-readout")
-        return [sheet, readout]
+        parts = [tiles, self._caption, chart, self.corrections.root, self._announcement]
+        return [sheet, widgets.Box(parts).add_class("digit-pad-readout")]
 
     def show(self, reading: Reading, image: np.ndarray) -> None:
         """Show a reading, and the (28, 28) picture that the network saw."""
@@ -153,5 +158,5 @@ def _chart_html() -> str:
         for digit in range(10)
     )
     label = "Ten bars: how likely each digit from 0 to 9 is"
-    style = STYLE_FILE.read_text(encoding="utf-8")
+    style = "\n".join(file.read_text(encoding="utf-8") for file in STYLE_FILES)
     return f'<style>{style}</style><div class="digit-pad-columns" role="img" aria-label="{label}">{columns}</div>'

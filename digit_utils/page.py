@@ -22,12 +22,14 @@ from pathlib import Path
 
 import nbformat
 
+from digit_utils.drawings_file import DrawingsFileError, check_drawings_file
 from digit_utils.notebook_files import find_notebook
 from digit_utils.recognizer import Recognizer
 
 NOTEBOOK = "04_draw"
 PAGE_TAG = "page"
 PARAMETERS_TAG = "parameters"
+PAD_PARAMETERS = {"drawings": "", "keep_all": False, "recall": False}
 TITLE = "Draw a digit"
 DEFAULT_PORT = 8866
 PORTS_TO_TRY = 50  # further ones, when the default port is taken
@@ -58,6 +60,8 @@ def serve(
     host: str = "127.0.0.1",
     token: str | None = None,
     theme: str = "light",
+    drawings: str | Path | None = None,
+    keep_all: bool = False,
     visitors: int | None = None,
     open_browser: bool = True,
 ) -> None:
@@ -70,19 +74,25 @@ def serve(
         token: what a visitor must know; part of the link that is printed. Made up for a host that is not loopback.
         theme: "light" or "dark".
         visitors: how many may draw at once; the next one is asked to wait. None for as many as the memory holds.
+        drawings: a .jsonl file in which visitors' corrections are saved; None for nothing. On a page that only this
+            machine can reach, the corrections in it are remembered; where others draw, nobody sees another one's.
+        keep_all: whether drawings that were read right, and said to be so, are saved as well.
         open_browser: whether to open the page in the browser.
 
-    Raises ModelFileError for a model that cannot be read, PageError for a host, port, token or theme that will not do.
+    Raises ModelFileError for a model that cannot be read, PageError for a host, port, token, theme or file of drawings
+    that will not do.
     """
     if theme not in THEMES:
         raise PageError(f"there is no theme {theme!r}; choose one of {', '.join(THEMES)}")
     Recognizer.load(model)  # a broken model is told here, in the terminal, not in an empty page
     _check_address(host, port)
+    _check_drawings(drawings, keep_all=keep_all)
     if token is None and not is_loopback(host):
         token = secrets.token_urlsafe(16)
     if not token and not is_loopback(host):
         raise PageError(f"{host} can be reached by others, so the page needs a token; leave it out to have one made up")
-    with _page_folder(model=model) as folder:
+    keeping = {"drawings": _absolute(drawings), "keep_all": keep_all, "recall": is_loopback(host)}
+    with _page_folder(model=model, **keeping) as folder:
         server = _make_server(folder / "draw.ipynb", port=port, host=host, token=token, theme=theme, visitors=visitors)
         _when_listening(lambda: _greet(server, token=token, open_browser=open_browser))
         with _stopped_by_ctrl_c():
@@ -99,8 +109,10 @@ def is_loopback(host: str) -> bool:
         return False
 
 
-def page_notebook(*, model: str | Path | None = None) -> nbformat.NotebookNode:
-    """Return the notebook behind the page: the cells of notebook 04 tagged `page`, with the model filled in.
+def page_notebook(*, model: str | Path | None = None, **parameters: object) -> nbformat.NotebookNode:
+    """Return the notebook behind the page: the cells of notebook 04 tagged `page`, with the parameters filled in.
+
+    `parameters` are those of the pad: `drawings`, `keep_all` and `recall`.
 
     Raises PageError when the notebook has no cell of that kind.
     """
@@ -109,7 +121,9 @@ def page_notebook(*, model: str | Path | None = None) -> nbformat.NotebookNode:
     for cell in source.cells:
         tags = cell.metadata.get("tags", [])
         if PARAMETERS_TAG in tags:
-            page.cells.append(nbformat.v4.new_code_cell(f"model = {_absolute(model)!r}"))
+            values = {**PAD_PARAMETERS, **parameters, "model": _absolute(model)}
+            lines = [f"{name} = {value!r}" for name, value in values.items()]
+            page.cells.append(nbformat.v4.new_code_cell("\n".join(lines)))
         elif PAGE_TAG in tags:
             page.cells.append(_without_outputs(cell))
     if not any(cell.cell_type == "code" for cell in page.cells[1:]):
@@ -117,9 +131,20 @@ def page_notebook(*, model: str | Path | None = None) -> nbformat.NotebookNode:
     return page
 
 
-def _absolute(model: str | Path | None) -> str:
-    """Return a path that is still right in the kernel, whose working directory is another; "" for the bundled model."""
-    return str(Path(model).expanduser().resolve()) if model else ""
+def _check_drawings(drawings: str | Path | None, *, keep_all: bool) -> None:
+    """Raise PageError when drawings could not be saved as asked."""
+    if keep_all and not drawings:
+        raise PageError("to save all drawings, name the file: --drawings FILE.jsonl")
+    try:
+        if drawings:
+            check_drawings_file(drawings)
+    except (ValueError, DrawingsFileError) as error:
+        raise PageError(str(error)) from error
+
+
+def _absolute(path: str | Path | None) -> str:
+    """Return a path that is still right in the kernel, whose working directory is another; "" where there is none."""
+    return str(Path(path).expanduser().resolve()) if path else ""
 
 
 def _without_outputs(cell: nbformat.NotebookNode) -> nbformat.NotebookNode:
@@ -133,11 +158,11 @@ def _kernelspec() -> dict[str, str]:
 
 
 @contextlib.contextmanager
-def _page_folder(*, model: str | Path | None) -> Iterator[Path]:
+def _page_folder(*, model: str | Path | None, **parameters: object) -> Iterator[Path]:
     """Make a temporary folder with the page's notebook, template and kernel, and let Jupyter find the latter two."""
     with tempfile.TemporaryDirectory(prefix="digits-page-") as name:
         folder = Path(name)
-        nbformat.write(page_notebook(model=model), folder / "draw.ipynb")
+        nbformat.write(page_notebook(model=model, **parameters), folder / "draw.ipynb")
         share = folder / "share"
         template = share / "voila" / "templates" / TEMPLATE_NAME
         template.mkdir(parents=True)

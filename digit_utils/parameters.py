@@ -56,6 +56,14 @@ def folder() -> Rule:
     )
 
 
+def drawings_file() -> Rule:
+    """Allow the path of a file of drawings, or an empty text."""
+    return Rule(
+        lambda value: isinstance(value, str) and (not value or value.endswith(".jsonl")),
+        "it must be a path that ends in .jsonl, or empty",
+    )
+
+
 RULES: dict[str, Rule] = {
     "preset": one_of("quick", "full"),
     "seed": whole_number(below=2**32),
@@ -69,6 +77,7 @@ RULES: dict[str, Rule] = {
     "limit": whole_number(),
     "model": text(),
     "data_dir": folder(),
+    "drawings": drawings_file(),
     "output_folder": text(),
 }
 

@@ -12,6 +12,7 @@ from digit_utils.model_file import HEAD, ModelCard, ModelFileError, read_model_f
 CLASSES = 10
 BUNDLED_MODEL = Path(__file__).parent / "models" / "digits.tflite"
 MODEL_FILE_NAME = "model.tflite"  # in the folder of a run
+LOGITS_UNIT = 3.0  # tempered logits between two digits of a class, usually
 LARGEST_BATCH = 256  # pictures that the network reads at once; more only costs memory
 
 
@@ -85,13 +86,7 @@ class Recognizer:
     def recognize_ink(self, ink: np.ndarray) -> list[Prediction]:
         """Read ink that `digit_utils.ink` has normalised: (n, 28, 28) float32 in [0, 1]; any n, also 0."""
         ink = np.asarray(ink, np.float32)
-        probabilities, scores = self.probabilities_and_scores(ink)
-        return [self._prediction(*row) for row in zip(ink, probabilities, scores, strict=True)]
-
-    def _prediction(self, image: np.ndarray, probabilities: np.ndarray, score: float) -> Prediction:
-        is_digit = image.any() and score >= self.card.threshold
-        digit = int(probabilities.argmax()) if is_digit else None
-        return Prediction(digit, probabilities, float(score), image)
+        return predictions_of(ink, *self.probabilities_and_scores(ink), threshold=self.card.threshold)
 
     def probabilities_and_scores(self, ink: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Return calibrated probabilities (n, 10) and digit scores (n,), float64, of ink (n, 28, 28).
@@ -111,11 +106,26 @@ class Recognizer:
 
     def outputs(self, ink: np.ndarray) -> np.ndarray:
         """Return what the network says of ink (n, 28, 28): float64 logits, ten of digits, then any further ones."""
+        return self._columns(ink)[:, : _logits(self.card)]
+
+    def features(self, ink: np.ndarray) -> np.ndarray:
+        """Return what the network sees in ink (n, 28, 28): (n, d) float64, in which distances mean something.
+
+        Digits of one form lie close together, whoever wrote them; two of the same class are at a distance of about 1
+        (see `digit_utils.export.with_features`). d is `card.features`. A model without features gives its ten tempered
+        logits in their place, in units of LOGITS_UNIT: nearly as good.
+        """
+        columns = self._columns(ink)
+        if self.card.features:
+            return columns[:, _logits(self.card) :]
+        return columns[:, :CLASSES] / (self.card.temperature * LOGITS_UNIT)
+
+    def _columns(self, ink: np.ndarray) -> np.ndarray:
+        """Return all that the network returns of ink (n, 28, 28): float64 logits, then features."""
         ink = np.asarray(ink, np.float32)
         if ink.ndim != 3 or ink.shape[1:] != (IMAGE_SIZE, IMAGE_SIZE):
             raise ValueError(f"ink must have shape (n, {IMAGE_SIZE}, {IMAGE_SIZE}); this has {ink.shape}")
-        width = CLASSES + (self.card.digit_score == HEAD)
-        result = np.empty((len(ink), width), np.float64)
+        result = np.empty((len(ink), _logits(self.card) + self.card.features), np.float64)
         with self._lock:
             for start in range(0, len(ink), LARGEST_BATCH):
                 result[start : start + LARGEST_BATCH] = self._invoke(ink[start : start + LARGEST_BATCH])
@@ -131,17 +141,33 @@ class Recognizer:
         return self._interpreter.get_tensor(self._output)
 
 
+def predictions_of(
+    ink: np.ndarray, probabilities: np.ndarray, scores: np.ndarray, *, threshold: float
+) -> list[Prediction]:
+    """Return predictions of ink (n, 28, 28), probabilities (n, 10) and digit scores (n,)."""
+    predictions = []
+    for image, row, score in zip(ink, probabilities, scores, strict=True):
+        digit = int(row.argmax()) if image.any() and score >= threshold else None
+        predictions.append(Prediction(digit, row, float(score), image))
+    return predictions
+
+
 def softmax(logits: np.ndarray) -> np.ndarray:
     """Return the softmax of (n, classes) logits over the classes, without overflow."""
     exponentials = np.exp(logits - logits.max(axis=-1, keepdims=True))
     return exponentials / exponentials.sum(axis=-1, keepdims=True)
 
 
+def _logits(card: ModelCard) -> int:
+    """Return how many logits a network has: ten digits', and one more where it says whether the ink is a digit."""
+    return CLASSES + (card.digit_score == HEAD)
+
+
 def _check_signature(interpreter: object, card: ModelCard) -> None:
-    """Raise ValueError unless the network takes 28x28 pictures and returns the logits that its card promises."""
+    """Raise ValueError unless the network takes 28x28 pictures and returns the columns that its card promises."""
     taken = tuple(interpreter.get_input_details()[0]["shape"][1:])
     given = interpreter.get_output_details()[0]["shape"][-1]
-    expected = CLASSES + (card.digit_score == HEAD)
+    expected = _logits(card) + card.features
     if taken != (IMAGE_SIZE, IMAGE_SIZE, 1) or given != expected:
         raise ValueError(
             f"it takes pictures of {taken} and returns {given} values; expected (28, 28, 1) and {expected}"

@@ -169,6 +169,7 @@ def new_network(config: TrainingConfig, material: Material, *, precision: str = 
     network = build_network(config.network, precision=precision)
     recipe = config.recipe
     pictures = len(material.scans) + recipe.pen_strokes + recipe.allographs + recipe.non_digits
+    pictures += material.own_drawings_an_epoch
     steps = config.epochs * -(-pictures // config.batch_size)
     warm_up = int(config.warm_up * steps)
     schedule = keras.optimizers.schedules.CosineDecay(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import keras
 import numpy as np
 import pytest
 from scipy.special import log_softmax
@@ -10,10 +11,12 @@ from digit_utils.export import (
     REJECTED_AT_MOST,
     best_temperature,
     export_network,
+    feature_count,
     highest_threshold,
     negative_log_likelihood,
     to_litert,
     versions,
+    whitening_of,
 )
 from digit_utils.material import LabelledInk, ink_of
 from digit_utils.model_file import HEAD, MAX_PROBABILITY, ModelCard, read_model_file
@@ -106,6 +109,7 @@ def test_the_export_holds_calibration_and_origin(exports, digits8x8):
         recognizer = Recognizer.load(folder)
         card = recognizer.card
         assert card.name == name
+        assert card.features == (88 if name == "reader" else 0)
         assert card.digit_score == (HEAD if name == "reader" else MAX_PROBABILITY)
         assert card.provenance["made_for"] == "tests"
         assert card.provenance["versions"] == versions()
@@ -113,6 +117,45 @@ def test_the_export_holds_calibration_and_origin(exports, digits8x8):
         assert card.threshold == highest_threshold(recognizer, validation)
         scores = recognizer.probabilities_and_scores(validation["digits8x8"].ink)[1]
         assert (scores < card.threshold).sum() <= REJECTED_AT_MOST * len(scores)
+
+
+def test_features_are_exported_where_the_network_has_them_and_must_be_one_row_a_picture(networks):
+    assert {name: feature_count(network) for name, network in networks.items()} == {"simple_cnn": 0, "reader": 88}
+    image = keras.Input((28, 28, 1))
+    maps = keras.layers.Conv2D(2, 3, name="features")(image)
+    with pytest.raises(ValueError, match=r"'features' of unpooled gives .*26, 26, 2.*expected \(batch, d\)"):
+        feature_count(keras.Model(image, keras.layers.Dense(10)(keras.layers.Flatten()(maps)), name="unpooled"))
+
+
+def test_features_are_a_linear_map_of_the_layer_in_which_digits_of_a_class_are_at_distance_one(
+    networks, exports, digits8x8
+):
+    digits, network = ink_of(digits8x8.validation), networks["reader"]
+    layer = keras.Model(network.inputs, network.get_layer("features").output)
+    inner = layer.predict(digits.ink[..., np.newaxis], verbose=0)
+    features = Recognizer.load(exports["reader"]).features(digits.ink)
+    matrix, *_ = np.linalg.lstsq(inner, features, rcond=None)
+    assert np.abs(inner @ matrix - features).max() < 1e-3
+    own = [features[digits.labels == label] for label in range(10)]
+    squares = [((each[:, np.newaxis] - each) ** 2).sum(axis=2).mean() for each in own]
+    assert np.average(squares, weights=[len(each) for each in own]) == pytest.approx(1, abs=0.01)
+
+
+def test_whitening_evens_the_spread_within_classes_and_each_dataset_weighs_the_same():
+    rng = np.random.default_rng(0)
+    labels = np.repeat(np.arange(10), 100)
+    centres = rng.normal(0, 50, (10, 3))[labels]  # between the classes it does not matter
+    wide, tall = (centres + rng.normal(0, 1, (1000, 3)) * scale for scale in ([4, 1, 0], [1, 4, 0]))
+    matrix = whitening_of([(wide, labels), (np.repeat(tall, 5, axis=0), np.repeat(labels, 5))])
+    lengths = np.linalg.norm(matrix, axis=1)
+    assert lengths[0] == pytest.approx(lengths[1], rel=0.05)
+    alone = np.linalg.norm(whitening_of([(wide, labels)]), axis=1)
+    assert alone[1] > 2 * alone[0]
+    assert np.isfinite(matrix).all()  # though the third feature never differs within a class
+
+
+def test_features_that_never_differ_do_no_harm():
+    assert np.array_equal(whitening_of([(np.zeros((5, 2)), np.zeros(5, int))]), np.eye(2))
 
 
 def test_the_recogniser_that_comes_back_is_the_one_in_the_file(networks, digits8x8, tmp_path):

@@ -157,6 +157,17 @@ def test_a_card_with_a_wrong_value_is_refused_by_the_values_name(path, name, val
     refused(path, match=name)
 
 
+@pytest.mark.parametrize("value", [-1, "64", 64.0, None])
+def test_a_wrong_number_of_features_is_refused_and_an_older_file_has_none(path, value):
+    older = {"format": 1, "temperature": 1.0, "threshold": 0.5, "digit_score": HEAD, "name": "", "provenance": {}}
+    path.write_bytes(forged(older))
+    assert read_model_file(path)[1].features == 0
+    path.write_bytes(forged(older | {"features": 64}))
+    assert read_model_file(path)[1].features == 64
+    path.write_bytes(forged(older | {"features": value}))
+    refused(path, match="features")
+
+
 @pytest.mark.parametrize("content", [[], "text", 3, None, b"{", b"\xff\xfe", b"", b"[" * 50])
 def test_a_card_that_is_no_object_is_refused(path, content):
     path.write_bytes(forged(content))

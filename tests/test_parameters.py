@@ -24,6 +24,7 @@ from digit_utils.parameters import RULES, check_parameters, problem
         ("learning_rate", float("nan"), "learning_rate is nan; it must be a number, at least 0"),
         ("compare", 1, "compare is 1; it must be True or False"),
         ("model", None, "model is None; it must be a text, in quotes"),
+        ("drawings", "mine.txt", "drawings is 'mine.txt'; it must be a path that ends in .jsonl, or empty"),
         ("data_dir", "/no/such", "data_dir is '/no/such'; it must be a folder that exists, or empty"),
     ],
 )

@@ -1,0 +1,118 @@
+"""Takes in what drawings are meant to be: into a memory at once, and into the file that the user named, if any."""
+
+import logging
+import threading
+import uuid
+import warnings
+from dataclasses import dataclass, field
+from enum import Enum
+from pathlib import Path
+from typing import Protocol
+
+from digit_utils.drawings_file import (
+    DrawingsFileError,
+    LabelledDrawing,
+    append_drawing,
+    check_drawings_file,
+    read_drawings,
+    told,
+)
+from digit_utils.ink import Strokes
+from digit_utils.memory import LARGEST_MEMORY, LearningRecognizer
+from digit_utils.recognizer import Prediction, Recognizer
+
+MOST_KEPT = 1000  # lines that one pad adds to the file, so that no visitor of a page can fill the disk
+
+_log = logging.getLogger(__name__)
+
+
+class Reader(Protocol):
+    """Whatever can read a drawing; `Recognizer` is one. One that can `learn`, as `LearningRecognizer`, is taught."""
+
+    def recognize(self, strokes: Strokes) -> Prediction:
+        """Return what a drawing is: (n, 2) arrays, x right, y down."""
+
+
+def able_to_learn(reader: Reader) -> Reader:
+    """Return a reader with a memory where it is a plain recogniser; any other one as it is."""
+    return LearningRecognizer(reader) if isinstance(reader, Recognizer) else reader
+
+
+class Kept(Enum):
+    """What became of a label in the file."""
+
+    NOT_ASKED = "not asked"  # there is no file, or it takes corrections only and this was none
+    SAVED = "saved"
+    TAKEN_BACK = "taken back"  # the earlier label of this drawing was a slip
+    FULL = "full"  # this pad has added as much as it may
+    FAILED = "failed"  # the log says why
+
+
+@dataclass
+class Lesson:
+    """One drawing, which may be told what it is more than once."""
+
+    name: str = field(default_factory=lambda: uuid.uuid4().hex[:16])
+    is_labelled: bool = False
+    read: int | None = None  # as it was before the first label
+    is_kept: bool = False
+
+
+class Teacher:
+    """What a pad does with "it is a ...". Safe to share between threads.
+
+    Corrections, that is, drawings which were read as something else, go into the file; with `keep_all` the others that
+    were labelled do, too.
+    """
+
+    def __init__(self, *, drawings: str | Path | None = None, keep_all: bool = False):
+        """Keep what is labelled in the file `drawings`, if that is given.
+
+        Raises ValueError when its name does not end in .jsonl, DrawingsFileError when it cannot be written.
+        """
+        if drawings:
+            check_drawings_file(drawings)
+        self.drawings = Path(drawings).expanduser() if drawings else None
+        self.keep_all = keep_all
+        self._lock = threading.Lock()
+        self._lines = 0
+
+    def recall(self, reader: Reader) -> None:
+        """Teach a reader the newest corrections of the file. Broken lines are told in a warning."""
+        if self.drawings is None or not self.drawings.exists() or not hasattr(reader, "learn"):
+            return
+        labelled, problems = read_drawings(self.drawings)
+        if problems:
+            warnings.warn(told(problems), stacklevel=3)
+        corrections = [drawing for drawing in labelled if drawing.digit != drawing.read]
+        for drawing in corrections[-LARGEST_MEMORY:]:
+            reader.learn(drawing.strokes, drawing.digit, name=drawing.id)
+
+    def label(self, reader: Reader, lesson: Lesson, strokes: Strokes, digit: int) -> Kept:
+        """Take in what the drawing of a lesson is meant to be; tell what became of it in the file.
+
+        Raises ValueError when the digit is none, or nothing is drawn.
+        """
+        with self._lock:
+            if not lesson.is_labelled:
+                lesson.read = reader.recognize(strokes).digit
+            if hasattr(reader, "learn"):
+                reader.learn(strokes, digit, name=lesson.name)
+            lesson.is_labelled = True
+            return self._keep(lesson, strokes, digit)
+
+    def _keep(self, lesson: Lesson, strokes: Strokes, digit: int) -> Kept:
+        is_wanted = self.keep_all or digit != lesson.read
+        if self.drawings is None or not (is_wanted or lesson.is_kept):
+            return Kept.NOT_ASKED
+        if self._lines >= MOST_KEPT:
+            return Kept.FULL
+        drawing = LabelledDrawing(strokes if is_wanted else [], digit if is_wanted else None, lesson.read, lesson.name)
+        try:
+            append_drawing(self.drawings, drawing)
+        except DrawingsFileError as error:
+            _log.error("%s", error)
+            return Kept.FAILED
+        self._lines += 1
+        lesson.is_kept = is_wanted
+        return Kept.SAVED if is_wanted else Kept.TAKEN_BACK

@@ -1,0 +1,418 @@
+"""Correcting a misreading on the pad: by button, key and method, into the memory and into the file."""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+
+import numpy as np
+import pytest
+
+from digit_utils import teaching
+from digit_utils.data import load_dataset
+from digit_utils.drawings_file import DrawingsFileError, LabelledDrawing, append_drawing, read_drawings
+from digit_utils.memory import LearningRecognizer
+from digit_utils.pad import DigitPad
+from digit_utils.pad_corrections import NOTHING_DRAWN, QUESTION
+from digit_utils.recognizer import Prediction, Recognizer
+from digit_utils.sample_strokes import sample_digits
+
+SAMPLES = {sample.digit: sample.strokes for sample in sample_digits(side=800)}
+
+
+@pytest.fixture
+def path(tmp_path):
+    return tmp_path / "drawings.jsonl"
+
+
+def send(pad, event, **content):
+    """Deliver an event as the browser does."""
+    pad._canvas._handle_frontend_event(None, {"event": event, **content}, [])
+
+
+def press(pad, key, **modifiers):
+    keys = {"shift_key": False, "ctrl_key": False, "meta_key": False}
+    send(pad, "key_down", key=key, **keys | modifiers)
+
+
+def draw(pad, strokes):
+    for stroke in strokes:
+        send(pad, "mouse_down", x=stroke[0][0], y=stroke[0][1])
+        for x, y in stroke[1:]:
+            send(pad, "mouse_move", x=float(x), y=float(y))
+        send(pad, "mouse_up", x=stroke[-1][0], y=stroke[-1][1])
+
+
+def tap(pad, digit):
+    """Tap a button, as the browser tells of it."""
+    button = pad._view.corrections._buttons[digit]
+    button._handle_button_msg(None, {"event": "click"}, [])
+
+
+def note(pad):
+    return pad._view.corrections._note.value
+
+
+def chosen(pad):
+    buttons = enumerate(pad._view.corrections._buttons)
+    return [digit for digit, button in buttons if "digit-pad-chosen" in button._dom_classes]
+
+
+def lines(path):
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+
+
+# ------------------------------------------------------------------------------------------------------------
+# On the pad
+
+
+def test_one_tap_corrects_and_the_form_is_read_so_from_then_on():
+    pad = DigitPad()
+    draw(pad, SAMPLES[1])
+    assert pad.predict().digit == 1
+    assert note(pad) == QUESTION
+    tap(pad, 7)
+    assert pad.prediction.digit == 7
+    assert ">7<" in pad._view._mark.value
+    assert chosen(pad) == [7]
+    assert "Noted as 7" in note(pad)
+    assert 'role="alert"' in note(pad)
+    pad.clear()
+    assert (chosen(pad), note(pad)) == ([], QUESTION)
+    draw(pad, [stroke * 0.6 + 50 for stroke in SAMPLES[1]])  # smaller and elsewhere
+    assert pad.predict().digit == 7
+    for digit in (0, 2, 3, 4, 5, 6, 7, 8, 9):
+        pad.clear()
+        draw(pad, SAMPLES[digit])
+        assert pad.predict().digit == digit
+
+
+def test_another_tap_on_the_same_drawing_replaces_the_first():
+    pad = DigitPad()
+    draw(pad, SAMPLES[1])
+    tap(pad, 7)
+    tap(pad, 4)
+    assert pad.prediction.digit == 4
+    assert chosen(pad) == [4]
+    tap(pad, 1)
+    assert pad.prediction.digit == 1
+    assert len(pad._recognizer) == 1
+
+
+def test_digit_keys_on_the_paper_do_the_same_but_not_with_ctrl():
+    pad = DigitPad()
+    draw(pad, SAMPLES[3])
+    press(pad, "5", ctrl_key=True)
+    press(pad, "5", meta_key=True)
+    assert chosen(pad) == []
+    press(pad, "5")
+    assert pad.prediction.digit == 5
+    assert chosen(pad) == [5]
+
+
+def test_a_drawing_that_goes_on_or_is_undone_is_asked_about_anew():
+    pad = DigitPad()
+    draw(pad, SAMPLES[1])
+    pad.correct(7)
+    draw(pad, [np.array([[300.0, 400], [500, 400]])])
+    assert (chosen(pad), note(pad)) == ([], QUESTION)
+    pad.correct(4)
+    pad.undo()
+    assert (chosen(pad), note(pad)) == ([], QUESTION)
+    assert pad.prediction.digit == 7  # what was said of it before
+    assert len(pad._recognizer) == 2
+
+
+def test_nothing_drawn_is_told_and_nonsense_refused(path):
+    pad = DigitPad(drawings=path)
+    tap(pad, 3)
+    assert NOTHING_DRAWN in note(pad)
+    assert chosen(pad) == []
+    assert pad.correct(3) is None
+    assert not path.exists()
+    draw(pad, SAMPLES[1])
+    assert note(pad) != NOTHING_DRAWN
+    with pytest.raises(ValueError, match="digit is 10; expected a whole number from 0 to 9"):
+        pad.correct(10)
+
+
+def test_each_pad_has_a_memory_of_its_own_unless_they_share_one():
+    recognizer = Recognizer.load()
+    first, second = DigitPad(recognizer), DigitPad(recognizer)
+    third = DigitPad(first._recognizer)
+    draw(first, SAMPLES[1])
+    first.correct(7)
+    for pad, expected in ((second, 1), (third, 7)):
+        draw(pad, SAMPLES[1])
+        assert pad.predict().digit == expected
+    assert recognizer.recognize(SAMPLES[1]).digit == 1
+
+
+class OneTrackReader:
+    """Reads everything as a 2, and cannot learn."""
+
+    def recognize(self, strokes):
+        return Prediction(2, np.eye(10)[2], 1.0, np.ones((28, 28), np.float32))
+
+
+def test_a_reader_that_cannot_learn_still_gets_its_corrections_saved(path):
+    pad = DigitPad(OneTrackReader(), drawings=path)
+    draw(pad, SAMPLES[6])
+    assert pad.correct(6).digit == 2
+    assert [(line["digit"], line["read"]) for line in lines(path)] == [(6, 2)]
+
+
+def test_every_button_says_in_words_what_it_is_for():
+    names = [button.description for button in DigitPad()._view.corrections._buttons]
+    assert names == [f"It is {'an' if digit == 8 else 'a'} {digit}" for digit in range(10)]
+
+
+# ------------------------------------------------------------------------------------------------------------
+# Into the file
+
+
+def test_only_corrections_are_saved_and_the_visitor_is_told_beforehand(path):
+    pad = DigitPad(drawings=path)
+    assert "saved" in note(pad)
+    draw(pad, SAMPLES[2])
+    tap(pad, 2)  # it was read so
+    assert not path.exists()
+    assert "Saved" not in note(pad)
+    pad.clear()
+    draw(pad, SAMPLES[1])
+    tap(pad, 7)
+    assert note(pad).count("Saved.") == 1
+    (line,) = lines(path)
+    assert (line["digit"], line["read"]) == (7, 1)
+    for written, drawn in zip(line["strokes"], pad.strokes, strict=True):
+        np.testing.assert_allclose(written, drawn, atol=0.005)
+    assert "saved" not in note(DigitPad())
+
+
+def test_all_labelled_drawings_are_saved_when_asked_for(path):
+    pad = DigitPad(drawings=path, keep_all=True)
+    assert "What you tap is saved" in note(pad)
+    for digit, said in ((2, 2), (1, 7), (3, 3)):
+        pad.clear()
+        draw(pad, SAMPLES[digit])
+        tap(pad, said)
+    assert [(line["digit"], line["read"]) for line in lines(path)] == [(2, 2), (7, 1), (3, 3)]
+    assert load_dataset(str(path)).train.labels.tolist() == [2, 7, 3]
+
+
+def test_a_slip_is_replaced_or_taken_back_in_the_file(path):
+    pad = DigitPad(drawings=path)
+    draw(pad, SAMPLES[1])
+    tap(pad, 4)
+    tap(pad, 7)
+    pad.clear()
+    draw(pad, SAMPLES[3])
+    tap(pad, 8)
+    tap(pad, 3)  # it was read right
+    assert "taken back" in note(pad)
+    drawings, problems = read_drawings(path)
+    assert problems == []
+    assert [(drawing.digit, drawing.read) for drawing in drawings] == [(7, 1)]
+
+
+def test_a_new_pad_remembers_what_the_file_holds_but_not_where_others_draw(path):
+    pad = DigitPad(drawings=path, keep_all=True)
+    draw(pad, SAMPLES[1])
+    pad.correct(7)
+    pad.clear()
+    draw(pad, SAMPLES[2])
+    pad.correct(2)
+    with path.open("ab") as stream:
+        stream.write(b'{"digit": 3, "str')
+    with pytest.warns(UserWarning, match="line 3 is left out"):
+        again = DigitPad(drawings=path)
+    assert len(again._recognizer) == 1  # what was read right teaches nothing
+    draw(again, SAMPLES[1])
+    assert again.predict().digit == 7
+    stranger = DigitPad(drawings=path, recall=False)
+    draw(stranger, SAMPLES[1])
+    assert stranger.predict().digit == 1
+
+
+def test_a_file_that_cannot_be_written_is_told_before_anybody_draws(tmp_path):
+    (tmp_path / "in the way").write_text("")
+    with pytest.raises(DrawingsFileError, match=r"cannot be saved in .*drawings\.jsonl"):
+        DigitPad(drawings=tmp_path / "in the way" / "drawings.jsonl")
+    (tmp_path / "folder.jsonl").mkdir()
+    with pytest.raises(DrawingsFileError, match="it is a folder"):
+        DigitPad(drawings=tmp_path / "folder.jsonl")
+    with pytest.raises(ValueError, match=r"'mine\.txt'; its name must end in \.jsonl"):
+        DigitPad(drawings="mine.txt")
+
+
+def test_a_save_that_fails_is_told_and_the_form_is_learnt_all_the_same(path, monkeypatch, caplog):
+    pad = DigitPad(drawings=path)
+
+    def fail(*_):
+        raise DrawingsFileError("the drawing was not saved: /home/me/drawings.jsonl cannot be written (disk full)")
+
+    monkeypatch.setattr(teaching, "append_drawing", fail)
+    draw(pad, SAMPLES[1])
+    tap(pad, 7)
+    assert "could not be saved" in note(pad)
+    assert "/home" not in note(pad)  # a visitor learns nothing about the machine
+    assert "disk full" in caplog.text
+    assert pad.prediction.digit == 7
+    monkeypatch.undo()
+    tap(pad, 7)
+    assert [line["digit"] for line in lines(path)] == [7]
+
+
+def test_one_visitor_cannot_fill_the_disk(path, monkeypatch):
+    monkeypatch.setattr(teaching, "MOST_KEPT", 3)
+    pad = DigitPad(drawings=path)
+    draw(pad, SAMPLES[1])
+    for digit in (2, 3, 4, 5, 6):
+        pad.correct(digit)
+    assert len(lines(path)) == 3
+    assert "saved as much as it may" in note(pad)
+
+
+def test_pads_of_many_visitors_share_one_file(path):
+    pads = [DigitPad(OneTrackReader(), drawings=path, recall=False) for _ in range(6)]
+
+    def visit(pad):
+        for digit in (1, 3, 4, 5):
+            pad.clear()
+            draw(pad, SAMPLES[digit])
+            pad.correct(digit)
+
+    threads = [threading.Thread(target=visit, args=(pad,)) for pad in pads]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(120)
+    drawings, problems = read_drawings(path)
+    assert problems == []
+    assert sorted(drawing.digit for drawing in drawings) == sorted([1, 3, 4, 5] * 6)
+
+
+def test_a_slow_disk_does_not_label_the_next_drawing(path, monkeypatch):
+    pad = DigitPad(OneTrackReader(), drawings=path)
+    draw(pad, SAMPLES[1])
+    started, release = threading.Event(), threading.Event()
+
+    def slow(*arguments):
+        started.set()
+        release.wait(20)
+        append_drawing(*arguments)
+
+    monkeypatch.setattr(teaching, "append_drawing", slow)
+    correcting = threading.Thread(target=pad.correct, args=(1,))
+    correcting.start()
+    assert started.wait(20)
+    pad.clear()
+    draw(pad, SAMPLES[5])
+    release.set()
+    correcting.join(20)
+    assert chosen(pad) == []
+    assert "Noted" not in note(pad)
+    pad.correct(5)
+    assert [line["digit"] for line in lines(path)] == [1, 5]
+    assert len({line["id"] for line in lines(path)}) == 2
+
+
+def test_real_misreadings_of_one_writer_are_corrected_on_the_pad(pendigits, path):
+    from digit_utils.evaluation import slanted
+
+    plain, validation = Recognizer.load(), pendigits.validation
+    own = validation.take(validation.writers == 20)
+    hand = [[stroke + 200 for stroke in slanted(strokes, degrees=40)] for strokes in own.strokes]
+    wrong = [place for place, strokes in enumerate(hand) if plain.recognize(strokes).digit != own.labels[place]]
+    assert len(wrong) >= 4
+    pad = DigitPad(drawings=path)
+    met = 0
+    for place in wrong:
+        pad.clear()
+        pad.replay(hand[place])
+        if pad.prediction.digit != own.labels[place]:
+            met += 1
+            assert pad.correct(int(own.labels[place])).digit == own.labels[place]
+    assert met < len(wrong)  # some were read right because of those before them
+    assert len(lines(path)) == met
+    again = DigitPad(drawings=path)
+    for place in wrong:
+        assert again._recognizer.recognize(hand[place]).digit == pad._recognizer.recognize(hand[place]).digit
+
+
+def test_a_teacher_can_teach_what_the_file_holds_in_a_blink(path):
+    for index in range(300):
+        digit = index % 10
+        append_drawing(path, LabelledDrawing(SAMPLES[digit], (digit + 1) % 10, read=digit))
+    reader = LearningRecognizer(Recognizer.load())
+    start = time.process_time()
+    teaching.Teacher(drawings=path).recall(reader)
+    assert time.process_time() - start < 3
+    assert len(reader) == 200
+
+
+# ------------------------------------------------------------------------------------------------------------
+# Training with the file, and asking a model about it
+
+
+def test_own_drawings_are_mixed_into_each_epoch_many_times_but_never_outweigh_the_rest(path, digits8x8):
+    from digit_utils.material import OWN_DRAWING_REPEATS, Recipe, make_epoch, make_material
+
+    for _ in range(5):
+        append_drawing(path, LabelledDrawing(SAMPLES[1], 7, read=1))
+    own = load_dataset(str(path))
+    assert (len(own.train), len(own.validation)) == (4, 1)
+    plain, mixed = make_material(digits8x8), make_material(digits8x8, own=own)
+    assert mixed.validation.keys() == plain.validation.keys()  # the held-out ones have no say
+    assert mixed.hashes == plain.hashes | {"drawings.jsonl": own.sha256}
+    assert plain.own_drawings_an_epoch == 0
+    assert mixed.own_drawings_an_epoch == min(4 * OWN_DRAWING_REPEATS, len(digits8x8.train) // 10)
+    without, _ = make_epoch(plain, Recipe(), np.random.default_rng(0))
+    ink, targets = make_epoch(mixed, Recipe(), np.random.default_rng(0))
+    assert len(ink) == len(without) + mixed.own_drawings_an_epoch
+    sevens = int((digits8x8.train.labels == 7).sum())
+    assert (targets[:, :10].argmax(axis=1) == 7).sum() == sevens + mixed.own_drawings_an_epoch
+
+
+def test_a_model_trained_with_a_file_is_asked_only_what_was_held_out(path, capsys):
+    from types import SimpleNamespace
+
+    from digit_utils.evaluation import own_drawings_for
+    from digit_utils.model_file import ModelCard
+
+    for digit in (1, 1, 1, 1, 1, 3):
+        append_drawing(path, LabelledDrawing(SAMPLES[digit], digit))
+    with path.open("ab") as stream:
+        stream.write(b"?")
+    trained = SimpleNamespace(card=ModelCard(provenance={"data": {"mnist": "ab", "mine.jsonl": "cd"}}))
+    stranger = SimpleNamespace(card=ModelCard(provenance={"data": {"mnist": "ab"}}))
+    asked, told = own_drawings_for(trained, str(path))
+    assert (asked.labels.tolist(), len(asked.strokes)) == ([1], 1)
+    assert "held out" in told
+    asked, told = own_drawings_for(stranger, str(path))
+    assert sorted(asked.labels.tolist()) == [1, 1, 1, 1, 1, 3]
+    assert "all 6 drawings" in told
+    assert "line 7 is left out" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("command", ["train", "evaluate"])
+def test_a_file_of_drawings_that_is_missing_is_told_before_a_notebook_starts(command, path, capsys):
+    from digit_utils import cli
+
+    assert cli.main([command, "--drawings", str(path)]) == 1
+    assert f"there is no {path}" in capsys.readouterr().err
+
+
+def test_the_page_refuses_a_file_that_will_not_do_and_fills_in_the_pads_parameters(path, capsys):
+    from digit_utils import cli
+    from digit_utils.page import page_notebook
+
+    assert cli.main(["draw", "--no-browser", "--drawings", "mine.txt"]) == 1
+    assert cli.main(["draw", "--no-browser", "--keep-all"]) == 1
+    told = capsys.readouterr().err
+    assert "must end in .jsonl" in told
+    assert "--drawings FILE.jsonl" in told
+    first = page_notebook(drawings=str(path), recall=True).cells[0].source.splitlines()
+    assert set(first) == {f"drawings = {str(path)!r}", "keep_all = False", "recall = True", "model = ''"}
+    assert "drawings = ''" in page_notebook().cells[0].source  # nothing is saved unless asked for
