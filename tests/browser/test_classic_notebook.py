@@ -2,6 +2,7 @@
 
 import shutil
 import subprocess
+import time
 
 import numpy as np
 import pytest
@@ -16,7 +17,6 @@ pytestmark = [pytest.mark.browser, pytest.mark.slow]
 
 SAMPLES = {sample.digit: sample.strokes for sample in sample_digits(side=1.0)}
 NOTEBOOK = "04_draw.ipynb"
-SHOWS = "([element, text]) => element.innerText.trim() === text"
 NONE_IS_RUNNING = "!document.querySelector('.code_cell.running')"
 
 
@@ -55,7 +55,7 @@ def pad(chromium, classic_notebook):
     pad = Pad(page)
     pad.canvas.wait_for(timeout=60_000)
     pad.canvas.scroll_into_view_if_needed()
-    page.wait_for_timeout(1000)
+    page.wait_for_timeout(3000)  # until the pictures of the cells above have found their height
     yield pad
     context.close()
 
@@ -76,7 +76,9 @@ def test_no_cell_failed_from_the_first_to_the_last(pad):
 def test_a_drawn_digit_is_read(pad, digit, artifacts):
     pad.clear()
     pad.draw_by_mouse(SAMPLES[digit])
-    pad.page.wait_for_function(SHOWS, arg=[pad.mark.element_handle(), str(digit)], timeout=30_000)
+    end = time.monotonic() + 30  # a busy machine shows what half a digit looked like for a while
+    while pad.answer() != str(digit) and time.monotonic() < end:
+        pass
     assert pad.answer() == str(digit)
     assert pad.ink().any()
     pad.page.screenshot(path=artifacts / "classic-notebook.png")  # the last one is kept
