@@ -2,6 +2,7 @@
 
 import shutil
 import subprocess
+import time
 
 import numpy as np
 import pytest
@@ -16,6 +17,7 @@ pytestmark = [pytest.mark.browser, pytest.mark.slow]
 
 SAMPLES = {sample.digit: sample.strokes for sample in sample_digits(side=1.0)}
 NOTEBOOK = "04_draw.ipynb"
+NONE_IS_RUNNING = "!document.querySelector('.code_cell.running')"
 
 
 @pytest.fixture(scope="module")
@@ -44,12 +46,16 @@ def pad(chromium, classic_notebook):
     page = context.new_page()
     page.goto(classic_notebook)
     page.wait_for_function("window.Jupyter?.notebook?.kernel?.is_connected()", timeout=120_000)
-    page.evaluate("Jupyter.notebook.clear_all_output(), Jupyter.notebook.execute_all_cells()")
-    page.wait_for_function("!document.querySelector('.code_cell.running')", timeout=240_000)
+    # The first cells alone, as a reader would: a page that asks a busy kernel which widgets there are loses new ones.
+    page.evaluate("Jupyter.notebook.clear_all_output(), Jupyter.notebook.execute_cells([0, 1, 2])")
+    page.wait_for_function(NONE_IS_RUNNING, timeout=240_000)
+    page.wait_for_timeout(3000)
+    page.evaluate("Jupyter.notebook.execute_all_cells()")
+    page.wait_for_function(NONE_IS_RUNNING, timeout=240_000)
     pad = Pad(page)
     pad.canvas.wait_for(timeout=60_000)
     pad.canvas.scroll_into_view_if_needed()
-    page.wait_for_timeout(1000)
+    page.wait_for_timeout(3000)  # until the pictures of the cells above have found their height
     yield pad
     context.close()
 
@@ -70,9 +76,12 @@ def test_no_cell_failed_from_the_first_to_the_last(pad):
 def test_a_drawn_digit_is_read(pad, digit, artifacts):
     pad.clear()
     pad.draw_by_mouse(SAMPLES[digit])
+    end = time.monotonic() + 30  # a busy machine shows what half a digit looked like for a while
+    while pad.answer() != str(digit) and time.monotonic() < end:
+        pass
     assert pad.answer() == str(digit)
     assert pad.ink().any()
-    pad.page.screenshot(path=artifacts / "classic-notebook.png")
+    pad.page.screenshot(path=artifacts / "classic-notebook.png")  # the last one is kept
 
 
 def test_undo_takes_the_ink_back(pad):
@@ -85,4 +94,4 @@ def test_undo_takes_the_ink_back(pad):
     assert pad.ink().sum() > before.sum()
     pad.button("Undo").click()
     pad.answer()
-    np.testing.assert_array_equal(pad.ink(), before)
+    assert (pad.ink() != before).mean() < 0.001  # drawn anew in one piece, its edge may differ
