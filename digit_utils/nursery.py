@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import json
 import os
 import subprocess
 import sys
@@ -10,19 +11,17 @@ import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
-import nbformat
-
 SCRIPT = Path(__file__).with_name("kernel_process.py")
 
 
 def imports_of(notebook: Path) -> list[str]:
     """Return the modules that a notebook imports in its cells, outside of functions and conditions, in their order."""
     found: dict[str, None] = {}
-    for cell in nbformat.read(notebook, as_version=4).cells:
-        if cell.cell_type != "code" or "setup" in cell.metadata.get("tags", []):
+    for cell in json.loads(notebook.read_text(encoding="utf-8"))["cells"]:
+        if cell["cell_type"] != "code" or "setup" in cell["metadata"].get("tags", []):
             continue
         try:
-            statements = ast.parse(cell.source).body
+            statements = ast.parse("".join(cell["source"])).body
         except SyntaxError:  # a cell with a magic command
             continue
         for statement in statements:
