@@ -1,13 +1,27 @@
 """The process of a kernel that belongs to a run: it ends when the process that started it does, however that ended.
 
-A kernel runs this file as a script and imports nothing else of the package, which its notebook may not need.
+Most of a short run's time would go into imports. So a *nursery* imports once what a notebook needs, and every run gets
+a kernel that is forked from it, as fresh as any other and ready at once:
+
+    python kernel_process.py alone -f FILE                  a kernel that imports for itself
+    python kernel_process.py nursery SOCKET MODULE...       imports the modules, then forks kernels on demand
+    python kernel_process.py forked SOCKET -f FILE          has the nursery fork a kernel; lives and dies with it
+
+This file is run as a script and needs nothing of the package, which a notebook may not need either.
 """
 
+import contextlib
+import json
 import os
+import selectors
 import signal
+import socket
 import sys
+from pathlib import Path
 
 PR_SET_PDEATHSIG = 1  # of prctl(2): the signal that Linux sends a process when its parent dies
+READY, TOO_MANY_THREADS = "ready", "has threads, so it cannot be forked"
+INLINE = "module://matplotlib_inline.backend_inline"  # what a kernel would set before matplotlib is imported
 
 
 def die_with_parent(parent: int) -> None:
@@ -25,13 +39,114 @@ def die_with_parent(parent: int) -> None:
         os._exit(1)
 
 
-def main() -> None:
-    """Start ipykernel in this process."""
+def run_kernel(arguments: list[str]) -> None:
+    """Be a kernel, until it is told to end."""
     die_with_parent(int(os.environ["JPY_PARENT_PID"]))
     from ipykernel import kernelapp
 
-    kernelapp.launch_new_instance()
+    kernelapp.launch_new_instance(argv=arguments)
+
+
+def ask_nursery(path: str, arguments: list[str]) -> int:
+    """Have a kernel forked, wait for its end, and return its exit code; 1 when the nursery is gone."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # sent before every polite end, and the kernel is told that itself
+    request = {"arguments": arguments, "environment": dict(os.environ), "folder": str(Path.cwd())}
+    with socket.socket(socket.AF_UNIX) as connection:
+        connection.connect(path)
+        connection.sendall(json.dumps(request).encode() + b"\n")
+        with connection.makefile() as answers:
+            return int(answers.readline() or 1)
+
+
+def run_nursery(path: str, modules: list[str]) -> None:
+    """Import modules, say so, and fork a kernel for whoever connects, until the parent is dead."""
+    import gc
+    import importlib
+
+    die_with_parent(int(os.environ["JPY_PARENT_PID"]))
+    os.environ.setdefault("MPLBACKEND", INLINE)
+    for module in ("ipykernel.kernelapp", "ipykernel.ipkernel", *modules):
+        with contextlib.suppress(Exception):  # the notebook itself will say what is wrong with it
+            importlib.import_module(module)
+    if len(list(Path("/proc/self/task").iterdir())) > 1:
+        print(TOO_MANY_THREADS, flush=True)
+        return
+    gc.collect()
+    gc.freeze()  # what is imported stays shared between the kernels' memory
+    with socket.socket(socket.AF_UNIX) as server:
+        server.bind(path)
+        server.listen()
+        print(READY, flush=True)
+        _fork_on_demand(server)
+
+
+def _fork_on_demand(server: socket.socket) -> None:
+    """Fork a kernel a connection. It is killed when the connection ends, and its end is told to the connection."""
+    selector = selectors.DefaultSelector()
+    selector.register(server, selectors.EVENT_READ)
+    while True:
+        for key, _ in selector.select():
+            if key.fileobj is server:
+                connection, _ = server.accept()
+                kernel = _fork(connection, selector)
+                ended = os.pidfd_open(kernel)
+                selector.register(ended, selectors.EVENT_READ, (kernel, connection))
+                selector.register(connection, selectors.EVENT_READ, (kernel, None))
+                continue
+            kernel, connection = key.data
+            if connection is None:  # whoever asked for the kernel is gone
+                selector.unregister(key.fileobj)
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(kernel, signal.SIGKILL)
+                continue
+            selector.unregister(key.fileobj)
+            os.close(key.fileobj)
+            code = os.waitstatus_to_exitcode(os.waitpid(kernel, 0)[1])
+            with contextlib.suppress(KeyError):
+                selector.unregister(connection)
+            with contextlib.suppress(OSError):
+                connection.sendall(b"%d\n" % (code if code >= 0 else 128 - code))
+            connection.close()
+
+
+def _fork(connection: socket.socket, selector: selectors.BaseSelector) -> int:
+    """Return the process of a new kernel, as the request on a connection wants it."""
+    with connection.makefile() as requests:
+        request = json.loads(requests.readline())
+    nursery = os.getpid()
+    kernel = os.fork()
+    if kernel:
+        return kernel
+    try:
+        for opened in (*selector.get_map(), connection.fileno()):
+            os.close(opened)  # else the nursery's end, or that of another kernel's owner, would not be noticed
+        selector.close()
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # nobody reads the nursery's any more, and it would fill up
+        os.setsid()
+        os.environ.clear()
+        os.environ.update(request["environment"], JPY_PARENT_PID=str(nursery))
+        os.chdir(request["folder"])
+        if "numpy" in sys.modules:  # or all kernels would draw the same "random" numbers
+            sys.modules["numpy"].random.seed()
+        run_kernel(request["arguments"])
+        os._exit(0)
+    except BaseException:
+        import traceback
+
+        traceback.print_exc()
+        os._exit(1)
+
+
+def main(how: str, *arguments: str) -> int:
+    """Be what the command line says."""
+    if how == "alone":
+        run_kernel(list(arguments))
+    elif how == "forked":
+        return ask_nursery(arguments[0], list(arguments[1:]))
+    elif how == "nursery":
+        run_nursery(arguments[0], list(arguments[1:]))
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main(*sys.argv[1:]))

@@ -4,13 +4,15 @@ import contextlib
 import errno
 import os
 import re
+import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TextIO
 
 from digit_utils.notebook_files import find_notebook
+from digit_utils.nursery import alone
 
 FULL_DISK = ("No space left on device", "Disk quota exceeded")  # as the system says it, and what writes repeats
 FULL_DISK_NUMBERS = (errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC))
@@ -75,6 +77,7 @@ def execute_notebook(
     parameters: Mapping[str, Any],
     folder: Path | None = None,
     environment: Mapping[str, str] | None = None,
+    kernel: Sequence[str] | None = None,
     stdout: TextIO | None = None,
 ) -> None:
     """Run a notebook; `output` appears whole, with the error when a cell raised, and else not at all.
@@ -87,6 +90,7 @@ def execute_notebook(
         parameters: values for names of its `parameters` cell.
         folder: working directory of the kernel; None for that of this process.
         environment: variables of the kernel beside those of this process.
+        kernel: the command that starts one, as of `Nursery.command`; None for a kernel that imports for itself.
         stdout: where to repeat what it prints.
 
     Raises:
@@ -97,7 +101,7 @@ def execute_notebook(
     part = output.with_name(f"{output.stem}.part.ipynb")
     try:
         output.parent.mkdir(parents=True, exist_ok=True)
-        with _kernel_manager(folder, environment or {}) as manager:
+        with _kernel_manager(folder, environment or {}, kernel or alone(), talkative=stdout is not None) as manager:
             papermill.execute_notebook(
                 str(source),
                 str(part),
@@ -129,7 +133,9 @@ def _as_raised(error: Any, part: Path, output: Path) -> NotebookError:
 
 
 @contextlib.contextmanager
-def _kernel_manager(folder: Path | None, environment: Mapping[str, str]) -> Iterator[type]:
+def _kernel_manager(
+    folder: Path | None, environment: Mapping[str, str], kernel: Sequence[str], *, talkative: bool
+) -> Iterator[type]:
     """Yield the class of a kernel that belongs to one run.
 
     It is of this very Python, whatever other kernels the user has installed; it ends with this process; and where the
@@ -146,14 +152,14 @@ def _kernel_manager(folder: Path | None, environment: Mapping[str, str]) -> Iter
                 self.transport = "ipc"
 
         def format_kernel_cmd(self, extra_arguments: list[str] | None = None) -> list[str]:
-            script = Path(__file__).with_name("kernel_process.py")
-            options = ["--HistoryManager.enabled=False", *(extra_arguments or [])]
-            return [sys.executable, "-P", str(script), "-f", self.connection_file, *options]
+            return [*kernel, "-f", self.connection_file, "--HistoryManager.enabled=False", *(extra_arguments or [])]
 
         async def start_kernel(self, **options: Any) -> None:
             options["env"] = {**os.environ, **environment}
             if folder is not None:
                 options["cwd"] = str(folder)
+            if not talkative:  # TensorFlow greets beside what the notebook prints
+                options["stdout"] = options["stderr"] = subprocess.DEVNULL
             await super().start_kernel(**options)
 
     with tempfile.TemporaryDirectory(prefix="digits-run-", ignore_cleanup_errors=True) as sockets:

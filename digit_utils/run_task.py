@@ -18,6 +18,7 @@ from digit_utils.notebook_runner import (
     NotebookRaised,
     execute_notebook,
 )
+from digit_utils.nursery import Nursery
 from digit_utils.run_store import FAILED, FINISHED, INTERRUPTED, Run, RunStore, code_of_package
 from digit_utils.sweep import OUTPUT_FOLDER, SweepError
 
@@ -93,13 +94,29 @@ def _execute(task: Task, store: RunStore) -> None:
     parameters = dict(task.run.parameters)
     if task.takes_output_folder:
         parameters[OUTPUT_FOLDER] = str(folder)
+    environment = environment_of_run(task.threads)
     execute_notebook(
         Path(task.run.notebook),
         store.notebook(task.run),
         parameters=parameters,
         folder=folder,
-        environment=environment_of_run(task.threads),
+        environment=environment,
+        kernel=_nursery(Path(task.run.notebook), environment).command(),
     )
+
+
+_nurseries: list[Nursery] = []  # the one of this process, for the notebook that it runs
+
+
+def _nursery(notebook: Path, environment: Mapping[str, str]) -> Nursery:
+    """Return this process's nursery for a notebook: a sweep has one notebook, so its imports are done once."""
+    if _nurseries and (
+        _nurseries[0].key != (notebook, tuple(sorted(environment.items()))) or not _nurseries[0].alive()
+    ):
+        _nurseries.pop().close()
+    if not _nurseries:
+        _nurseries.append(Nursery(notebook, environment))
+    return _nurseries[0]
 
 
 def environment_of_run(threads: int) -> dict[str, str]:

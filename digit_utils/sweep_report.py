@@ -277,7 +277,7 @@ def settings_table(results: SweepResults) -> str:
 
 def runs_table(results: SweepResults, rows: Sequence[Mapping[str, Any]]) -> str:
     """Return runs as a table of HTML, each with a link to its folder and notebook."""
-    names = [name for name in results.varied]
+    names = results.varied
     metrics = [results.metric] if results.metric else []
     table = []
     for row in rows:

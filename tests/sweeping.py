@@ -13,7 +13,7 @@ from pathlib import Path
 
 import nbformat
 
-PATIENCE = 90  # seconds, for a machine that has much else to do
+PATIENCE = 240  # seconds, for a machine that has much else to do
 PARAMETERS = """\
 x: int = 1  # a number
 seed: int = 0  # of nothing, but it is there

@@ -42,11 +42,10 @@ def test_a_damaged_file_is_told_with_the_remedy(tmp_path: Path):
 
 def test_metrics_lie_within_the_notebook_that_measured_them(tmp_path: Path):
     code = "from digit_utils.metrics import record_metrics\nrecord_metrics({'a': 0.5}, 'elsewhere', notebook='mine')"
-    cells = [
-        nbformat.v4.new_code_cell("x: int = 1", metadata={"tags": ["parameters"]}),
-        nbformat.v4.new_code_cell(code),
-    ]
-    nbformat.write(nbformat.v4.new_notebook(cells=cells), tmp_path / "in.ipynb")
+    parameters = nbformat.v4.new_code_cell("x: int = 1", metadata={"tags": ["parameters"]})
+    spec = {"name": "python3", "display_name": "Python 3", "language": "python"}
+    cells = [parameters, nbformat.v4.new_code_cell(code)]
+    nbformat.write(nbformat.v4.new_notebook(cells=cells, metadata={"kernelspec": spec}), tmp_path / "in.ipynb")
     execute_notebook(tmp_path / "in.ipynb", tmp_path / "out.ipynb", parameters={"x": 2}, folder=tmp_path)
     assert METRICS_MIME in (tmp_path / "out.ipynb").read_text()
     assert metrics_of_run(tmp_path, tmp_path / "out.ipynb") == {"notebook": "mine", "a": 0.5}

@@ -93,7 +93,7 @@ def test_a_random_sample_is_the_same_for_the_same_seed(folder: Path):
         (HEAD + "lowest: a\nhighest: b", "it has lowest and highest; keep one"),
         (HEAD + "lowest: test.errors", "test digits choose nothing; name a figure of validation digits"),
         (
-            HEAD + f"grid: {{x: {list(range(400))}, seed: {list(range(400))}}}",
+            HEAD + f"grid: {{x: {MANY}, seed: {MANY}}}",
             "160,000 combinations; at most 100,000 can be",
         ),
         (HEAD + "name: a/b", "name is 'a/b'; it must be a word that can be a file's name"),

@@ -48,13 +48,14 @@ def everyone(place: Place) -> set[str]:
     return {process for _, *processes in place.told("begins") for process in processes}
 
 
-@pytest.mark.parametrize("victim", ["worker", "kernel"])
-def test_a_worker_or_kernel_that_is_killed_costs_no_run(victim: str, place: Place, undisturbed: list):
+@pytest.mark.parametrize("victim", ["worker", "nursery", "kernel"])
+def test_a_process_that_is_killed_costs_no_run(victim: str, place: Place, undisturbed: list):
     process = place.start("--workers", "2")
     wait_until(lambda: place.told("begins"), "a run to begin")
-    run, kernel, worker = place.told("begins")[0]
-    os.kill(int({"worker": worker, "kernel": kernel}[victim]), signal.SIGKILL)
-    wait_until(lambda: not alive(kernel), "the kernel to end with its worker")
+    run, kernel, nursery = place.told("begins")[0]
+    worker = Path(f"/proc/{nursery}/stat").read_text().rpartition(")")[2].split()[1]  # the parent
+    os.kill(int({"worker": worker, "nursery": nursery, "kernel": kernel}[victim]), signal.SIGKILL)
+    wait_until(lambda: not alive(kernel), "the kernel to end with it")
     code, printed = finish(process)
     assert code == 0, printed
     assert place.table() == undisturbed

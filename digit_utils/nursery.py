@@ -1,0 +1,82 @@
+"""Kernels that are ready at once: a process imports what a notebook needs, and each run's kernel is forked from it."""
+
+from __future__ import annotations
+
+import ast
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+
+SCRIPT = Path(__file__).with_name("kernel_process.py")
+
+
+def imports_of(notebook: Path) -> list[str]:
+    """Return the modules that a notebook imports in its cells, outside of functions and conditions, in their order."""
+    found: dict[str, None] = {}
+    for cell in json.loads(notebook.read_text(encoding="utf-8"))["cells"]:
+        if cell["cell_type"] != "code" or "setup" in cell["metadata"].get("tags", []):
+            continue
+        try:
+            statements = ast.parse("".join(cell["source"])).body
+        except SyntaxError:  # a cell with a magic command
+            continue
+        for statement in statements:
+            if isinstance(statement, ast.Import):
+                found |= dict.fromkeys(name.name for name in statement.names)
+            elif isinstance(statement, ast.ImportFrom) and statement.module and not statement.level:
+                found |= dict.fromkeys([statement.module, *(f"{statement.module}.{n.name}" for n in statement.names)])
+    return list(found)
+
+
+class Nursery:
+    """A process that has imported what a notebook needs, and from which kernels are forked.
+
+    It ends with the process that made it. Where a process with such imports cannot be forked, because the system has
+    no safe way or the imports start threads, `command` gives kernels that import for themselves.
+    """
+
+    def __init__(self, notebook: Path, environment: Mapping[str, str]):
+        """Start; `environment` holds the variables of the kernels beside those of this process."""
+        self.key = (notebook, tuple(sorted(environment.items())))
+        self._process: subprocess.Popen[str] | None = None
+        if not sys.platform.startswith("linux") or not hasattr(os, "pidfd_open"):
+            return
+        self._folder = tempfile.TemporaryDirectory(prefix="digits-nursery-", ignore_cleanup_errors=True)
+        self._socket = str(Path(self._folder.name) / "socket")
+        self._process = subprocess.Popen(
+            [sys.executable, "-P", str(SCRIPT), "nursery", self._socket, *imports_of(notebook)],
+            env={**os.environ, **environment, "JPY_PARENT_PID": str(os.getpid())},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,  # TensorFlow's greetings
+            text=True,
+        )
+        self.why_not = self._process.stdout.readline().strip()  # "ready", or nothing when it died
+
+    def alive(self) -> bool:
+        """Tell whether it was not killed since."""
+        return self._process is None or self._process.poll() is None or self.why_not != "ready"
+
+    def command(self) -> list[str]:
+        """Return the command that starts a kernel, without the kernel's own arguments."""
+        if self._process is None or self.why_not != "ready":
+            return alone()
+        # A bare Python: it only passes the request on, and is there within a few milliseconds.
+        return [sys.executable, "-I", "-S", str(SCRIPT), "forked", self._socket]
+
+    def close(self) -> None:
+        """End it, with the kernels that still run."""
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+            self._process.stdout.close()
+            self._folder.cleanup()
+
+
+def alone() -> list[str]:
+    """Return the command of a kernel that imports for itself."""
+    return [sys.executable, "-P", str(SCRIPT), "alone"]

@@ -1,0 +1,94 @@
+"""The report of a sweep: its statistics against independent ones, and a page that needs nothing from elsewhere."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+from scipy import stats
+from sweeping import Place
+
+from digit_utils import cli, sweep_report
+from digit_utils.sweep import Objective, SweepError
+from digit_utils.sweep_report import SweepResults
+
+ROOT = Path(__file__).parent.parent
+
+
+def results_of(values: dict[tuple[object, int], float]) -> SweepResults:
+    rows = [
+        {"run": f"{place:012x}", "status": "finished", "notebook": "n.ipynb", "seconds": 1.0}
+        | {"parameter.x": x, "parameter.seed": seed, "metric.errors": value}
+        for place, ((x, seed), value) in enumerate(values.items())
+    ]
+    return SweepResults(Path(), "made", rows, Objective("errors", lower_is_better=True))
+
+
+def test_interval_over_seeds_is_that_of_student():
+    values = [0.011, 0.014, 0.010, 0.013]
+    (setting,) = sweep_report.settings_of(results_of({("a", seed): value for seed, value in enumerate(values)}))
+    low, high = stats.ttest_1samp(values, 0).confidence_interval(0.95)
+    assert setting.mean == pytest.approx(np.mean(values))
+    assert setting.half_width == pytest.approx((high - low) / 2)
+
+
+def test_one_seed_has_no_interval_and_the_best_comes_first():
+    settings = sweep_report.settings_of(results_of({("a", 0): 0.3, ("b", 0): 0.1, ("b", 1): 0.3}))
+    assert [setting.parameters["x"] for setting in settings] == ["b", "a"]
+    assert np.isnan(settings[1].half_width)
+
+
+def test_share_of_variance_is_eta_squared_and_chance_is_below_it_only_when_it_matters():
+    rng = np.random.default_rng(0)
+    values = {(x, seed): effect + rng.normal(0, 0.1) for x, effect in (("a", 0), ("b", 1)) for seed in range(20)}
+    found = sweep_report.importances(results_of(values), np.random.default_rng(1))
+    (x,) = [importance for importance in found if importance.parameter == "x"]
+    groups = [[value for (name, _), value in values.items() if name == wanted] for wanted in "ab"]
+    between = sum(len(group) * (np.mean(group) - np.mean(list(values.values()))) ** 2 for group in groups)
+    total = sum((value - np.mean(list(values.values()))) ** 2 for value in values.values())
+    assert x.share == pytest.approx(between / total)
+    assert x.by_chance < 0.3 < 0.9 < x.share
+    noise = results_of({(x, seed): rng.normal() for x in "ab" for seed in range(20)})
+    (x,) = [one for one in sweep_report.importances(noise, rng) if one.parameter == "x"]
+    assert x.share < 2 * x.by_chance
+
+
+def test_cells_are_escaped():
+    assert '<td class="text">&lt;b&gt;</td>' in sweep_report.html_table(["a"], [["<b>"]])
+
+
+@pytest.mark.slow
+def test_page_holds_everything_and_fetches_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    grid = "notebook: tiny.ipynb\ngrid: {x: [1, 2], breaks: [false, true]}\nseeds: 2\nlowest: validation.errors\n"
+    place = Place(tmp_path, grid)
+    assert place.run("--workers", "2")[0] == 1
+    assert cli.main(["report", str(place.output)]) == 0
+    page = (place.output / "report.html").read_text()
+    assert not re.findall(r"(?:src|href)=[\"']?(?:https?:)?//", page)
+    assert not re.findall(r"@import|<script|url\(", page)
+    assert page.count("data:image/png;base64,") >= 1
+    assert "4 of 8 runs finished, 4 failed, 0 still to be done" in page
+    assert "ValueError: 1 was to break" in page
+    linked = re.findall(r'href="([^"#]+)"', page)
+    assert len(linked) >= 16
+    assert all((place.output / target).exists() for target in linked)
+
+
+def test_a_folder_without_a_sweep_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    assert cli.main(["report", str(tmp_path)]) == 1
+    assert "holds no sweep; start one with `digits sweep FILE" in capsys.readouterr().err
+
+
+def test_an_unknown_metric_is_told(tmp_path: Path):
+    with pytest.raises(SweepError, match="holds no sweep"):
+        sweep_report.read_results(tmp_path, metric="nothing")
+
+
+def test_the_example_can_be_run():
+    from digit_utils.sweep import read_sweep
+
+    sweep = read_sweep(ROOT / "notebooks" / "sweeps" / "augmentation.yaml")
+    assert len(sweep.runs) == 45
+    assert sweep.objective == Objective("validation.mnist_errors", lower_is_better=True)
