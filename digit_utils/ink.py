@@ -24,6 +24,7 @@ SMALLEST_PHOTO = 48  # pixels; smaller pictures show no light of their own
 DOUBT = 6  # standard deviations of the grain that no grain reaches
 PHOTO_INK = (0.35, 0.7)  # of full ink, in photos: below, a ruled line or grain; above, as good as full
 FULL_DEPTH = 32  # grey levels; what is as much darker than its surroundings is a stroke
+CLOSE_VOTE = 0.2  # of 1; nearer to even than this, border and area do not tell the page from the ink
 FRAME = 0.35  # part of an edge that no digit covers while something else lies inside
 SMALL_DIGIT = 128  # pixels; a large picture is looked at once more where its digit is smaller
 TWO_LEVELS = 0.78  # part of the variance that two levels explain; of even noise they explain 0.75
@@ -373,12 +374,18 @@ def _without_frame(light: np.ndarray) -> np.ndarray:
 def _page_is_light(image: np.ndarray) -> tuple[float, bool]:
     """Return the level between page and ink (Otsu, 1979), and whether the page is above it.
 
-    The page has most of the border and most of the area.
+    The page has most of the border and most of the area. A bold digit that fills its picture has about as much of
+    both; then the page is what lies in more parts, corners and holes, because strokes hang together.
     """
     threshold, _ = cv2.threshold(image, 0, 255, cv2.THRESH_OTSU)
     light = image > threshold
     border = np.concatenate([light[0], light[-1], light[1:-1, 0], light[1:-1, -1]])
-    return threshold, bool(border.mean() + light.mean() > 1)
+    vote = float(border.mean() + light.mean() - 1)
+    if abs(vote) < CLOSE_VOTE:
+        bright, dark = (cv2.connectedComponents(part.astype(np.uint8), connectivity=8)[0] for part in (light, ~light))
+        if bright != dark:
+            return threshold, bright > dark
+    return threshold, vote > 0
 
 
 def _without_haze(ink: np.ndarray) -> np.ndarray:
