@@ -28,6 +28,7 @@ CLOSE_VOTE = 0.2  # of 1; nearer to even than this, border and area do not tell 
 FRAME = 0.35  # part of an edge that no digit covers while something else lies inside
 SMALL_DIGIT = 128  # pixels; a large picture is looked at once more where its digit is smaller
 TWO_LEVELS = 0.78  # part of the variance that two levels explain; of even noise they explain 0.75
+SOFT_EDGES = 0.15  # part of the pixels of a clean picture that may be nearer to the page than to the ink
 CLEAN_PAGE = 0.3  # part of the pixels that have the commonest level: more of them only where nothing was photographed
 CLEAR_INK = 0.25  # of full ink; fainter pixels are a stroke's soft edge, or grain
 SMALLEST_SPECK = 0.02  # components with less than this part of the largest one's area are dust
@@ -214,7 +215,7 @@ def _find_ink(image: np.ndarray) -> np.ndarray | None:
     """Return how much ink each pixel holds, (height, width) float32 in [0, 1], or None for a blank page."""
     large = min(image.shape) >= SMALLEST_PHOTO
     histogram = cv2.calcHist([image], [0], None, [256], [0, 256]).ravel()
-    is_clean, gain = min(image.shape) < 14 or _is_clean(histogram, soft=0.15 if large else 1), None
+    is_clean, gain = min(image.shape) < 14 or _is_clean(histogram), None
     if is_clean:
         light = _light_on_clean_page(image, histogram)
     elif large:
@@ -244,15 +245,19 @@ def _is_blank(light: np.ndarray) -> bool:
     return share * (1 - share) * gap**2 < TWO_LEVELS * float(light.var())
 
 
-def _is_clean(histogram: np.ndarray, *, soft: float) -> bool:
+def _is_clean(histogram: np.ndarray) -> bool:
     """Tell from its grey levels whether a picture is a canvas or a scan: one level is its page, few are near it.
 
-    At most the part `soft` of the pixels may be nearer to the page than to the strongest ink.
+    Soft edges have as many levels near the page as near the ink; the uneven light of an overexposed photo has not.
     """
-    page, levels = int(histogram.argmax()), np.flatnonzero(histogram)
+    page, total = int(histogram.argmax()), histogram.sum()
     distance = np.abs(np.arange(256) - page)
-    near = histogram[(distance > 0) & (2 * distance < distance[levels].max())].sum()
-    return bool(histogram[page] > CLEAN_PAGE * histogram.sum() and near <= soft * histogram.sum())
+    half = distance[np.flatnonzero(histogram)].max() / 2
+    near, far = (
+        histogram[(distance > 0) & (distance < half)].sum(),
+        histogram[(distance > 0) & (distance >= half)].sum(),
+    )
+    return bool(histogram[page] > CLEAN_PAGE * total and near <= max(SOFT_EDGES * total, 1.5 * far))
 
 
 def _ink_by_levels(light: np.ndarray) -> np.ndarray:
