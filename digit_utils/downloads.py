@@ -237,18 +237,23 @@ def _unpack(archive: Path) -> None:
 
 def _move_into_place(staging: Path, target: Path) -> None:
     """Rename the verified folder to its final name."""
-    if target.exists():
-        # A rename cannot replace a folder that has content, so the old one steps aside first.
-        aside = Path(tempfile.mkdtemp(prefix=f"download-{target.name}-old-", dir=target.parent))
-        with contextlib.suppress(FileNotFoundError):
-            target.rename(aside / target.name)
-        shutil.rmtree(aside, ignore_errors=True)
-    try:
-        staging.rename(target)
-    except OSError:
-        # Another process was faster; what it put there was verified just as this was.
-        if not target.exists():
-            raise
+    for last in (False, False, False, False, True):
+        if target.exists():
+            # A rename cannot replace a folder that has content, so the old one steps aside first.
+            aside = Path(tempfile.mkdtemp(prefix=f"download-{target.name}-old-", dir=target.parent))
+            with contextlib.suppress(FileNotFoundError):
+                target.rename(aside / target.name)
+            shutil.rmtree(aside, ignore_errors=True)
+        try:
+            staging.rename(target)
+            return
+        except OSError:
+            # Another process was faster; what it put there was verified just as this was. If that is gone again, a
+            # third one has just moved it aside for its own.
+            if target.exists():
+                return
+            if last:
+                raise
 
 
 def _in_short(error: Exception) -> str:

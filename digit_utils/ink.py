@@ -321,7 +321,7 @@ def _light_on_photo(image: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     field = _light_under_ink(image, pen=max(dark, bright)[1])
     light = field - image
     level = float(np.median(field))
-    return light - np.median(_sample(light)), level / np.maximum(field, 0.4 * level)
+    return light - np.median(_sample(light)), level / np.maximum(field, max(0.4 * level, 1.0))
 
 
 def _longest_stroke(image: np.ndarray) -> tuple[float, float]:

@@ -182,7 +182,7 @@ def _non_digits(material: Material, recipe: Recipe, rng: np.random.Generator) ->
 
     The last two matter: were digits the only thing ever seen scanned, the look of a scan would pass for a digit.
     """
-    of_scans = int(recipe.non_digits * NON_DIGITS_OF_SCANS)
+    of_scans = int(recipe.non_digits * NON_DIGITS_OF_SCANS) if len(material.scans) else 0
     drawn = random_non_digits(recipe.non_digits - of_scans, rng, photographed=recipe.photographed)
     made = non_digits_of_scans(material.scans.ink, material.scans.labels, of_scans, rng)
     return np.concatenate([drawn, made])

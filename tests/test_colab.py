@@ -128,6 +128,7 @@ def test_a_notebook_of_another_version_is_refused_before_anything_is_done(fake_c
 )
 def test_a_tpu_is_driven_by_jax_unless_told_otherwise(variables, devices, backend, fake_colab, monkeypatch, tmp_path):
     for name in ("KERAS_BACKEND", *colab.SIGNS_OF_A_TPU):
+        monkeypatch.setenv(name, "")  # or what is set from here on would outlive the test
         monkeypatch.delenv(name, raising=False)
     for name, value in variables.items():
         monkeypatch.setenv(name, value)

@@ -120,7 +120,11 @@ def test_the_export_holds_calibration_and_origin(exports, digits8x8):
 
 
 def test_features_are_exported_where_the_network_has_them_and_must_be_one_row_a_picture(networks):
-    assert {name: feature_count(network) for name, network in networks.items()} == {"simple_cnn": 0, "reader": 88}
+    assert {name: feature_count(network) for name, network in networks.items()} == {
+        "simple_cnn": 0,
+        "sprint": 0,
+        "reader": 88,
+    }
     image = keras.Input((28, 28, 1))
     maps = keras.layers.Conv2D(2, 3, name="features")(image)
     with pytest.raises(ValueError, match=r"'features' of unpooled gives .*26, 26, 2.*expected \(batch, d\)"):

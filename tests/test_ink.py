@@ -413,3 +413,14 @@ def test_what_is_no_grey_picture_is_a_type_error(bad):
 def test_what_is_not_two_dimensional_is_a_value_error_with_its_shape(shape):
     with pytest.raises(ValueError, match=r"shape \("):
         ink_from_image(np.zeros(shape, np.uint8))
+
+
+def test_a_photo_that_is_dark_all_over_gives_ink_of_finite_amounts():
+    """Where the light on the page is none at all, no amount of it can be divided by."""
+    rng = np.random.default_rng(354)
+    height, width = rng.integers(48, 160, 2)
+    photo = np.clip(rng.normal(0, rng.uniform(0, 6), (height, width)), 0, 255).astype(np.uint8)
+    photo[20:40, 30:34] += 60
+    for picture in (photo, 255 - photo, np.where(photo > 3, photo, 0).astype(np.uint8)):
+        with np.errstate(all="raise"):
+            assert np.isfinite(ink_from_image(picture)).all()

@@ -36,7 +36,9 @@ def test_every_dependency_has_a_lower_bound_and_a_reason():
             continue
         assert ">=" in requirement, requirement
         assert "<" not in requirement, requirement
-        (line,) = [line for line in lines if f'"{requirement}"' in line]
+        named = [line for line in lines if f'"{requirement}"' in line]
+        assert len(named) == 1, f"{requirement} stands {len(named)} times"
+        (line,) = named
         assert len(line.partition("# ")[2]) > 10, f"{requirement} has no reason"
 
 
