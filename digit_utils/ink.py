@@ -320,8 +320,8 @@ def _light_on_photo(image: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         image = 255 - image
     field = _light_under_ink(image, pen=max(dark, bright)[1])
     light = field - image
-    level = float(np.median(field))
-    return light - np.median(_sample(light)), level / np.maximum(field, max(0.4 * level, 1.0))
+    level = max(float(np.median(field)), 1.0)  # black all over, there is no light to divide by
+    return light - np.median(_sample(light)), level / np.maximum(field, 0.4 * level)
 
 
 def _longest_stroke(image: np.ndarray) -> tuple[float, float]:
