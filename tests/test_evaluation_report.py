@@ -169,3 +169,11 @@ def test_with_pen_strokes_it_is_the_test_writers_that_are_read(pendigits):
     assert name == "pendigits"
     np.testing.assert_array_equal(drawings.writers, pendigits.test.writers)
     assert not set(drawings.writers) & set(pendigits.train.writers)
+
+
+def test_a_table_of_steps_gives_the_mean_over_seeds_and_their_deviation():
+    errors = {"naive": {"pen": [30, 40, 50]}, "shipped": {"pen": [10], "scans": [4]}}
+    head, naive, shipped = evaluation.step_table(errors, {"pen": 1000, "scans": 400}).splitlines()
+    assert head.split() == ["pen", "scans"]
+    assert naive.split() == ["naive", "4.00%", "+-", "1.00%", "-"]  # nothing was read of the scans
+    assert shipped.split() == ["shipped", "1.00%", "1.00%"]
