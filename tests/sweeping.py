@@ -74,6 +74,7 @@ class Place:
             stderr=subprocess.STDOUT,
             text=True,
             start_new_session=True,
+            preexec_fn=_hears_ctrl_c,
         )
 
     def run(self, *options: str, **environment: str) -> tuple[int, str]:
@@ -91,6 +92,11 @@ class Place:
         with (self.output / "results.csv").open(newline="") as stream:
             rows = list(csv.DictReader(stream))
         return [{name: value for name, value in row.items() if name != "seconds"} for row in rows]
+
+
+def _hears_ctrl_c() -> None:
+    """Undo what a shell does to the commands that it runs in the background: there Ctrl-C would be ignored."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def finish(process: subprocess.Popen[str]) -> tuple[int, str]:
