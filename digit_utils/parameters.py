@@ -73,6 +73,8 @@ RULES: dict[str, Rule] = {
     "learning_rate": number(),
     "batch_size": whole_number(),
     "compare": truth(),
+    "keep_all": truth(),
+    "recall": truth(),
     "dataset": one_of("mnist", "digits8x8"),
     "limit": whole_number(),
     "model": text(),

@@ -77,10 +77,10 @@ def test_measuring_needs_no_tensorflow():
 @pytest.mark.parametrize(
     ("parameters", "error", "message"),
     [
-        ({"dataset": "emnist"}, "ValueError", "dataset must be 'mnist' or 'digits8x8', not 'emnist'"),
-        ({"limit": -1}, "ValueError", "limit must be a whole number from 0, not -1"),
-        ({"limit": 2.5}, "ValueError", "limit must be a whole number from 0, not 2.5"),
-        ({"data_dir": "nowhere"}, "ValueError", "there is no folder 'nowhere'"),
+        ({"dataset": "emnist"}, "ValueError", "dataset is 'emnist'; choose one of 'mnist', 'digits8x8'"),
+        ({"limit": -1}, "ValueError", "limit is -1; it must be a whole number from 0"),
+        ({"limit": 2.5}, "ValueError", "limit is 2.5; it must be a whole number from 0"),
+        ({"data_dir": "nowhere"}, "ValueError", "data_dir is 'nowhere'; it must be a folder that exists"),
         ({"model": "missing.tflite"}, "ModelFileError", "there is no model file missing.tflite"),
     ],
 )
