@@ -1,7 +1,7 @@
 """What each step of this project is worth: the error rate after each, on the same digits.
 
     python benchmarks/steps.py                     # three seeds: about ten minutes on two cores
-    python benchmarks/steps.py --output FILE.json  # also keeps the figures; notebook 03 shows the ones that are shipped
+    python benchmarks/steps.py --output FILE.json  # also keeps the figures
 
 One small network (`sprint`) is trained with more and more of the recipe, and reads the pen strokes of pendigits' test
 writers, MNIST's test scans, and Semeion where the data folder has it. The last step is the bundled model: a larger

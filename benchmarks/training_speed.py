@@ -4,9 +4,8 @@
     python benchmarks/training_speed.py --seeds 1   # a first impression
 
 The plain recipe is Keras' own example (Chollet, 2015): 34,826 parameters, Adam, batches of 128, up to 15 epochs;
-its time to an accuracy ends with the first epoch whose test accuracy reaches it. The fast recipes have numbers of
-epochs that validation digits chose; one has reached an accuracy when the mean over its seeds, after its last epoch,
-does.
+its time to an accuracy ends with the first epoch whose test accuracy reaches it. The fast recipes have fixed numbers of
+epochs, set beforehand; one has reached an accuracy when the mean over its seeds, after its last epoch, does.
 
 The clock runs while the network trains, augmentation included. It stands while digits are loaded, the graph is built
 (for all recipes) and accuracy is measured. All train on the same 55,000 digits, in arrays in memory.
