@@ -275,7 +275,6 @@ def test_ctrl_c_ends_the_server_its_kernels_and_the_temporary_folder(tmp_path):
     with running_page(temporary=tmp_path) as (process, address):
         assert status(address) == 200
         assert list(tmp_path.glob("digits-page-*"))
-        time.sleep(3)  # a kernel for the next visitor is being started; within that, Ctrl-C prints its traceback
         children = _children(process.pid)
         process.send_signal(signal.SIGINT)
         assert process.wait(20) in (0, 130)
