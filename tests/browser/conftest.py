@@ -37,9 +37,12 @@ def missing(reason: str) -> None:
     pytest.skip(reason)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def chromium():
-    """A running Chromium: DIGITS_CHROMIUM, the system's, or Playwright's own."""
+    """A running Chromium: DIGITS_CHROMIUM, the system's, or Playwright's own.
+
+    It ends with this folder's tests: while it lives, Playwright's event loop runs, and no other can.
+    """
     sync_api = pytest.importorskip("playwright.sync_api") if not os.environ.get("CI") else _sync_api()
     names = ("chromium", "chromium-browser", "google-chrome")
     path = os.environ.get("DIGITS_CHROMIUM") or next(filter(None, map(shutil.which, names)), None)

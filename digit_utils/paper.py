@@ -1,0 +1,335 @@
+"""Paper: which part of a picture is the page and which is the ink, whatever the light, the grain and the polarity.
+
+Clean pictures, canvases and scans, have a page of one level. Photos have not. Their light is evened out: as a smooth
+surface where two levels explain the rest, else by a closing, which keeps the edges of shadows.
+"""
+
+import cv2
+import numpy as np
+
+LARGEST_PICTURE = 384  # pixels; whoever finds ink in longer pictures shrinks them first, to bound the work
+LARGE = 48  # pixels, shorter side; from here on a picture has enough of them to blur some of its grain away
+FAINTEST_CONTRAST = 20  # grey levels of 255; a picture with less contrast than this is a blank page
+CLEAR_INK = 0.25  # of full ink; fainter pixels are a stroke's soft edge, or grain
+CLOSE_VOTE = 0.2  # of 1; nearer to even than this, border and area do not tell the page from the ink
+FRAME = 0.35  # part of an edge that no digit covers while something else lies inside
+SMALLEST_SPECK = 0.02  # components with less than this part of the largest one's area are dust
+
+CLEAN_PAGE = 0.3  # part of the pixels that have the commonest level: more of them only where nothing was photographed
+SOFT_EDGES = 0.15  # part of the pixels of a clean picture that may be nearer to the page than to the ink
+DOUBT = 6  # standard deviations of a page's grain that no grain reaches
+TWO_LEVELS = 0.78  # part of the variance that two levels explain; of even noise they explain 0.75
+
+NARROWEST_PHOTO, FEWEST_PIXELS = 6, 200  # what is smaller shows no light of its own
+PHOTO_SIDE = 128  # pixels; a smaller photo is enlarged until its shorter side is as long
+SMOOTH_LIGHT_SIDE = 64  # pixels; enough to see how light falls, and averaging takes the grain away
+TWO_CLEAR_LEVELS = 0.8  # part of the variance that two levels explain under smooth light; shadows leave less
+SHORTEST_STROKES = 1.5  # widths of a pen: all strokes of a digit are longer together, a shadow is as wide as long
+CLEAR_GAPS = (4.5, 2.5)  # deviations of the grain between page and ink, in large photos and in enlarged ones
+HANGS_TOGETHER = 0.3  # part of the ink in its largest piece; grain lies in many small ones
+PHOTO_INK = (0.35, 0.7)  # of full ink: below, a ruled line or grain; above, as good as full
+MOST_GRAIN = 0.5  # of full ink; a bold digit leaves little page to measure the grain on
+FULL_DEPTH = 32  # grey levels; what is as much darker than its surroundings is a stroke
+
+
+def find_ink(image: np.ndarray) -> np.ndarray | None:
+    """Return how much ink each pixel of a picture holds.
+
+    Args:
+        image: (height, width) uint8, sides up to `LARGEST_PICTURE`; dark ink on a light page or light on dark.
+
+    Returns:
+        (height, width) float32 in [0, 1], None for a blank page. A small photo comes back enlarged.
+    """
+    histogram = cv2.calcHist([image], [0], None, [256], [0, 256]).ravel()
+    if min(image.shape) < NARROWEST_PHOTO or image.size < FEWEST_PIXELS or _is_clean(histogram):
+        return _ink_of_clean_picture(image, histogram)
+    return _ink_of_photo(image)
+
+
+def _is_clean(histogram: np.ndarray) -> bool:
+    """Tell from its grey levels whether a picture is a canvas or a scan: one level is its page, few are near it.
+
+    Soft edges have as many levels near the page as near the ink; the uneven light of an overexposed photo has not.
+    """
+    page, total = int(histogram.argmax()), histogram.sum()
+    distance = np.abs(np.arange(256) - page)
+    half = distance[np.flatnonzero(histogram)].max() / 2
+    near, far = (
+        histogram[(distance > 0) & (distance < half)].sum(),
+        histogram[(distance > 0) & (distance >= half)].sum(),
+    )
+    return bool(histogram[page] > CLEAN_PAGE * total and near <= max(SOFT_EDGES * total, 1.5 * far))
+
+
+def _page_is_light(image: np.ndarray) -> tuple[float, bool]:
+    """Return the level between page and ink (Otsu, 1979), and whether the page is above it.
+
+    The page has most of the border and most of the area. A bold digit that fills its picture has about as much of
+    both; then the page is what lies in more parts, corners and holes, because strokes hang together.
+    """
+    threshold, _ = cv2.threshold(image, 0, 255, cv2.THRESH_OTSU)
+    light = image > threshold
+    border = np.concatenate([light[0], light[-1], light[1:-1, 0], light[1:-1, -1]])
+    vote = float(border.mean() + light.mean() - 1)
+    if abs(vote) < CLOSE_VOTE:
+        bright, dark = (cv2.connectedComponents(part.astype(np.uint8), connectivity=8)[0] for part in (light, ~light))
+        if bright != dark:
+            return threshold, bright > dark
+    return threshold, vote > 0
+
+
+def _deviation_of_page(light: np.ndarray, *, below: float) -> float:
+    """Return the standard deviation of a page's grain, robust to outliers; 0 on clean canvases."""
+    values = _sample(light)
+    page = values[values <= below]
+    return 1.4826 * float(np.median(np.abs(page - np.median(page)))) if page.size else 0.0
+
+
+def _sample(values: np.ndarray) -> np.ndarray:
+    """Return enough of the values for their median."""
+    return values.ravel()[:: max(1, values.size // 15_000)]
+
+
+# ---------------------------------------------------------------------------------------- clean pictures
+
+
+def _ink_of_clean_picture(image: np.ndarray, histogram: np.ndarray) -> np.ndarray | None:
+    """Return the ink of a canvas or a scan, None for a blank one."""
+    large = min(image.shape) >= LARGE
+    light = _light_on_clean_page(image, histogram)
+    if large:
+        light = _without_frame(light)
+    if _is_blank(cv2.blur(light, (3, 3)) if large else light):
+        return None
+    ink = _without_specks(_ink_by_levels(light))
+    return _without_haze(ink) if large else ink
+
+
+def _light_on_clean_page(image: np.ndarray, histogram: np.ndarray) -> np.ndarray:
+    """Return how far each pixel stands out from an even page towards the ink: (height, width) float32 grey levels."""
+    threshold, light_page = _page_is_light(image)
+    page = np.arange(256) > threshold
+    amounts = np.cumsum(np.where(page if light_page else ~page, histogram, 0))
+    level = float(np.searchsorted(amounts, amounts[-1] / 2))  # the median
+    difference = image.astype(np.float32) - np.float32(level)
+    return -difference if light_page else difference
+
+
+def _is_blank(light: np.ndarray) -> bool:
+    """Tell whether no ink stands out from the grain, neither by its level nor as one of two levels (Otsu, 1979)."""
+    strongest = float(light.max())
+    if strongest < FAINTEST_CONTRAST:
+        return True
+    if strongest >= DOUBT * _deviation_of_page(light, below=0.4 * strongest):
+        return False
+    return _two_levels(light, light > 0.4 * strongest)[0] < TWO_LEVELS
+
+
+def _ink_by_levels(light: np.ndarray) -> np.ndarray:
+    """Return ink in proportion to the light, as in clean pictures and in those with few pixels."""
+    half = 0.4 * float(light.max())
+    full = float(np.percentile(light[light > half], 95))
+    grain = 3 * _deviation_of_page(light, below=half)  # 0 on clean canvases
+    ink = np.clip((light - grain) / max(full - grain, 1), 0, 1)
+    return _without_haze(ink) if grain else ink
+
+
+# ------------------------------------------------------------------------------------------------ photos
+
+
+def _ink_of_photo(image: np.ndarray) -> np.ndarray | None:
+    """Return the ink of a photo, enlarged where it is small, None for a blank one."""
+    large, enlarged = min(image.shape) >= LARGE, 1.0
+    if not large:
+        enlarged = max(1.0, min(PHOTO_SIDE / min(image.shape), LARGEST_PICTURE / max(image.shape)))
+        image = cv2.resize(image, None, fx=enlarged, fy=enlarged, interpolation=cv2.INTER_CUBIC)
+    light = _light_under_smooth_light(image, shadows=large)
+    if light is None:
+        light, gain = _light_on_page_with_shadows(image)
+        light = _without_frame(light)
+        if _is_only_grain(cv2.blur(light, (3, 3)), enlarged=enlarged):
+            return None
+        light = light * gain
+    return _without_haze(_without_specks(_ink_by_edges(light)))
+
+
+def _light_under_smooth_light(image: np.ndarray, *, shadows: bool) -> np.ndarray | None:
+    """Return how far each pixel stands out towards the ink, evened out, where the light falls smoothly.
+
+    The light is a quadratic surface through what turns out to be the page, everything to begin with. None where more
+    than two levels are left then or too little contrast, and where what is left looks like one of the `shadows` that
+    may lie on a picture of some size.
+    """
+    factor = min(1.0, SMOOTH_LIGHT_SIDE / max(image.shape))
+    size = [max(2, round(side * factor)) for side in image.shape[::-1]]
+    small = cv2.resize(image, size, interpolation=cv2.INTER_AREA).astype(np.float32)
+    terms, page = _quadratic_terms(small.shape), np.ones(small.shape, bool)
+    for _ in range(4):
+        seen = terms[page]
+        surface = terms @ np.linalg.lstsq(seen.T @ seen, seen.T @ small[page], rcond=None)[0]
+        left = small - surface
+        levels = cv2.normalize(left, None, 0, 255, cv2.NORM_MINMAX).astype(np.uint8)
+        threshold, light_page = _page_is_light(levels)
+        before, page = page, (levels > threshold) == light_page
+        if page.sum() < 2 * terms.shape[2] or page.all():
+            return None
+        if np.array_equal(before, page):
+            break
+    share, gap = _two_levels(left, page)
+    if share < TWO_CLEAR_LEVELS or gap < FAINTEST_CONTRAST or (shadows and _is_shadow(~page)):
+        return None
+    surface += np.median(left[page])
+    field = cv2.resize(surface, image.shape[::-1], interpolation=cv2.INTER_LINEAR)
+    difference = image.astype(np.float32) - field
+    return -difference * _gain(field) if light_page else difference * _gain(255 - field)
+
+
+def _quadratic_terms(shape: tuple[int, int]) -> np.ndarray:
+    """Return 1, x, y, xy, xx and yy of each pixel, (height, width, 6) float32, with x and y from -0.5 to 0.5."""
+    y, x = np.indices(shape, np.float32)
+    y, x = y / shape[0] - 0.5, x / shape[1] - 0.5
+    return np.stack([np.ones_like(x), x, y, x * y, x * x, y * y], axis=2)
+
+
+def _two_levels(light: np.ndarray, inside: np.ndarray) -> tuple[float, float]:
+    """Return the part of the variance that two levels explain (Otsu, 1979), and how far apart they are."""
+    share, gap = float(inside.mean()), abs(float(light[inside].mean() - light[~inside].mean()))
+    return share * (1 - share) * gap**2 / max(float(light.var()), 1e-6), gap
+
+
+def _is_shadow(inside: np.ndarray) -> bool:
+    """Tell whether an area is a blob and no strokes, or runs out of the picture at opposite edges, as a band would."""
+    top, bottom, left, right = (edge.mean() for edge in (inside[0], inside[-1], inside[:, 0], inside[:, -1]))
+    if max(top + bottom, left + right) > FRAME:
+        return True
+    distances = cv2.distanceTransform(inside.astype(np.uint8), cv2.DIST_L2, 5)
+    return float(inside.sum()) < SHORTEST_STROKES * (2 * float(distances.max())) ** 2
+
+
+def _gain(field: np.ndarray) -> np.ndarray:
+    """Return how much more than under a field of light, in grey levels, a difference would be in its usual light."""
+    level = max(float(np.median(field)), 1.0)  # black all over, there is no light to divide by
+    return level / np.maximum(field, 0.4 * level)
+
+
+def _light_on_page_with_shadows(image: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return how far each pixel stands out from a page with shadows, and how much more it would be in full light."""
+    dark, bright = (_longest_stroke(page) for page in (image, 255 - image))
+    if bright > dark:
+        image = 255 - image
+    field = _light_under_ink(image, pen=max(dark, bright)[1])
+    light = field - image
+    level = max(float(np.median(field)), 1.0)  # black all over, there is no light to divide by
+    return light - np.median(_sample(light)), level / np.maximum(field, 0.4 * level)
+
+
+def _longest_stroke(image: np.ndarray) -> tuple[float, float]:
+    """Return how long the dark strokes of a picture are, in some unit, and their width as a part of its shorter side.
+
+    What a closing fills has an area; divided by the width of the window, it is a length. Around a light page's dark
+    strokes there are light gaps as well, but those are wider or shorter than the strokes.
+    """
+    small = cv2.resize(image, (96, 96), interpolation=cv2.INTER_AREA)
+    small = cv2.copyMakeBorder(small, 14, 14, 14, 14, cv2.BORDER_REPLICATE)
+    found = []
+    for window in (3, 5, 7, 11, 15, 21):
+        filled = cv2.morphologyEx(small, cv2.MORPH_CLOSE, np.ones((window, window), np.uint8))
+        depth = cv2.min(cv2.subtract(filled, small), FULL_DEPTH)  # an edge of the paper counts no more than ink
+        found.append((cv2.norm(depth, cv2.NORM_L2SQR) / window**1.5, window / 96))
+    return max(found)
+
+
+def _light_under_ink(image: np.ndarray, *, pen: float) -> np.ndarray:
+    """Return the light on a light page under dark ink, shadows with their edges: (height, width) float32 grey levels.
+
+    A closing fills what is narrower than its window, a pen's stroke, and keeps every edge between wider areas.
+    """
+    scale = min(0.5, 160 / max(image.shape))  # averaging takes the grain away
+    small = cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
+    small = cv2.medianBlur(small, 3).astype(np.float32)
+    reach = max(3, round(np.clip(pen, 0.07, 0.15) * min(small.shape)))  # to either side: a window of two pens
+    padded = cv2.copyMakeBorder(small, *4 * [reach], cv2.BORDER_REPLICATE)  # what is dark at an edge goes on beyond it
+    closed = cv2.morphologyEx(padded, cv2.MORPH_CLOSE, np.ones((2 * reach + 1, 2 * reach + 1), np.uint8))
+    inner = cv2.erode(closed, np.ones((5, 5), np.uint8))[reach:-reach, reach:-reach]
+    return cv2.resize(cv2.blur(inner, (3, 3)), image.shape[::-1], interpolation=cv2.INTER_LINEAR)
+
+
+def _is_only_grain(light: np.ndarray, *, enlarged: float) -> bool:
+    """Tell whether what stands out in a blurred photo is neither far from the page nor hangs together."""
+    half = 0.4 * float(np.percentile(light, 99.5))
+    inside = light > half
+    if float(light.max()) < FAINTEST_CONTRAST or not 2 < inside.sum() < light.size:
+        return True
+    lag = int(np.ceil(2 * enlarged)) + 1  # beyond what the blur and the enlarging have made alike
+    steps = np.concatenate([(light[:, lag:] - light[:, :-lag]).ravel(), (light[lag:] - light[:-lag]).ravel()])
+    grain = 1.4826 * float(np.median(np.abs(steps))) / np.sqrt(2)
+    _, gap = _two_levels(light, inside)
+    if gap < CLEAR_GAPS[enlarged > 1] * max(grain, 0.5):
+        return True
+    _, _, statistics, _ = cv2.connectedComponentsWithStats(inside.astype(np.uint8), connectivity=8)
+    return statistics[1:, cv2.CC_STAT_AREA].max() < HANGS_TOGETHER * inside.sum()
+
+
+def _ink_by_edges(light: np.ndarray) -> np.ndarray:
+    """Return ink that is full within the edges of the strokes and none outside, as photos with grain and lines need."""
+    smooth = cv2.blur(light, (3, 3))
+    half = 0.4 * float(smooth.max())
+    if 3 * _deviation_of_page(light, below=half) > half:
+        light = cv2.GaussianBlur(light, (0, 0), 1.5)
+    full = float(np.percentile(light[smooth > half], 80))
+    grain = min(3 * _deviation_of_page(smooth, below=half), MOST_GRAIN * full)
+    faint, clear = (max(part * full, grain) for part in PHOTO_INK)
+    return np.clip((light - faint) / max(clear - faint, 1), 0, 1)
+
+
+# ------------------------------------------------------------------------------------ frames, haze and dust
+
+
+def _without_frame(light: np.ndarray) -> np.ndarray:
+    """Remove what runs along an edge of the picture, a table beside the paper, where it leaves a digit inside."""
+    dark = (light > max(0.5 * float(light.max()), FAINTEST_CONTRAST)).astype(np.uint8)
+    if max(edge.mean() for edge in (dark[0], dark[-1], dark[:, 0], dark[:, -1])) <= FRAME:
+        return light
+    _, parts = cv2.connectedComponents(dark, connectivity=8)
+    edges = (parts[0], parts[-1], parts[:, 0], parts[:, -1])
+    shares = np.max([np.bincount(edge, minlength=parts.max() + 1) / edge.size for edge in edges], axis=0)
+    frame = (shares > FRAME) & (np.arange(len(shares)) > 0)
+    rest = np.where(cv2.dilate(frame[parts].astype(np.uint8), np.ones((9, 9))) > 0, 0, light).astype(np.float32)
+    left = cv2.blur(rest, (3, 3))
+    clear = left > 0.5 * left.max()
+    at_edge = np.concatenate([clear[0], clear[-1], clear[:, 0], clear[:, -1]]).mean()
+    return rest if left.max() > FAINTEST_CONTRAST and at_edge < 0.01 else light
+
+
+def _without_haze(ink: np.ndarray) -> np.ndarray:
+    """Keep what touches clear ink: a trace of grain at the edge of a photo would pass for a part of the digit."""
+    return ink * cv2.dilate((ink > CLEAR_INK).astype(np.uint8), np.ones((3, 3), np.uint8))
+
+
+def _without_specks(ink: np.ndarray) -> np.ndarray:
+    """Remove dust, in place: parts that are tiny against the largest connected part."""
+    crop = crop_to_ink(ink)
+    count, parts, statistics, _ = cv2.connectedComponentsWithStats((crop > CLEAR_INK).astype(np.uint8), connectivity=8)
+    if count <= 2:
+        return ink
+    areas = statistics[:, cv2.CC_STAT_AREA].astype(np.float64)
+    areas[0] = np.inf  # the page itself
+    dust = areas < SMALLEST_SPECK * areas[1:].max()
+    if dust.any():
+        halo = cv2.dilate(dust[parts].astype(np.uint8), np.ones((3, 3), np.uint8))
+        crop[halo.astype(bool) & (parts == 0) | dust[parts]] = 0
+    return ink
+
+
+def ink_box(ink: np.ndarray) -> tuple[slice, slice]:
+    """Return the rows and columns that hold ink; all of them when no pixel holds much."""
+    left, top, width, height = cv2.boundingRect((ink > 0.1).astype(np.uint8))
+    if not width:
+        return slice(0, ink.shape[0]), slice(0, ink.shape[1])
+    return slice(top, top + height), slice(left, left + width)
+
+
+def crop_to_ink(ink: np.ndarray) -> np.ndarray:
+    """Return the part of a picture of ink, a view, that holds ink."""
+    return ink[ink_box(ink)]
