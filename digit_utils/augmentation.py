@@ -275,6 +275,12 @@ def photograph(strokes: Strokes, rng: np.random.Generator) -> np.ndarray:
     return _either_polarity(_on_paper(ink, rng), rng)
 
 
+def photograph_of_a_blank_page(rng: np.random.Generator) -> np.ndarray:
+    """Return a photo of paper on which nobody wrote: (height, width) uint8, sides from 16 to 200 pixels."""
+    page = np.zeros(tuple(rng.integers(16, 201, 2)), np.float32)
+    return _either_polarity(_on_paper(page, rng), rng)
+
+
 def _drawn_on_page(strokes: Strokes, side: int, rng: np.random.Generator) -> np.ndarray:
     """Draw strokes, long side `side` pixels, with some margin: (height, width) float32 up to 255, ink light."""
     fitted = fit_to_box(clean_strokes(strokes), long_side=float(side))

@@ -14,7 +14,13 @@ import cv2
 import numpy as np
 
 from digit_utils.allographs import random_allographs, smooth_curve
-from digit_utils.augmentation import augment_pictures, augment_strokes, photograph, random_pen_width
+from digit_utils.augmentation import (
+    augment_pictures,
+    augment_strokes,
+    photograph,
+    photograph_of_a_blank_page,
+    random_pen_width,
+)
 from digit_utils.ink import BOX_SIZE, IMAGE_SIZE, Strokes, ink_from_image, ink_from_strokes
 
 # What is written under each key of a font, looked at one by one; what resembles a digit is missing.
@@ -168,7 +174,7 @@ def line_or_dots(rng: np.random.Generator) -> Strokes:
     if kind == 1:
         count, slope = rng.integers(2, 5), rng.uniform(-0.3, 0.3)
         return [np.array([[0, 0], [1, slope]]) + np.array([rng.normal(0, 0.05), 0.45 * k]) for k in range(count)]
-    return [rng.random((1, 2)) for _ in range(rng.integers(1, 7))]
+    return [rng.random((1, 2)) for _ in range(rng.choice([1, 1, 1, 2, 3, 4, 5, 6]))]
 
 
 STROKE_KINDS: dict[Callable[[np.random.Generator], Strokes], float] = {
@@ -183,8 +189,11 @@ STROKE_KINDS: dict[Callable[[np.random.Generator], Strokes], float] = {
 }  # how often each kind is drawn; a choice made by hand, before any figure was seen
 
 
+BLANK_PAGES = 0.1  # part of the photographed non-digits that shows nothing but paper: lines, shadows and grain
+
+
 def random_non_digits(
-    count: int, rng: np.random.Generator, *, blobs: float = 0.12, photographed: float = 0.0
+    count: int, rng: np.random.Generator, *, blobs: float = 0.18, photographed: float = 0.0
 ) -> np.ndarray:
     """Return ink that is no digit.
 
@@ -206,10 +215,18 @@ def random_non_digits(
         else:
             strokes = augment_strokes(kinds[kind](rng), rng)
             if rng.random() < photographed:
-                result[index] = ink_from_image(photograph(strokes, rng))
+                result[index] = _photographed(strokes, rng)
             if not result[index].any():  # not photographed, or faded to a blank page
                 result[index] = ink_from_strokes(strokes, pen_width=random_pen_width(rng))
     return result
+
+
+def _photographed(strokes: Strokes, rng: np.random.Generator) -> np.ndarray:
+    """Return the ink of a worn picture of strokes, or what passes for ink on one of a blank page."""
+    if rng.random() >= BLANK_PAGES:
+        return ink_from_image(photograph(strokes, rng))
+    pages = (ink_from_image(photograph_of_a_blank_page(rng)) for _ in range(20))  # most are seen to be blank
+    return next((page for page in pages if page.any()), np.zeros((IMAGE_SIZE, IMAGE_SIZE), np.float32))
 
 
 TURNED_DIGITS = (3, 4)  # lying on their side these are no digit; the others may be one, or look like an S, N or L
@@ -257,6 +274,8 @@ def blob(rng: np.random.Generator) -> np.ndarray:
         else:
             corners = rng.integers(2, side - 2, (rng.integers(3, 7), 2)).astype(np.int32)
             cv2.fillPoly(page, [cv2.convexHull(corners) if rng.random() < 0.7 else corners], shade)
+    if rng.random() < 0.4:  # many a thing is the same on both sides
+        page = np.maximum(page, page[:, ::-1])
     if rng.random() < 0.5:
         texture = cv2.resize(rng.random((BOX_SIZE, BOX_SIZE)).astype(np.float32), (side, side))
         page = (page * (0.4 + 0.6 * texture)).astype(np.uint8)
