@@ -1,0 +1,138 @@
+"""Kernels that are forked from a process with everything imported are as fresh, and as mortal, as any other."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import nbformat
+import pytest
+from sweeping import alive, wait_until
+
+from digit_utils import nursery as nursery_module
+from digit_utils.notebook_runner import NotebookInterrupted, execute_notebook
+from digit_utils.nursery import Nursery, alone, imports_of
+from digit_utils.run_task import environment_of_run
+
+pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="kernels are forked on Linux only")
+
+
+def write_notebook(path: Path, *cells: str, tags: tuple[str, ...] = ()) -> Path:
+    spec = {"name": "python3", "display_name": "Python 3", "language": "python"}
+    content = [nbformat.v4.new_code_cell(cell) for cell in cells]
+    if tags:
+        content[0].metadata["tags"] = list(tags)
+    nbformat.write(nbformat.v4.new_notebook(cells=content, metadata={"kernelspec": spec}), path)
+    return path
+
+
+def run(notebook: Path, kernel: list[str], **environment: str) -> str:
+    """Run a notebook and return what its last cell printed."""
+    output = notebook.with_name(f"{notebook.stem}-output.ipynb")
+    execute_notebook(notebook, output, parameters={}, kernel=kernel, environment=environment)
+    return json.loads(output.read_text())["cells"][-1]["outputs"][0]["text"][0].strip()
+
+
+@pytest.fixture
+def with_numpy(tmp_path: Path) -> Iterator[Nursery]:
+    nursery = Nursery(write_notebook(tmp_path / "imports.ipynb", "import numpy as np"), environment_of_run(1))
+    assert nursery.why_not == "ready"
+    yield nursery
+    nursery.close()
+
+
+def test_the_imports_of_a_notebook_are_found_but_not_those_within_functions_or_the_set_up(tmp_path: Path):
+    cells = (
+        "import secret",
+        "import os, json as j\nfrom pathlib import Path",
+        "%matplotlib inline\nimport never_parsed",
+        "def f():\n    import within\nif False:\n    import conditional\nfrom numpy import random, linalg",
+    )
+    found = imports_of(write_notebook(tmp_path / "a.ipynb", *cells, tags=("setup",)))
+    assert found == ["os", "json", "pathlib", "pathlib.Path", "numpy", "numpy.random", "numpy.linalg"]
+
+
+def test_a_forked_kernel_has_the_modules_already_and_comes_from_the_nursery(with_numpy: Nursery, tmp_path: Path):
+    here = write_notebook(tmp_path / "here.ipynb", "import os, sys\nprint('numpy' in sys.modules, os.getppid())")
+    assert run(here, with_numpy.command()) == f"True {with_numpy._process.pid}"
+    assert run(here, alone()).startswith("False ")
+
+
+def test_two_forked_kernels_draw_different_random_numbers_and_share_no_variables(with_numpy: Nursery, tmp_path: Path):
+    cell = (
+        "import builtins, numpy as np\n"
+        "seen = hasattr(builtins, 'mark')\n"
+        "builtins.mark = 1\n"
+        "print(seen, np.random.rand())"
+    )
+    notebook = write_notebook(tmp_path / "draws.ipynb", cell)
+    first, second = (run(notebook, with_numpy.command()) for _ in range(2))
+    assert first.startswith("False ")
+    assert second.startswith("False ")
+    assert first != second
+
+
+def test_a_forked_kernel_has_the_environment_and_the_folder_of_its_run(with_numpy: Nursery, tmp_path: Path):
+    notebook = write_notebook(tmp_path / "where.ipynb", "import os\nprint(os.environ['OF_THIS_RUN'], os.getcwd())")
+    (tmp_path / "place").mkdir()
+    output = tmp_path / "output.ipynb"
+    options = {"environment": {"OF_THIS_RUN": "yes"}, "folder": tmp_path / "place", "kernel": with_numpy.command()}
+    execute_notebook(notebook, output, parameters={}, **options)
+    assert json.loads(output.read_text())["cells"][-1]["outputs"][0]["text"] == [f"yes {tmp_path / 'place'}\n"]
+
+
+def test_a_kernel_whose_nursery_is_killed_ends_and_the_run_is_told_to_be_interrupted(
+    with_numpy: Nursery, tmp_path: Path
+):
+    cell = (
+        "import os, signal, time\n"
+        "from pathlib import Path\n"
+        "Path('pid').write_text(str(os.getpid()))\n"
+        "os.kill(os.getppid(), signal.SIGKILL)\n"
+        "time.sleep(60)"
+    )
+    notebook = write_notebook(tmp_path / "kills.ipynb", cell)
+    with pytest.raises(NotebookInterrupted, match="died"):
+        execute_notebook(notebook, tmp_path / "o.ipynb", parameters={}, folder=tmp_path, kernel=with_numpy.command())
+    kernel = (tmp_path / "pid").read_text()
+    wait_until(lambda: not alive(kernel), "the kernel to end")
+    assert not with_numpy.alive()
+
+
+def test_a_kernel_ends_when_whoever_asked_for_it_is_killed(with_numpy: Nursery, tmp_path: Path):
+    asking = subprocess.Popen(
+        [*with_numpy.command(), "-f", str(tmp_path / "kernel.json")], env={**os.environ, "JPY_PARENT_PID": "1"}
+    )
+    children = Path(f"/proc/{with_numpy._process.pid}/task/{with_numpy._process.pid}/children")
+    wait_until(lambda: children.read_text().split(), "a kernel to be forked")
+    (kernel,) = children.read_text().split()
+    asking.kill()
+    asking.wait()
+    wait_until(lambda: not alive(kernel), "the kernel to end")
+    assert with_numpy.alive()
+
+
+def test_a_notebook_whose_imports_start_threads_gets_kernels_of_its_own(tmp_path: Path, monkeypatch):
+    (tmp_path / "threaded.py").write_text(
+        "import threading, time\nthreading.Thread(target=time.sleep, args=(60,), daemon=True).start()"
+    )
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    nursery = Nursery(write_notebook(tmp_path / "a.ipynb", "import threaded"), {})
+    try:
+        assert "threads" in nursery.why_not
+        assert nursery.command() == alone()
+        assert nursery.alive()
+    finally:
+        nursery.close()
+
+
+def test_where_nothing_can_be_forked_safely_kernels_import_for_themselves(tmp_path: Path, monkeypatch):
+    monkeypatch.setattr(nursery_module.sys, "platform", "darwin")
+    nursery = Nursery(tmp_path / "not even read.ipynb", {})
+    assert nursery.command() == alone()
+    assert nursery.alive()
+    nursery.close()
