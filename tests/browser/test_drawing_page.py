@@ -2,6 +2,7 @@ import contextlib
 import os
 import signal
 import time
+from urllib.parse import urlsplit
 
 import cv2
 import numpy as np
@@ -13,6 +14,7 @@ from digit_utils.drawing import smooth_path
 from digit_utils.sample_strokes import sample_digits
 
 from .hand import BLANK, Fingers, Pad
+from .relay import Relay
 
 pytestmark = pytest.mark.browser
 
@@ -284,6 +286,34 @@ def test_when_the_kernel_is_stuck_or_dies_the_page_says_so_and_a_reload_draws(ch
         pad.draw_by_mouse(SAMPLES[5])
         assert pad.answer() == "5"
         assert not banner.is_visible()
+
+
+def test_when_the_network_is_cut_the_page_says_so_and_goes_on_when_it_is_back(chromium, drawing_page, artifacts):
+    relay = Relay(urlsplit(drawing_page).port)
+    with opened(chromium, f"http://127.0.0.1:{relay.port}/", **DESKTOP) as pad:
+        page, banner = pad.page, pad.page.locator("#page-banner")
+        pad.draw_by_mouse(SAMPLES[3])
+        assert pad.answer() == "3"
+        relay.cut()
+        banner.get_by_text("The connection is lost").wait_for(timeout=15_000)
+        page.screenshot(path=artifacts / "page-desktop-offline.png")
+        pad.draw_by_mouse([stroke[:5] for stroke in SAMPLES[5]])  # in vain, but the page is not frozen
+        assert page.evaluate("1 + 1") == 2
+        relay.mend()
+        banner.wait_for(state="hidden", timeout=60_000)
+        pad.clear()
+        pad.draw_by_mouse(SAMPLES[5])
+        assert pad.answer() == "5"
+        relay.cut()
+        banner.get_by_text("The connection is lost").wait_for(timeout=15_000)
+        relay.mend()
+        banner.get_by_role("button", name="Reload").click()
+        page.wait_for_timeout(500)
+        pad.canvas.wait_for()
+        page.wait_for_timeout(500)
+        pad.draw_by_mouse(SAMPLES[7])
+        assert pad.answer() == "7"
+    relay.cut()
 
 
 def test_who_comes_to_a_full_page_is_told_and_gets_in_later(chromium, artifacts):
