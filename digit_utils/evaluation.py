@@ -4,6 +4,7 @@ Every rate is counted (errors / digits, never a mean of means) and comes with it
 interval. Picture, label and prediction of a digit stay together in one `Readings`, in the order of the dataset.
 """
 
+import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
@@ -19,7 +20,7 @@ from digit_utils.data import Digits, load_own_drawings, load_with_fallback
 from digit_utils.drawings_file import ENDING, told
 from digit_utils.ink import BOX_SIZE, IMAGE_SIZE, SUPERSAMPLING, Strokes, clean_strokes
 from digit_utils.material import LabelledInk, ink_of
-from digit_utils.recognizer import Recognizer, softmax
+from digit_utils.recognizer import BUNDLED_MODEL, Recognizer, softmax
 
 CALIBRATION_BINS = 15  # as in Guo et al., 2017
 
@@ -131,6 +132,11 @@ def score_table(scores: Mapping[str, Score]) -> str:
             f"{result.rejected / result.digits:8.2%}   {result.calibration_error:17.2%}"
         )
     return "\n".join(lines)
+
+
+def steps_of_bundled_model() -> dict[str, Any]:
+    """Return what `benchmarks/steps.py` measured: `errors` by step, set and seed, and `digits`, how many a set has."""
+    return json.loads(BUNDLED_MODEL.with_name("steps.json").read_text(encoding="utf-8"))
 
 
 def step_table(errors: Mapping[str, Mapping[str, Sequence[int]]], digits: Mapping[str, int]) -> str:

@@ -99,7 +99,7 @@ def execute_notebook(
     """
     papermill = _papermill()
     part = output.with_name(f"{output.stem}.part.ipynb")
-    try:
+    with _failures_told(papermill.PapermillExecutionError, part, output):
         output.parent.mkdir(parents=True, exist_ok=True)
         with _kernel_manager(folder, environment or {}, kernel or alone(), talkative=stdout is not None) as manager:
             papermill.execute_notebook(
@@ -112,7 +112,14 @@ def execute_notebook(
                 kernel_manager_class=manager,
             )
         os.replace(part, output)  # noqa: PTH105
-    except papermill.PapermillExecutionError as error:
+
+
+@contextlib.contextmanager
+def _failures_told(raised: type[Exception], part: Path, output: Path) -> Iterator[None]:
+    """Turn what papermill, the kernel's client and the disk make of a failure into NotebookError."""
+    try:
+        yield
+    except raised as error:
         raise _as_raised(error, part, output) from error
     except OSError as error:
         if error.errno in FULL_DISK_NUMBERS:

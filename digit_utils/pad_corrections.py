@@ -8,6 +8,7 @@ from collections.abc import Callable
 
 import ipywidgets as widgets
 
+from digit_utils.pad_view import with_article
 from digit_utils.teaching import Kept
 
 QUESTION = "Misread? Tap the digit that it is."
@@ -29,7 +30,7 @@ class CorrectionRow:
         self._question = f"{QUESTION} {saves}".strip()
         # The whole sentence is the button's name for a screen reader; the style sheet shows the digit alone.
         self._buttons = [
-            widgets.Button(description=f"It is {_with_article(digit)}", tooltip=f"It is {_with_article(digit)}")
+            widgets.Button(description=f"It is {with_article(digit)}", tooltip=f"It is {with_article(digit)}")
             .add_class("digit-pad-label")
             .add_class(f"digit-pad-label-{digit}")
             for digit in range(10)
@@ -69,7 +70,3 @@ class CorrectionRow:
         if digit is not None:
             self._buttons[digit].add_class("digit-pad-chosen")
         self._chosen = digit
-
-
-def _with_article(digit: int) -> str:
-    return f"an {digit}" if digit == 8 else f"a {digit}"

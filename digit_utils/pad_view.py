@@ -56,15 +56,16 @@ def reading_of(prediction: Prediction | None) -> Reading:
         nearest = f"Nearest guess: {best}" + (f" or {second}" if is_close else "")
         return Reading("unknown", "?", f"This does not look like a digit. {nearest}.", bars, None)
     if is_close:
-        caption = f"Perhaps {_with_article(best)}, or {_with_article(second)}"
+        caption = f"Perhaps {with_article(best)}, or {with_article(second)}"
     elif probabilities[best] >= CLEAR:
-        caption = f"This is {_with_article(best)}"
+        caption = f"This is {with_article(best)}"
     else:
-        caption = f"Probably {_with_article(best)}"
+        caption = f"Probably {with_article(best)}"
     return Reading("digit", str(prediction.digit), caption, bars, best, second if is_close else None)
 
 
-def _with_article(digit: int) -> str:
+def with_article(digit: int) -> str:
+    """Return a digit as one speaks of it: "a 7", "an 8"."""
     return f"an {digit}" if digit == 8 else f"a {digit}"
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
+import cv2
 import numpy as np
 
 from digit_utils.ink import Strokes
@@ -42,6 +43,35 @@ def new_grid(rows: int, columns: int, *, width: float = 9.0, row_height: float =
 
     size = (width, row_height * rows)
     return plt.subplots(rows, columns, figsize=size, dpi=DPI, layout="constrained", sharey=True, squeeze=False)
+
+
+def show_photos(photos: Sequence[np.ndarray], ink: np.ndarray, *, width: float = 9.0, ax: Axes | None = None) -> Axes:
+    """Show photos in a row, each in full, and below each the ink that was found in it.
+
+    Args:
+        photos: n pictures of any size, (height, width) uint8.
+        ink: (n, 28, 28) in [0, 1].
+        width: of a new figure, in inches; its height follows.
+        ax: where to draw; None makes a new figure.
+
+    Raises ValueError when there are not as many photos as pictures of ink, or none.
+    """
+    if not len(photos) or len(photos) != len(ink):
+        raise ValueError(f"there are {len(photos)} photos and {len(ink)} pictures of ink; give as many of each")
+    side, gap = 4 * ink.shape[1], 8
+    mosaic = np.full((2 * (side + gap), len(photos) * (side + gap)), 255, np.uint8)
+    for column, (photo, found) in enumerate(zip(photos, ink, strict=True)):
+        scale = side / max(photo.shape)
+        size = [max(1, round(length * scale)) for length in photo.shape[::-1]]
+        shown = cv2.resize(photo, size, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_NEAREST)
+        left = column * (side + gap)
+        mosaic[: size[1], left : left + size[0]] = shown
+        mosaic[side + gap : 2 * side + gap, left : left + side] = 255 - 255 * np.kron(found, np.ones((4, 4)))
+    if ax is None:
+        ax = new_axes(width=width, height=width * mosaic.shape[0] / mosaic.shape[1])
+    ax.imshow(mosaic, cmap="gray", vmin=0, vmax=255)
+    ax.set_axis_off()
+    return ax
 
 
 def show_digits(

@@ -122,6 +122,7 @@ def test_the_export_holds_calibration_and_origin(exports, digits8x8):
 def test_features_are_exported_where_the_network_has_them_and_must_be_one_row_a_picture(networks):
     assert {name: feature_count(network) for name, network in networks.items()} == {
         "simple_cnn": 0,
+        "dash": 0,
         "sprint": 0,
         "reader": 88,
     }

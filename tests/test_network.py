@@ -60,6 +60,13 @@ def test_sprint_is_small_and_pools_before_it_rectifies():
     assert not has_digit_head(network)
 
 
+def test_dash_looks_at_no_padding_and_pools_at_once():
+    network = build_network("dash")
+    assert network.count_params() == (25 + 1) * 32 + (9 * 32 + 1) * 64 + (3 * 3 * 64 + 1) * 10 == 25_098
+    assert network.get_layer(index=2).output.shape == (None, 6, 6, 32)
+    assert not has_digit_head(network)
+
+
 def test_dropout_of_the_reference_network_can_be_that_of_keras_example():
     assert simple_cnn(dropout=0.5).get_layer(index=5).rate == 0.5
 
@@ -84,7 +91,7 @@ def test_networks_take_ink_and_are_random_from_the_seed(name):
 
 
 def test_an_unknown_network_is_refused_with_the_known_ones():
-    with pytest.raises(ValueError, match=r"'lenet'; choose one of simple_cnn, sprint, reader"):
+    with pytest.raises(ValueError, match=r"'lenet'; choose one of simple_cnn, dash, sprint, reader"):
         build_network("lenet")
 
 

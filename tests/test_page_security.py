@@ -364,3 +364,17 @@ def test_a_page_whose_kernel_dies_is_told_and_a_reload_draws_again():
 
     with running_page() as (process, address):
         asyncio.run(visit(process, address))
+
+
+def test_the_first_answer_takes_less_than_five_seconds_of_computing():
+    """On an idle machine that is an upper bound of the time; on a busy one it can be measured all the same."""
+
+    async def first_answer(address: str) -> None:
+        visitor = await Visitor(address).arrive()
+        await is_read(visitor, 3)
+
+    with running_page() as (process, address):
+        asyncio.run(first_answer(address))
+        server = psutil.Process(process.pid)
+        spent = sum(sum(one.cpu_times()[:2]) for one in (server, *server.children(recursive=True)))
+        assert spent < 5

@@ -31,6 +31,7 @@ READINGS = Readings(np.ones((3, 28, 28)), np.array([1, 2, 3]), np.eye(10)[[1, 7,
 SORTED_IN = reliability(np.array([0.95, 0.95, 0.55]), np.array([True, True, False]))
 DRAWINGS = {
     "digits": lambda ax: plots.show_digits(PICTURES, titles=range(7), ax=ax),
+    "photos": lambda ax: plots.show_photos([PICTURES[0]], np.zeros((1, 28, 28)), ax=ax),
     "values": lambda ax: plots.show_values(PICTURES[0], ax=ax),
     "balance": lambda ax: plots.show_class_balance({"training": LABELS, "test": LABELS}, ax=ax),
     "histogram": lambda ax: plots.show_histogram(np.arange(5.0), bins=range(6), label="x", expected=2, ax=ax),
@@ -81,6 +82,25 @@ def test_wrong_shapes_and_counts_are_refused():
         plots.show_digits(PICTURES[0])
     with pytest.raises(ValueError, match="there are 7 pictures, but 2 titles"):
         plots.show_digits(PICTURES, titles=["a", "b"])
+
+
+def test_a_photo_stands_in_full_above_its_ink():
+    photos = [np.full((56, 112), 40, np.uint8), np.full((28, 14), 90, np.uint8)]
+    ink = np.stack([np.eye(28), np.zeros((28, 28))])
+    shown = plots.show_photos(photos, ink).images[0].get_array()
+    assert shown.shape == (240, 240)
+    assert (shown[:56, :112] == 40).all()
+    assert (shown[:112, 120:176] == 90).all()
+    assert (shown == 40).sum() == 56 * 112
+    assert (shown == 90).sum() == 112 * 56
+    assert (shown[120:232, :112] == 0).sum() == 28 * 16  # the ink's diagonal, dark, four times as large
+    assert (shown[120:, 120:] == 255).all()
+
+
+@pytest.mark.parametrize(("photos", "ink"), [(0, 0), (2, 1)])
+def test_photos_without_their_ink_are_refused(photos: int, ink: int):
+    with pytest.raises(ValueError, match=f"{photos} photos and {ink} pictures"):
+        plots.show_photos([PICTURES[0]] * photos, np.zeros((ink, 28, 28)))
 
 
 def test_blank_pictures_stay_white():
