@@ -85,7 +85,13 @@ class TrainingConfig:
 
 PRESETS: dict[str, TrainingConfig] = {
     "quick": TrainingConfig(
-        network="sprint", epochs=6, batch_size=256, learning_rate=0.01, optimizer="muon", warm_up=0.2
+        network="sprint",
+        epochs=6,
+        batch_size=256,
+        learning_rate=0.01,
+        optimizer="muon",
+        warm_up=0.2,
+        recipe=Recipe(label_smoothing=0.1),
     ),
     "full": TrainingConfig(
         network="reader",
@@ -149,7 +155,7 @@ def train(
     elif history:
         report(f"goes on after epoch {len(history)} of {config.epochs}")
     start = time.perf_counter()
-    epochs = _epochs(config, material, first=len(history))
+    epochs = prepared_epochs(config, material, first=len(history))
     for epoch, (ink, targets) in enumerate(epochs, start=len(history)):
         loss = _train_epoch(network, config, ink, targets, epoch, show_progress=show_progress)
         errors = {f"{name}_errors": error_rate(network, digits) for name, digits in material.validation.items()}
@@ -186,7 +192,9 @@ def new_network(config: TrainingConfig, material: Material, *, precision: str = 
     return network
 
 
-def _epochs(config: TrainingConfig, material: Material, *, first: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+def prepared_epochs(
+    config: TrainingConfig, material: Material, *, first: int = 0
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Yield the material of each epoch from `first` on; a thread prepares the next while the network trains.
 
     An epoch depends on the seed and its number alone, not on which epochs this process has made before.

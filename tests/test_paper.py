@@ -1,0 +1,102 @@
+"""Page and ink are told apart on pictures whose ink is known pixel by pixel."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+import pytest
+
+from digit_utils.paper import LARGE, LARGEST_PICTURE, crop_to_ink, find_ink, ink_box
+
+
+def ring(shape: tuple[int, int], *, pen: int) -> np.ndarray:
+    """Return a mask (height, width) bool: a ring with a bar through it."""
+    height, width = shape
+    mask = np.zeros(shape, np.uint8)
+    cv2.ellipse(mask, (width // 2, height // 2), (width // 3, height // 3), 0, 0, 360, 1, pen)
+    cv2.line(mask, (width // 4, 3 * height // 4), (3 * width // 4, height // 4), 1, pen)
+    return mask.astype(bool)
+
+
+def lit(shape: tuple[int, int], *, kind: str) -> np.ndarray:
+    """Return light in grey levels that falls from one side, from the middle, or evenly."""
+    y, x = (axis / length - 0.5 for axis, length in zip(np.indices(shape), shape, strict=True))
+    return {"even": 200 + 0 * x, "from a side": 170 + 100 * x + 40 * y, "from the middle": 230 - 280 * (x * x + y * y)}[
+        kind
+    ]
+
+
+def overlap(found: np.ndarray, truth: np.ndarray) -> float:
+    """Return the common area of found ink and the truth, as a part of what either covers."""
+    known = cv2.resize(truth.astype(np.uint8), found.shape[::-1], interpolation=cv2.INTER_NEAREST) > 0
+    return ((found > 0.5) & known).sum() / ((found > 0.5) | known).sum()
+
+
+@pytest.mark.parametrize("light_ink", [False, True], ids=["dark ink", "light ink"])
+@pytest.mark.parametrize("light", ["even", "from a side", "from the middle"])
+@pytest.mark.parametrize(("shape", "pen"), [((30, 26), 3), ((60, 80), 5), ((200, 150), 12), ((300, 380), 40)])
+def test_the_ink_of_a_photo_is_found_pixel_by_pixel(shape, pen, light, light_ink):
+    truth = ring(shape, pen=pen)
+    picture = lit(shape, kind=light) * np.where(truth, 0.55, 1.0) + np.random.default_rng(0).normal(0, 3, shape)
+    picture = np.clip(255 - picture if light_ink else picture, 0, 255).astype(np.uint8)
+    found = find_ink(picture)
+    assert found is not None
+    assert (found >= 0).all()
+    assert (found <= 1).all()
+    assert overlap(found, truth) > (0.75 if min(shape) >= LARGE else 0.6)
+
+
+@pytest.mark.parametrize("shape", [(20, 30), (28, 28), (47, 40), (48, 48), (100, 160), (384, 384)])
+@pytest.mark.parametrize("grain", [1, 4, 10])
+def test_grain_alone_is_a_blank_page(shape, grain):
+    taken = 0
+    for seed in range(20):
+        page = lit(shape, kind="from a side") + np.random.default_rng(seed).normal(0, grain, shape)
+        taken += find_ink(np.clip(page, 0, 255).astype(np.uint8)) is not None
+    assert taken <= 1
+
+
+@pytest.mark.parametrize("angle", [0, 35, 90, 200])
+@pytest.mark.parametrize("place", [-0.15, 0.0, 0.2])
+def test_the_edge_of_a_shadow_is_no_ink(angle, place):
+    y, x = np.indices((240, 300))
+    across = np.cos(np.deg2rad(angle)) * (x / 300 - 0.5) + np.sin(np.deg2rad(angle)) * (y / 240 - 0.5)
+    page = cv2.GaussianBlur(np.where(across > place, 200.0, 120.0), (0, 0), 3)
+    page += np.random.default_rng(0).normal(0, 3, page.shape)
+    assert find_ink(np.clip(page, 0, 255).astype(np.uint8)) is None
+
+
+def test_a_bold_digit_that_leaves_little_page_is_still_the_ink():
+    shape = (44, 30)
+    truth = np.zeros(shape, np.uint8)
+    cv2.ellipse(truth, (15, 12), (9, 7), 0, 0, 360, 1, 8)
+    cv2.ellipse(truth, (15, 31), (9, 8), 0, 0, 360, 1, 8)
+    picture = np.where(truth, 230.0, 60.0) + np.random.default_rng(0).normal(0, 8, shape)
+    found = find_ink(np.clip(picture, 0, 255).astype(np.uint8))
+    assert overlap(found, truth > 0) > 0.75
+
+
+def test_a_small_photo_is_enlarged_but_never_beyond_the_largest_picture():
+    truth = ring((30, 26), pen=3)
+    noise = np.random.default_rng(0).normal(0, 3, truth.shape)
+    small = np.clip(np.where(truth, 80, 200) + noise, 0, 255).astype(np.uint8)
+    assert find_ink(small).shape == (148, 128)
+    wide = np.clip(np.pad(np.where(truth, 80, 200), ((0, 0), (100, 100)), constant_values=200), 0, 255)
+    wide = np.clip(wide + np.random.default_rng(0).normal(0, 3, wide.shape), 0, 255).astype(np.uint8)
+    assert max(find_ink(wide).shape) <= LARGEST_PICTURE
+
+
+def test_a_clean_picture_keeps_its_size_and_the_shades_of_its_edges():
+    canvas = np.zeros((40, 60), np.uint8)
+    cv2.line(canvas, (10, 30), (50, 10), 255, 4, cv2.LINE_AA)
+    found = find_ink(canvas)
+    assert found.shape == canvas.shape
+    np.testing.assert_allclose(found, canvas / 255, atol=0.02)
+
+
+def test_the_box_of_ink_and_the_crop_to_it():
+    ink = np.zeros((9, 8), np.float32)
+    ink[2:5, 3:7] = 0.5
+    assert ink_box(ink) == (slice(2, 5), slice(3, 7))
+    assert crop_to_ink(ink).shape == (3, 4)
+    assert ink_box(np.zeros((4, 5), np.float32)) == (slice(0, 4), slice(0, 5))
