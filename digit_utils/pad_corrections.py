@@ -8,7 +8,6 @@ from collections.abc import Callable
 
 import ipywidgets as widgets
 
-from digit_utils.pad_view import with_article
 from digit_utils.teaching import Kept
 
 QUESTION = "Misread? Tap the digit that it is."
@@ -70,3 +69,8 @@ class CorrectionRow:
         if digit is not None:
             self._buttons[digit].add_class("digit-pad-chosen")
         self._chosen = digit
+
+
+def with_article(digit: int) -> str:
+    """Return a digit as one speaks of it: "a 7", "an 8"."""
+    return f"an {digit}" if digit == 8 else f"a {digit}"

@@ -15,7 +15,7 @@ import ipywidgets as widgets
 import numpy as np
 from ipycanvas import Canvas
 
-from digit_utils.pad_corrections import CorrectionRow
+from digit_utils.pad_corrections import CorrectionRow, with_article
 from digit_utils.recognizer import Prediction
 
 CLEAR = 0.9  # probability from which the digit stands alone
@@ -62,11 +62,6 @@ def reading_of(prediction: Prediction | None) -> Reading:
     else:
         caption = f"Probably {with_article(best)}"
     return Reading("digit", str(prediction.digit), caption, bars, best, second if is_close else None)
-
-
-def with_article(digit: int) -> str:
-    """Return a digit as one speaks of it: "a 7", "an 8"."""
-    return f"an {digit}" if digit == 8 else f"a {digit}"
 
 
 def picture_of(image: np.ndarray) -> bytes:
