@@ -1,6 +1,6 @@
 """What each step of this project is worth: the error rate after each, on the same digits.
 
-    python benchmarks/steps.py                     # three seeds: about ten minutes on two cores
+    python benchmarks/steps.py                     # two seeds: about ten minutes on two cores
     python benchmarks/steps.py --output FILE.json  # also keeps the figures
 
 One small network (`sprint`) is trained with more and more of the recipe, and reads the pen strokes of pendigits' test
@@ -22,7 +22,7 @@ from digit_utils.files import write_json
 from digit_utils.material import LabelledInk, Material, Recipe, ink_of, make_material
 from digit_utils.recognizer import Recognizer
 
-EPOCHS = 6
+EPOCHS = 4
 NAIVE_PEN = 0.05  # of the drawing's long side, for the tempting way: the middle of what notebook 03 tries
 FULL = training.preset("full").recipe
 SCANS = Recipe(augmentation="none")
@@ -58,7 +58,7 @@ def errors_of_recognizer(recognizer: Recognizer, sets: dict[str, LabelledInk]) -
 def main() -> None:
     """Train all steps and print their errors."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--seeds", type=int, default=3, help="how many (default: 3)")
+    parser.add_argument("--seeds", type=int, default=2, help="how many (default: 2)")
     parser.add_argument("--data-dir", default="", help="folder with the datasets (default: found or downloaded)")
     parser.add_argument("--output", type=Path, help="file for the figures, as JSON")
     options = parser.parse_args()
