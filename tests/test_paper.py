@@ -21,7 +21,7 @@ def ring(shape: tuple[int, int], *, pen: int) -> np.ndarray:
 def lit(shape: tuple[int, int], *, kind: str) -> np.ndarray:
     """Return light in grey levels that falls from one side, from the middle, or evenly."""
     y, x = (axis / length - 0.5 for axis, length in zip(np.indices(shape), shape, strict=True))
-    return {"even": 200 + 0 * x, "from a side": 170 + 100 * x + 40 * y, "from the middle": 230 - 280 * (x * x + y * y)}[
+    return {"even": 200 + 0 * x, "from a side": 170 + 100 * x + 40 * y, "from the middle": 230 - 160 * (x * x + y * y)}[
         kind
     ]
 
