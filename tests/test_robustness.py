@@ -137,7 +137,6 @@ def test_every_experiment_makes_ink_of_real_digits_and_its_usual_strength_change
     for strength in experiment.strengths:
         ink = robustness.changed(few, experiment.change, strength).ink
         assert ink.shape == (12, 28, 28)
-        # A scan that drowns in noise, 80 grey levels of it, may be taken for a blank page; nothing else may.
-        assert ink.any(axis=(1, 2)).sum() >= (10 if strength == 80 else 12)
+        assert ink.any(axis=(1, 2)).all()
         if strength == experiment.usual:
             assert np.corrcoef(ink.ravel(), unchanged.ravel())[0, 1] > 0.8
