@@ -220,8 +220,7 @@ def _light_on_page_with_shadows(image: np.ndarray) -> tuple[np.ndarray, np.ndarr
         image = 255 - image
     field = _light_under_ink(image, pen=max(dark, bright)[1])
     light = field - image
-    level = max(float(np.median(field)), 1.0)  # black all over, there is no light to divide by
-    return light - np.median(_sample(light)), level / np.maximum(field, 0.4 * level)
+    return light - np.median(_sample(light)), _gain(field)
 
 
 def _longest_stroke(image: np.ndarray) -> tuple[float, float]:
