@@ -21,9 +21,12 @@ def ring(shape: tuple[int, int], *, pen: int) -> np.ndarray:
 def lit(shape: tuple[int, int], *, kind: str) -> np.ndarray:
     """Return light in grey levels that falls from one side, from the middle, or evenly."""
     y, x = (axis / length - 0.5 for axis, length in zip(np.indices(shape), shape, strict=True))
-    return {"even": 200 + 0 * x, "from a side": 170 + 100 * x + 40 * y, "from the middle": 230 - 160 * (x * x + y * y)}[
-        kind
-    ]
+    return {
+        "even": 200 + 0 * x,
+        "from a side": 170 + 100 * x + 40 * y,
+        "from the middle": 230 - 160 * (x * x + y * y),
+        "from a lamp": 230 - 280 * (x * x + y * y),
+    }[kind]
 
 
 def overlap(found: np.ndarray, truth: np.ndarray) -> float:
@@ -32,9 +35,14 @@ def overlap(found: np.ndarray, truth: np.ndarray) -> float:
     return ((found > 0.5) & known).sum() / ((found > 0.5) | known).sum()
 
 
+SMALL, SHAPES = ((30, 26), 3), [((60, 80), 5), ((200, 150), 12), ((300, 380), 40)]
+LIGHTS = ["even", "from a side", "from the middle"]
+CASES = [(*shape, light) for shape in (SMALL, *SHAPES) for light in LIGHTS]
+CASES += [(*shape, "from a lamp") for shape in SHAPES]  # in a small photo, corners darker than the ink pass for ink
+
+
 @pytest.mark.parametrize("light_ink", [False, True], ids=["dark ink", "light ink"])
-@pytest.mark.parametrize("light", ["even", "from a side", "from the middle"])
-@pytest.mark.parametrize(("shape", "pen"), [((30, 26), 3), ((60, 80), 5), ((200, 150), 12), ((300, 380), 40)])
+@pytest.mark.parametrize(("shape", "pen", "light"), CASES)
 def test_the_ink_of_a_photo_is_found_pixel_by_pixel(shape, pen, light, light_ink):
     truth = ring(shape, pen=pen)
     picture = lit(shape, kind=light) * np.where(truth, 0.55, 1.0) + np.random.default_rng(0).normal(0, 3, shape)
