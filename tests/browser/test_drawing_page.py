@@ -47,6 +47,16 @@ def opened(chromium, address, *, theme="light", **options):
     assert errors == []
 
 
+def reload_and_draw(pad, digit):
+    """Press the banner's button, and see that the page that comes reads a digit."""
+    pad.page.locator("#page-banner").get_by_role("button", name="Reload").click()
+    pad.page.wait_for_timeout(500)
+    pad.canvas.wait_for()
+    pad.page.wait_for_timeout(500)
+    pad.draw_by_mouse(SAMPLES[digit])
+    assert pad.answer() == str(digit)
+
+
 def read_all(pad, draw, digits, recognizer):
     """Draw everybody's digits; return how many are read right, after checking each against the recogniser."""
     right = 0
@@ -279,12 +289,7 @@ def test_when_the_kernel_is_stuck_or_dies_the_page_says_so_and_a_reload_draws(ch
         kernel.kill()
         banner.get_by_text("This page has ended").wait_for(timeout=20_000)
         page.screenshot(path=artifacts / "page-desktop-ended.png")
-        banner.get_by_role("button", name="Reload").click()
-        page.wait_for_timeout(500)
-        pad.canvas.wait_for()
-        page.wait_for_timeout(500)
-        pad.draw_by_mouse(SAMPLES[5])
-        assert pad.answer() == "5"
+        reload_and_draw(pad, 5)
         assert not banner.is_visible()
 
 
@@ -307,12 +312,7 @@ def test_when_the_network_is_cut_the_page_says_so_and_goes_on_when_it_is_back(ch
         relay.cut()
         banner.get_by_text("The connection is lost").wait_for(timeout=15_000)
         relay.mend()
-        banner.get_by_role("button", name="Reload").click()
-        page.wait_for_timeout(500)
-        pad.canvas.wait_for()
-        page.wait_for_timeout(500)
-        pad.draw_by_mouse(SAMPLES[7])
-        assert pad.answer() == "7"
+        reload_and_draw(pad, 7)
     relay.cut()
 
 
