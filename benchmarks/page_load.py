@@ -21,7 +21,8 @@ from benchmarks.page_client import Visitor, running_page
 from digit_utils.recognizer import Recognizer
 from digit_utils.sample_strokes import sample_digits
 
-PAUSE = 0.7  # seconds after a digit, in which its reading comes and the person looks
+PAUSE = 0.7  # seconds at least after a digit, in which its reading comes and the person looks
+SETTLED, LONGEST = 0.7, 20.0  # seconds without a change after which an answer is final, and to wait for that
 
 
 @dataclass
@@ -65,12 +66,19 @@ async def draw_for_a_while(visitor: Visitor, outcome: Outcome, expected: list[in
         index = rng.randrange(len(samples))
         strokes = samples[index].strokes
         finished = await visitor.draw(strokes, seconds_between_events=1 / options.rate)
-        await asyncio.sleep(PAUSE)
+        await settled(visitor, since=finished)
         outcome.delays.append(max(0.0, visitor.last_change - finished))
         outcome.events += sum(len(stroke) + 1 for stroke in strokes)
         outcome.digits += 1
         outcome.read_right += str(expected[index]) in visitor.caption
         await visitor.clear()
+
+
+async def settled(visitor: Visitor, *, since: float) -> None:
+    """Wait until the answer to what was drawn up to a moment is final."""
+    await asyncio.sleep(PAUSE)
+    while time.perf_counter() < min(visitor.last_change + SETTLED, since + LONGEST):
+        await asyncio.sleep(0.05)
 
 
 async def crowd(address: str, options) -> Outcome:
