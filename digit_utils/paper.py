@@ -17,6 +17,7 @@ SMALLEST_SPECK = 0.02  # components with less than this part of the largest one'
 
 CLEAN_PAGE = 0.3  # part of the pixels that have the commonest level: more of them only where nothing was photographed
 SOFT_EDGES = 0.15  # part of the pixels of a clean picture that may be nearer to the page than to the ink
+MARGIN = 8  # pixels around what is written: enough to see that the page is even
 DOUBT = 6  # standard deviations of a page's grain that no grain reaches
 TWO_LEVELS = 0.78  # part of the variance that two levels explain; of even noise they explain 0.75
 
@@ -68,12 +69,11 @@ def _page_is_light(image: np.ndarray) -> tuple[float, bool]:
     The page has most of the border and most of the area. A bold digit that fills its picture has about as much of
     both; then the page is what lies in more parts, corners and holes, because strokes hang together.
     """
-    threshold, _ = cv2.threshold(image, 0, 255, cv2.THRESH_OTSU)
-    light = image > threshold
+    threshold, light = cv2.threshold(image, 0, 1, cv2.THRESH_OTSU)
     border = np.concatenate([light[0], light[-1], light[1:-1, 0], light[1:-1, -1]])
-    vote = float(border.mean() + light.mean() - 1)
+    vote = float(border.mean() + cv2.countNonZero(light) / light.size - 1)
     if abs(vote) < CLOSE_VOTE:
-        bright, dark = (cv2.connectedComponents(part.astype(np.uint8), connectivity=8)[0] for part in (light, ~light))
+        bright, dark = (cv2.connectedComponents(part, connectivity=8)[0] for part in (light, 1 - light))
         if bright != dark:
             return threshold, bright > dark
     return threshold, vote > 0
@@ -83,6 +83,8 @@ def _deviation_of_page(light: np.ndarray, *, below: float) -> float:
     """Return the standard deviation of a page's grain, robust to outliers; 0 on clean canvases."""
     values = _sample(light)
     page = values[values <= below]
+    if 2 * np.count_nonzero(page) < page.size:  # the medians are 0, and need not be looked for
+        return 0.0
     return 1.4826 * float(np.median(np.abs(page - np.median(page)))) if page.size else 0.0
 
 
@@ -96,14 +98,24 @@ def _sample(values: np.ndarray) -> np.ndarray:
 
 def _ink_of_clean_picture(image: np.ndarray, histogram: np.ndarray) -> np.ndarray | None:
     """Return the ink of a canvas or a scan, None for a blank one."""
-    large = min(image.shape) >= LARGE
     light = _light_on_clean_page(image, histogram)
-    if large:
-        light = _without_frame(light)
-    if _is_blank(cv2.blur(light, (3, 3)) if large else light):
+    if min(image.shape) < LARGE:
+        return None if _is_blank(light) else _without_specks(_ink_by_levels(light))
+    light = _without_frame(light)
+    written = _written_part(light)
+    if _is_blank(cv2.blur(light[written], (3, 3))):
         return None
-    ink = _without_specks(_ink_by_levels(light))
-    return _without_haze(ink) if large else ink
+    ink = np.zeros_like(light)
+    ink[written] = _without_haze(_without_specks(_ink_by_levels(light[written])))
+    return ink
+
+
+def _written_part(light: np.ndarray) -> tuple[slice, slice]:
+    """Return the rows and columns beyond which a page is perfectly even: where a canvas is empty, nobody need look."""
+    left, top, width, height = cv2.boundingRect((light != 0).astype(np.uint8))
+    starts, ends = (top - MARGIN, left - MARGIN), (top + height + MARGIN, left + width + MARGIN)
+    rows, columns = (slice(max(0, start), end) for start, end in zip(starts, ends, strict=True))
+    return rows, columns
 
 
 def _light_on_clean_page(image: np.ndarray, histogram: np.ndarray) -> np.ndarray:
@@ -287,9 +299,10 @@ def _ink_by_edges(light: np.ndarray) -> np.ndarray:
 
 def _without_frame(light: np.ndarray) -> np.ndarray:
     """Remove what runs along an edge of the picture, a table beside the paper, where it leaves a digit inside."""
-    dark = (light > max(0.5 * float(light.max()), FAINTEST_CONTRAST)).astype(np.uint8)
-    if max(edge.mean() for edge in (dark[0], dark[-1], dark[:, 0], dark[:, -1])) <= FRAME:
+    least = max(0.5 * float(light.max()), FAINTEST_CONTRAST)
+    if max((edge > least).mean() for edge in (light[0], light[-1], light[:, 0], light[:, -1])) <= FRAME:
         return light
+    dark = (light > least).astype(np.uint8)
     _, parts = cv2.connectedComponents(dark, connectivity=8)
     edges = (parts[0], parts[-1], parts[:, 0], parts[:, -1])
     shares = np.max([np.bincount(edge, minlength=parts.max() + 1) / edge.size for edge in edges], axis=0)
