@@ -94,13 +94,13 @@ def reader() -> keras.Model:
 
     A strided 5x5 stem brings the picture to 14x14 at once, which is where most time is saved on a CPU; six 3x3
     convolutions with batch normalisation (Ioffe and Szegedy, 2015) follow, most of them at 7x7, then the mean over all
-    places. 223,000 parameters: below 1 MB.
+    places. 341,000 parameters: below 1 MB in half precision, as they are exported.
     """
     image = keras.Input((IMAGE_SIZE, IMAGE_SIZE, 1))
     features = _convolution(image, 32, size=5, stride=2)
     features = _convolution(features, 32)
-    features = _convolution(features, 64, stride=2)
-    for channels in (64, 64, 88, 88):
+    features = _convolution(features, 80, stride=2)
+    for channels in (80, 80, 112, 112):
         features = _convolution(features, channels)
     pooled = layers.GlobalAveragePooling2D(name="features")(features)
     return keras.Model(image, layers.Dense(CLASSES + 1)(pooled), name="reader")

@@ -8,6 +8,7 @@ an O may well mean a zero. So is everything of the datasets by which rejection i
 """
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import cache
 
 import cv2
@@ -15,6 +16,8 @@ import numpy as np
 
 from digit_utils.allographs import random_allographs, smooth_curve
 from digit_utils.augmentation import (
+    MILD,
+    STRONG,
     augment_pictures,
     augment_strokes,
     photograph,
@@ -229,6 +232,7 @@ def _photographed(strokes: Strokes, rng: np.random.Generator) -> np.ndarray:
     return next((page for page in pages if page.any()), np.zeros((IMAGE_SIZE, IMAGE_SIZE), np.float32))
 
 
+AS_SCANNED = replace(MILD, unchanged=STRONG.unchanged)  # blurred by warping no more often than digits are
 TURNED_DIGITS = (3, 4)  # lying on their side these are no digit; the others may be one, or look like an S, N or L
 
 
@@ -253,7 +257,7 @@ def non_digits_of_scans(ink: np.ndarray, labels: np.ndarray, count: int, rng: np
             row = [_columns_with_ink(ink[place]) for place in rng.integers(len(ink), size=rng.choice([2, 2, 3]))]
             page = np.concatenate(row, axis=1)
         result[index] = ink_from_image(np.pad((255 * page).astype(np.uint8), 2))
-    return augment_pictures(result, rng)
+    return augment_pictures(result, rng, config=AS_SCANNED)
 
 
 def _columns_with_ink(picture: np.ndarray) -> np.ndarray:

@@ -109,7 +109,7 @@ def test_the_export_holds_calibration_and_origin(exports, digits8x8):
         recognizer = Recognizer.load(folder)
         card = recognizer.card
         assert card.name == name
-        assert card.features == (88 if name == "reader" else 0)
+        assert card.features == (112 if name == "reader" else 0)
         assert card.digit_score == (HEAD if name == "reader" else MAX_PROBABILITY)
         assert card.provenance["made_for"] == "tests"
         assert card.provenance["versions"] == versions()
@@ -124,7 +124,7 @@ def test_features_are_exported_where_the_network_has_them_and_must_be_one_row_a_
         "simple_cnn": 0,
         "dash": 0,
         "sprint": 0,
-        "reader": 88,
+        "reader": 112,
     }
     image = keras.Input((28, 28, 1))
     maps = keras.layers.Conv2D(2, 3, name="features")(image)
@@ -174,6 +174,17 @@ def test_the_recogniser_that_comes_back_is_the_one_in_the_file(networks, digits8
 
 def test_the_same_network_exports_to_the_same_bytes(networks, exports):
     assert to_litert(networks["simple_cnn"]) == read_model_file(exports["simple_cnn"] / "model.tflite")[0]
+
+
+def test_weights_are_exported_in_half_precision_and_the_logits_hardly_notice(networks, exports, digits8x8):
+    ink = ink_of(digits8x8.validation).ink
+    for name, network in networks.items():
+        weights = network.count_params() + feature_count(network) ** 2
+        size = (exports[name] / "model.tflite").stat().st_size
+        assert 2 * weights < size < 2 * weights + 40_000
+        logits = network.predict(ink[..., np.newaxis], verbose=0)
+        differences = np.abs(Recognizer.load(exports[name]).outputs(ink) - logits)
+        assert 0 < differences.max() < 5e-3 * np.ptp(logits)
 
 
 def test_versions_name_what_the_network_depends_on():
