@@ -13,11 +13,12 @@ import numpy as np
 import pytest
 
 from digit_utils import Recognizer
+from digit_utils.augmentation import PictureAugmentation, augment_pictures
 from digit_utils.data import DatasetUnavailable, DigitDataset, Digits, load_dataset
 from digit_utils.development_data import load_fashion_mnist, load_semeion
 from digit_utils.evaluation import Score, digit_auroc, read, resampled, rotated, score, slanted
 from digit_utils.ink import ink_from_image, ink_from_strokes
-from digit_utils.material import ink_of
+from digit_utils.material import LabelledInk, ink_of
 from digit_utils.recognizer import BUNDLED_MODEL
 from digit_utils.sample_strokes import sample_digits
 
@@ -73,7 +74,7 @@ def test_pen_stroke_errors_are_those_in_the_readme(pen_score: Score):
 
 def test_floors(mnist_score: Score, pen_score: Score):
     """A regression below these is a defect, whatever the README says."""
-    assert mnist_score.error_rate < 0.0075
+    assert mnist_score.error_rate < 0.006
     assert pen_score.error_rate < 0.0105
     for figures in (mnist_score, pen_score):
         assert figures.rejected / figures.digits <= 0.005
@@ -90,7 +91,15 @@ def test_floors_of_the_development_checks(recognizer: Recognizer, mnist: DigitDa
     assert figures.rejected / figures.digits < 0.035
     digits = read(recognizer, mnist.test.take(slice(0, 1000))).scores
     others = recognizer.probabilities_and_scores(np.stack([ink_from_image(picture) for picture in clothes[:1000]]))[1]
-    assert digit_auroc(digits, others) > 0.99
+    assert digit_auroc(digits, others) > 0.995
+
+
+def test_scans_are_read_as_well_as_they_are_as_gently_turned(recognizer: Recognizer, mnist: DigitDataset):
+    """They were not, by 40 errors to 24, when training saw no scan that was not blurred by a warp."""
+    scans = ink_of(mnist.validation)
+    gently = PictureAugmentation(rotation=6, shift=0, scale=0, shear=0)
+    turned = LabelledInk(augment_pictures(scans.ink, np.random.default_rng(0), config=gently), scans.labels)
+    assert score(read(recognizer, scans)).errors <= score(read(recognizer, turned)).errors + 8
 
 
 def assert_public_face_agrees(recognizer: Recognizer, digits: Digits, recognise: Callable, shown: Sequence) -> None:
