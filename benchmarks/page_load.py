@@ -22,7 +22,7 @@ from digit_utils.recognizer import Recognizer
 from digit_utils.sample_strokes import sample_digits
 
 PAUSE = 0.7  # seconds at least after a digit, in which its reading comes and the person looks
-SETTLED, LONGEST = 0.7, 20.0  # seconds without a change after which an answer is final, and to wait for that
+SETTLED, LONGEST = 1.5, 20.0  # seconds without a change after which an answer is final, and to wait for that
 
 
 @dataclass
