@@ -120,7 +120,7 @@ def test_any_precision_learns_resumes_exactly_and_ends_in_full_precision(precisi
 
 
 def test_the_package_calls_nothing_of_tensorflow_but_its_converter():
-    """Training is Keras and NumPy, on any backend; tests/colab runs it on JAX. Export needs the converter's settings."""
+    """Training is Keras and NumPy, on any backend; tests/colab runs it on JAX. Export converts."""
     found = []
     for path in Path(digit_utils.__file__).parent.glob("*.py"):
         tree = ast.parse(path.read_text(encoding="utf-8"))
