@@ -21,7 +21,6 @@ from benchmarks.page_client import Visitor, running_page
 from digit_utils.recognizer import Recognizer
 from digit_utils.sample_strokes import sample_digits
 
-PAUSE = 0.7  # seconds at least after a digit, in which its reading comes and the person looks
 SETTLED, LONGEST = 1.5, 20.0  # seconds without a change after which an answer is final, and to wait for that
 
 
@@ -60,7 +59,7 @@ async def visit(address: str, outcome: Outcome, expected: list[int | None], opti
 async def draw_for_a_while(visitor: Visitor, outcome: Outcome, expected: list[int | None], options) -> None:
     """Draw one digit after another until the time is over."""
     rng, samples = random.Random(visitor.kernel_id), sample_digits(side=1.0)
-    await asyncio.sleep(rng.uniform(0, PAUSE))
+    await asyncio.sleep(rng.uniform(0, SETTLED))  # not all at once
     end = time.perf_counter() + options.seconds
     while time.perf_counter() < end:
         index = rng.randrange(len(samples))
@@ -76,8 +75,7 @@ async def draw_for_a_while(visitor: Visitor, outcome: Outcome, expected: list[in
 
 async def settled(visitor: Visitor, *, since: float) -> None:
     """Wait until the answer to what was drawn up to a moment is final."""
-    await asyncio.sleep(PAUSE)
-    while time.perf_counter() < min(visitor.last_change + SETTLED, since + LONGEST):
+    while time.perf_counter() < min(max(visitor.last_change, since) + SETTLED, since + LONGEST):
         await asyncio.sleep(0.05)
 
 

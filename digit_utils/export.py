@@ -65,7 +65,7 @@ def to_litert(network: keras.Model) -> bytes:
     """Return a network as a LiteRT flatbuffer that takes batches of any size.
 
     Its weights are kept in half precision, and the sums are done in float32: half the bytes, the same speed, and
-    logits that differ by less than a thousandth of their range.
+    logits that differ by less than half a percent of their range.
     """
     if keras.backend.backend() != "tensorflow":
         return _converted_by_tensorflow(network)

@@ -190,8 +190,8 @@ def test_augmented_pictures_are_ink_and_their_sources_stay(ink, config):
     assert found.max() <= 1
     assert np.array_equal(ink, kept)
     assert not np.shares_memory(found, ink)
-    changed = (np.abs(found - ink).max(axis=(1, 2)) > 0.1).mean()
-    assert changed == pytest.approx(1 - config.unchanged, abs=0.1 if config.unchanged else 0.02)  # 200 pictures
+    all_warped = augment_pictures(ink, np.random.default_rng(0), config=replace(config, unchanged=0))
+    assert (np.abs(all_warped - ink).max(axis=(1, 2)) > 0.1).mean() > 0.98  # nearly all do change
 
 
 @pytest.mark.parametrize("config", [MILD, STRONG])

@@ -39,7 +39,7 @@ def in_half_precision(network: keras.Model) -> keras.Model:
     for convolution, norm in pairwise(rounded.layers):
         if isinstance(norm, keras.layers.BatchNormalization):
             gamma, beta, mean, variance = norm.get_weights()
-            scale = gamma / np.sqrt(variance + norm.epsilon)
+            scale = gamma * (1 / np.sqrt(variance + np.float32(norm.epsilon)))
             convolution.set_weights([convolution.get_weights()[0] * scale])
             norm.set_weights(
                 [np.ones_like(beta), beta - mean * scale, np.zeros_like(beta), 1 - norm.epsilon + 0 * beta]
@@ -175,7 +175,7 @@ def test_a_network_without_features_gives_its_tempered_logits_in_their_place(exp
 
 def test_a_card_that_promises_other_features_is_refused(exports):
     flatbuffer, card = read_model_file(exports["reader"] / "model.tflite")
-    for features in (0, 87, 89):
+    for features in (0, 111, 113):
         with pytest.raises(ValueError, match=f"returns 123 values; expected .* {11 + features}"):
             Recognizer(flatbuffer, replace(card, features=features))
 
@@ -210,7 +210,8 @@ def test_keras_and_litert_agree_on_a_thousand_digits(recognizer, networks, mnist
     by_litert = recognizer.outputs(digits)
     assert np.ptp(by_keras, axis=0).min() > 1  # logits that differ from digit to digit, or nothing is shown
     # A folded weight half way between two numbers of half precision may be rounded the other way.
-    assert np.abs(by_litert - by_keras).max() < 2e-3
+    folded = any(isinstance(layer, keras.layers.BatchNormalization) for layer in network.layers)
+    assert np.abs(by_litert - by_keras).max() < (2e-3 if folded else 1e-4)
     assert np.array_equal(by_litert[:, :10].argmax(axis=1), by_keras[:, :10].argmax(axis=1))
 
 
