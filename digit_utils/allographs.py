@@ -15,6 +15,8 @@ from itertools import pairwise
 
 import numpy as np
 
+from digit_utils.ink import curve_through
+
 POINTS_PER_PIECE = 12  # points laid on the curve between two neighbouring points of a skeleton
 JITTER = 0.035  # deviation of a skeleton's points, in parts of the box
 
@@ -226,15 +228,5 @@ def random_allographs(
 
 
 def smooth_curve(points: np.ndarray, *, per_piece: int = POINTS_PER_PIECE) -> np.ndarray:
-    """Return a Catmull-Rom curve through the (n, 2) points: ((n - 1) * per_piece + 1, 2) float64.
-
-    Catmull and Rom, 1974, "A class of local interpolating splines". Two points give a straight line.
-    """
-    padded = np.concatenate([2 * points[:1] - points[1:2], points, 2 * points[-1:] - points[-2:-1]])
-    before, start, end, after = padded[:-3], padded[1:-2], padded[2:-1], padded[3:]
-    t = np.linspace(0, 1, per_piece, endpoint=False)[:, np.newaxis, np.newaxis]
-    curve = start + 0.5 * t * (
-        end - before + t * (2 * before - 5 * start + 4 * end - after + t * (3 * (start - end) + after - before))
-    )
-    inner = np.swapaxes(curve, 0, 1).reshape(-1, 2)
-    return np.concatenate([inner, points[-1:]])
+    """Return a uniform Catmull-Rom curve, rounder than the one of ink: ((n - 1) * per_piece + 1, 2) float64."""
+    return curve_through(points, pieces=per_piece, exponent=0)

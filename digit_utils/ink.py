@@ -17,6 +17,7 @@ IMAGE_SIZE = 28  # pixels, side of the picture that the network reads (MNIST)
 BOX_SIZE = 20  # pixels, long side of the digit within that picture (MNIST)
 CENTRE = 14.5  # pixels from the left and upper edge: the middle of pixel 14, where MNIST's centres of mass lie
 PEN_WIDTH = 2.4  # pixels at that scale: the typical stroke width of MNIST, measured in notebook 01
+LONGEST_CHORD = 1.0  # pixels at that scale; points further apart are joined by a curve
 SUPERSAMPLING = 8  # strokes are drawn at eight times the size, then averaged down: smooth edges at any position
 
 PICTURE_PEN_RANGE = (1.5, 4.5)  # pixels at BOX_SIZE scale; pens outside are thickened or thinned, those inside kept
@@ -76,6 +77,8 @@ def fit_to_box(strokes: Strokes, *, long_side: float) -> list[np.ndarray]:
 def ink_from_strokes(strokes: Strokes, *, pen_width: float = PEN_WIDTH) -> np.ndarray:
     """Draw strokes the way MNIST's digits look, with one pen, whatever their scale, place and sampling.
 
+    A hand moves along curves, so the few points that a slow device takes of them are joined by curves again.
+
     Args:
         strokes: list of (n, 2) arrays, x right, y down, any unit. Points that are no numbers are passed over.
         pen_width: width of the pen in pixels of the result; the ink's long side, pen included, is 20 pixels.
@@ -90,12 +93,63 @@ def ink_from_strokes(strokes: Strokes, *, pen_width: float = PEN_WIDTH) -> np.nd
     cleaned = clean_strokes(strokes)
     if not cleaned:
         return blank_ink()
-    fitted = fit_to_box(cleaned, long_side=BOX_SIZE - pen_width)
+    fitted = _fitted_curves(cleaned, long_side=BOX_SIZE - pen_width)
     drawn = _draw(fitted, pen_width=pen_width, centre=np.full(2, IMAGE_SIZE / 2))
     # The box keeps inside the page: where the centre of mass would push ink over the edge, the edge wins.
     room = np.maximum(IMAGE_SIZE / 2 - _half_extent(fitted) - pen_width / 2, 0)
     shift = np.clip(CENTRE - centre_of_mass(drawn), -room, room)
     return _draw(fitted, pen_width=pen_width, centre=IMAGE_SIZE / 2 + shift)
+
+
+def _fitted_curves(strokes: Strokes, *, long_side: float) -> list[np.ndarray]:
+    """Return strokes fitted to the box, with curves between points that lie further apart than LONGEST_CHORD."""
+    fitted = fit_to_box(strokes, long_side=long_side)
+    curves = [_without_long_chords(stroke) for stroke in fitted]
+    if all(curve is stroke for curve, stroke in zip(curves, fitted, strict=True)):
+        return fitted
+    return fit_to_box(curves, long_side=long_side)  # a curve may leave the box of its points
+
+
+def _without_long_chords(stroke: np.ndarray) -> np.ndarray:
+    lengths = np.hypot(*np.diff(stroke, axis=0).T)
+    if len(stroke) < 3 or lengths.max() <= LONGEST_CHORD:
+        return stroke
+    moved = lengths > 1e-9 * lengths.max()
+    pieces = np.ceil(lengths[moved] / LONGEST_CHORD).astype(int)
+    return curve_through(stroke[np.concatenate([[True], moved])], pieces=pieces)
+
+
+def curve_through(points: np.ndarray, *, pieces: int | np.ndarray, exponent: float = 0.5) -> np.ndarray:
+    """Return a Catmull-Rom curve through points, from the first to the last; through two points it is straight.
+
+    Catmull and Rom, 1974, "A class of local interpolating splines"; with the usual exponent it is the centripetal one,
+    which has no loops and no cusps between points (Yuksel et al., 2011, "Parameterization and applications of
+    Catmull-Rom curves"). The velocities are those of Barry and Goldman (1988) at the points.
+
+    Args:
+        points: (n, 2) float. No two neighbours may be the same, unless `exponent` is 0.
+        pieces: in how many the curve is cut between two neighbours, at least 1: a number, or (n - 1,) numbers.
+        exponent: the time between two points is this power of their distance; 0 is the uniform curve.
+
+    Returns:
+        (sum of the pieces + 1, 2) float64.
+    """
+    if len(points) < 2:
+        return points
+    steps = np.diff(points, axis=0)
+    times = np.hypot(*steps.T)[:, np.newaxis] ** exponent
+    straight = steps / times
+    inner = straight[:-1] + straight[1:] - (points[2:] - points[:-2]) / (times[:-1] + times[1:])
+    leaving, arriving = np.concatenate([straight[:1], inner]), np.concatenate([inner, straight[-1:]])
+
+    counts = np.broadcast_to(pieces, len(steps))
+    segment = np.repeat(np.arange(len(steps)), counts)
+    first = np.cumsum(counts) - counts
+    t = ((np.arange(len(segment)) - first[segment]) / counts[segment])[:, np.newaxis]
+    start, end = points[segment], points[segment + 1]
+    out, back = (leaving * times)[segment], (arriving * times)[segment]
+    curve = start + t * (out + t * (3 * (end - start) - 2 * out - back + t * (2 * (start - end) + out + back)))
+    return np.concatenate([curve, points[-1:]])
 
 
 def _half_extent(strokes: Strokes) -> np.ndarray:

@@ -17,6 +17,7 @@ from digit_utils.ink import (
     blank_ink,
     centre_of_mass,
     clean_strokes,
+    curve_through,
     fit_to_box,
     ink_from_image,
     ink_from_strokes,
@@ -122,11 +123,67 @@ def test_sampling_hardly_matters():
     assert np.corrcoef(ink_from_strokes([dense]).ravel(), ink_from_strokes([sparse]).ravel())[0, 1] > 0.99
 
 
-def test_ten_points_or_a_thousand_on_the_same_lines_give_the_same_ink():
-    corners = SEVEN[0].astype(float)
-    thousand = np.concatenate([np.linspace(a, b, 334) for a, b in pairwise(corners)])
-    ten = np.concatenate([np.linspace(a, b, 4) for a, b in pairwise(corners)])
-    assert np.abs(ink_from_strokes([thousand]) - ink_from_strokes([ten])).max() < 0.12
+def wave(points: int) -> np.ndarray:
+    """An S of one stroke."""
+    t = np.linspace(0, 1.5 * np.pi, points)
+    return np.stack([40 * np.cos(2 * t), 30 * t], axis=1)
+
+
+def circle(points: int) -> np.ndarray:
+    t = np.linspace(0, 2 * np.pi, points)
+    return np.stack([np.cos(t), np.sin(t)], axis=1)
+
+
+def laid_out(points: np.ndarray, *, between: int = 50) -> np.ndarray:
+    """The straight lines between the points, as so many points that no curve is laid over them."""
+    at = np.arange(0, (len(points) - 1) * between + 1) / between
+    return np.stack([np.interp(at, np.arange(len(points)), points[:, axis]) for axis in (0, 1)], axis=1)
+
+
+@pytest.mark.parametrize("curve", [wave, circle])
+def test_ten_points_on_a_curve_give_nearly_the_ink_of_a_thousand(curve):
+    dense, sparse = ink_from_strokes([curve(1000)]), ink_from_strokes([curve(10)])
+    polygon = ink_from_strokes([laid_out(curve(10))])
+    assert np.abs(sparse - dense).sum() < 0.7 * np.abs(polygon - dense).sum()
+    assert np.corrcoef(sparse.ravel(), dense.ravel())[0, 1] > 0.99
+
+
+def test_corners_stay_corners():
+    """They get a little round where nothing but the corner is known, and hardly where the sides have points, too."""
+    for corners in (SEVEN[0].astype(float), np.array([[0, 0], [0, 100], [70, 100.0]])):
+        sharp, drawn = ink_from_strokes([laid_out(corners)]), ink_from_strokes([corners])
+        assert np.corrcoef(sharp.ravel(), drawn.ravel())[0, 1] > 0.9
+        few = np.concatenate([np.linspace(a, b, 4) for a, b in pairwise(corners)])
+        assert np.corrcoef(sharp.ravel(), ink_from_strokes([few]).ravel())[0, 1] > 0.99
+
+
+def test_points_that_repeat_make_no_difference():
+    points = wave(10)
+    again = np.repeat(points, [1, 3, 1, 1, 2, 1, 1, 5, 1, 2], axis=0)
+    assert np.array_equal(ink_from_strokes([again]), ink_from_strokes([points]))
+
+
+def barry_goldman(points: np.ndarray, exponent: float, share: float) -> np.ndarray:
+    """The curve between the middle two of four points, by its pyramid of linear interpolations (1988)."""
+    knots = np.concatenate([[0], np.cumsum(np.linalg.norm(np.diff(points, axis=0), axis=1) ** exponent)])
+    at, level = knots[1] + share * (knots[2] - knots[1]), list(points)
+    for spans in (((0, 1), (1, 2), (2, 3)), ((0, 2), (1, 3)), ((1, 2),)):
+        parts = [(at - knots[a]) / (knots[b] - knots[a]) for a, b in spans]
+        level = [(1 - part) * level[k] + part * level[k + 1] for k, part in enumerate(parts)]
+    return level[0]
+
+
+@pytest.mark.parametrize("exponent", [0, 0.5, 1])
+def test_the_curve_is_the_one_of_barry_and_goldman(exponent):
+    points = np.random.default_rng(1).random((6, 2))
+    curve = curve_through(points, pieces=np.array([1, 4, 2, 8, 3]), exponent=exponent)
+    assert len(curve) == 18 + 1
+    ends = [0, 1, 5, 7, 15, 18]
+    assert curve[ends] == pytest.approx(points)
+    for piece, first, count in ((1, 1, 4), (2, 5, 2), (3, 7, 8)):
+        for step in range(count):
+            expected = barry_goldman(points[piece - 1 : piece + 3], exponent, step / count)
+            assert curve[first + step] == pytest.approx(expected)
 
 
 @pytest.mark.parametrize("pen_width", [1.6, 2.0, PEN_WIDTH, 3.0, 3.8])
