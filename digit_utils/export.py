@@ -17,10 +17,12 @@ from typing import Any
 import keras
 import numpy as np
 from scipy.optimize import minimize_scalar
+from sklearn.linear_model import LogisticRegression
 
 from digit_utils.material import LabelledInk
 from digit_utils.model_file import HEAD, MAX_PROBABILITY, ModelCard, write_model_file
 from digit_utils.network import CLASSES, has_digit_head
+from digit_utils.non_digits import random_non_digits
 from digit_utils.recognizer import MODEL_FILE_NAME, Recognizer, softmax
 
 FEATURES = "features"  # the layer of a network that the last one weighs: (batch, d)
@@ -31,7 +33,9 @@ from digit_utils.export import to_litert
 network = keras.models.load_model(sys.argv[1], compile=False)
 pathlib.Path(sys.argv[2]).write_bytes(to_litert(network))
 """
+NON_DIGITS = 2000  # made anew, to be told from the validation digits
 REJECTED_AT_MOST = 0.002  # of each validation set's digits: what the threshold for "no digit" may cost
+PASSES = 0.07  # of those non-digits: to let fewer in, too many digits of strangers would be turned away
 
 
 def export_network(
@@ -41,7 +45,9 @@ def export_network(
     validation: dict[str, LabelledInk],
     provenance: dict[str, Any] | None = None,
 ) -> Recognizer:
-    """Write `model.tflite` into a folder: the network, its temperature and its threshold, both from validation data.
+    """Write `model.tflite` into a folder: the network and what its answers are made with, all from validation data.
+
+    That is the temperature, how much the digit score heeds it, and the threshold.
 
     Returns the recogniser, loaded back from the file.
     """
@@ -55,7 +61,12 @@ def export_network(
     recognizer = Recognizer(flatbuffer, card)
     card = replace(card, temperature=best_temperature(recognizer, validation))
     recognizer = Recognizer(flatbuffer, card)
-    card = replace(card, threshold=highest_threshold(recognizer, validation))
+    others = None
+    if card.digit_score == HEAD:
+        others = random_non_digits(NON_DIGITS, np.random.default_rng(0), photographed=0.3)
+        card = replace(card, confidence_weight=best_confidence_weight(recognizer, validation, others))
+        recognizer = Recognizer(flatbuffer, card)
+    card = replace(card, threshold=best_threshold(recognizer, validation, others))
     path = Path(folder) / MODEL_FILE_NAME
     write_model_file(path, flatbuffer, card)
     return Recognizer.load(path)
@@ -186,10 +197,47 @@ def negative_log_likelihood(logits: np.ndarray, labels: np.ndarray) -> float:
     return float(-np.log(np.maximum(probabilities, 1e-300)).mean())
 
 
-def highest_threshold(recognizer: Recognizer, validation: dict[str, LabelledInk]) -> float:
-    """Return the highest threshold that rejects no more than REJECTED_AT_MOST of any validation set's digits."""
-    scores = [recognizer.probabilities_and_scores(digits.ink)[1] for digits in validation.values()]
-    return float(min(np.quantile(score, REJECTED_AT_MOST, method="lower") for score in scores))
+def best_confidence_weight(recognizer: Recognizer, validation: dict[str, LabelledInk], others: np.ndarray) -> float:
+    """Return how much log(largest probability) counts beside the digit head's logit, in telling digits from `others`.
+
+    It is the ratio of the two coefficients of a logistic regression; digits and others weigh the same, and so does each
+    dataset. 0, the head alone, where either tells nothing.
+
+    Args:
+        recognizer: of a network with a digit head, with its temperature.
+        validation: digits by dataset.
+        others: ink (n, 28, 28) of what is no digit.
+    """
+    sets = [digits.ink for digits in validation.values()]
+    rows = np.concatenate([_head_and_log_probability(recognizer, ink) for ink in (*sets, others)])
+    weights = np.concatenate([np.full(len(ink), 1 / len(sets) / len(ink)) for ink in sets])
+    weights = np.concatenate([weights, np.full(len(others), 1 / len(others))])
+    is_digit = np.arange(len(rows)) < len(rows) - len(others)
+    fitted = LogisticRegression().fit(rows, is_digit, sample_weight=weights * len(rows) / weights.sum())
+    head, log_probability = fitted.coef_[0]
+    return float(log_probability / head) if min(head, log_probability) > 0 else 0.0
+
+
+def _head_and_log_probability(recognizer: Recognizer, ink: np.ndarray) -> np.ndarray:
+    """Return the digit head's logit and the logarithm of the largest calibrated probability, (n, 2)."""
+    outputs = recognizer.outputs(ink)
+    probabilities = softmax(outputs[:, :CLASSES] / recognizer.card.temperature)
+    return np.column_stack([outputs[:, CLASSES], np.log(probabilities.max(axis=1))])
+
+
+def best_threshold(
+    recognizer: Recognizer, validation: dict[str, LabelledInk], others: np.ndarray | None = None
+) -> float:
+    """Return the highest threshold of the digit score that rejects at most REJECTED_AT_MOST of each set's digits.
+
+    A lower one where that lets no more than PASSES of `others` pass, ink (n, 28, 28) of what is no digit: strangers'
+    digits score lower than those of the validation hands, so the threshold is no higher than there is a use for.
+    """
+    digits = [recognizer.probabilities_and_scores(of_set.ink)[1] for of_set in validation.values()]
+    highest = min(np.quantile(scores, REJECTED_AT_MOST, method="lower") for scores in digits)
+    if others is not None:
+        highest = min(highest, np.quantile(recognizer.probabilities_and_scores(others)[1], 1 - PASSES))
+    return float(highest)
 
 
 def versions() -> dict[str, str]:

@@ -19,7 +19,7 @@ import numpy as np
 
 from digit_utils.ink import Strokes, ink_from_strokes
 from digit_utils.model_file import ModelCard
-from digit_utils.recognizer import CLASSES, Prediction, Recognizer, predictions_of
+from digit_utils.recognizer import CLASSES, Prediction, Recognizer, logistic, predictions_of
 
 REACH = 0.65  # distance at which a correction has 1/e of its effect; two digits of a class are about 1 apart
 CONFIDENCE = 0.95  # probability with which a corrected drawing is read as what it is
@@ -57,7 +57,7 @@ class Shifts:
         logarithms = np.log(np.maximum(probabilities, _SMALLEST)) + nearness @ self.shifts
         raised = np.exp(logarithms - logarithms.max(axis=1, keepdims=True))
         changed = raised / raised.sum(axis=1, keepdims=True)
-        return changed, _logistic(_log_odds(scores) + nearness @ self.score_shifts)
+        return changed, logistic(_log_odds(scores) + nearness @ self.score_shifts)
 
     def with_correction(self, correction: Correction, *, threshold: float) -> "Shifts":
         """Return what these add together with one more correction: it adds what they leave missing.
@@ -84,10 +84,6 @@ _SMALLEST = 1e-12  # probability; a logarithm of zero would allow no correction
 def _log_odds(probability: float | np.ndarray) -> float | np.ndarray:
     clipped = np.clip(probability, _SMALLEST, 1 - _SMALLEST)
     return np.log(clipped / (1 - clipped))
-
-
-def _logistic(log_odds: np.ndarray) -> np.ndarray:
-    return 0.5 * (1 + np.tanh(0.5 * log_odds))  # without overflow
 
 
 class LearningRecognizer:

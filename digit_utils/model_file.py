@@ -37,6 +37,7 @@ class ModelCard:
     digit_score: str = MAX_PROBABILITY  # where the score comes from: HEAD or MAX_PROBABILITY
     name: str = ""  # the network, as in digit_utils.network
     provenance: dict[str, Any] = field(default_factory=dict)  # config, data hashes, seed, versions, validation figures
+    confidence_weight: float = 0.0  # the digit score's logit is the eleventh and this times log(largest probability)
     features: int = 0  # columns behind the logits, see export.with_features; 0 where there are none
 
 
@@ -46,9 +47,13 @@ _KINDS = {
     "digit_score": str,
     "name": str,
     "provenance": dict,
+    "confidence_weight": (int, float),
     "features": int,
 }
-_LATER = {"features": 0}  # values that the first files of this format lack, and what that means
+_LATER = {
+    "features": 0,
+    "confidence_weight": 0.0,
+}  # values that the first files of this format lack, and what that means
 
 
 def write_model_file(path: str | Path, flatbuffer: bytes, card: ModelCard) -> None:
@@ -116,10 +121,12 @@ def _card(path: Path, content: dict[str, Any]) -> ModelCard:
         raise ModelFileError(f"the model file {path} is damaged: its {MEMBER} lacks or misstates {', '.join(wrong)}")
     card = ModelCard(**{name: content[name] for name in _KINDS})
     sound = 0 < card.temperature < math.inf and 0 <= card.threshold <= 1 and card.features >= 0
+    sound = sound and 0 <= card.confidence_weight < math.inf
     if not sound or card.digit_score not in (HEAD, MAX_PROBABILITY):
         raise ModelFileError(
-            f"the model file {path} has temperature {card.temperature!r}, threshold {card.threshold!r}, features "
-            f"{card.features!r} and digit_score {card.digit_score!r}; expected a positive number, one from 0 to 1, "
-            f"none below 0, and {HEAD!r} or {MAX_PROBABILITY!r}"
+            f"the model file {path} has temperature {card.temperature!r}, threshold {card.threshold!r}, "
+            f"confidence_weight {card.confidence_weight!r}, features {card.features!r} and digit_score "
+            f"{card.digit_score!r}; expected a positive number, one from 0 to 1, twice none below 0, and {HEAD!r} or "
+            f"{MAX_PROBABILITY!r}"
         )
     return card

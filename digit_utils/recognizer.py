@@ -97,7 +97,7 @@ class Recognizer:
         outputs = self.outputs(ink)
         probabilities = softmax(outputs[:, :CLASSES] / self.card.temperature)
         if self.card.digit_score == HEAD:
-            scores = 0.5 * (1 + np.tanh(0.5 * outputs[:, CLASSES]))  # the logistic function, without overflow
+            scores = logistic(digit_logits(outputs[:, CLASSES], probabilities, weight=self.card.confidence_weight))
         else:
             scores = probabilities.max(axis=1, initial=0)
         blank = ~ink.any(axis=(1, 2))
@@ -150,6 +150,21 @@ def predictions_of(
         digit = int(row.argmax()) if image.any() and score >= threshold else None
         predictions.append(Prediction(digit, row, float(score), image))
     return predictions
+
+
+def digit_logits(head: np.ndarray, probabilities: np.ndarray, *, weight: float) -> np.ndarray:
+    """Return the logit (n,) of being a digit, of the network's own (n,) and its calibrated probabilities (n, 10).
+
+    What resembles no digit in particular is less likely to be one (Hendrycks and Gimpel, 2017, "A baseline for
+    detecting misclassified and out-of-distribution examples"); `weight` says by how much, see
+    `digit_utils.export.best_confidence_weight`.
+    """
+    return head + weight * np.log(probabilities.max(axis=1, initial=1 / CLASSES))
+
+
+def logistic(logits: np.ndarray) -> np.ndarray:
+    """Return the logistic function, without overflow."""
+    return 0.5 * (1 + np.tanh(0.5 * logits))
 
 
 def softmax(logits: np.ndarray) -> np.ndarray:

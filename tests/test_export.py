@@ -8,11 +8,14 @@ import pytest
 from scipy.special import log_softmax
 
 from digit_utils.export import (
+    NON_DIGITS,
+    PASSES,
     REJECTED_AT_MOST,
+    best_confidence_weight,
     best_temperature,
+    best_threshold,
     export_network,
     feature_count,
-    highest_threshold,
     negative_log_likelihood,
     to_litert,
     versions,
@@ -20,6 +23,7 @@ from digit_utils.export import (
 )
 from digit_utils.material import LabelledInk, ink_of
 from digit_utils.model_file import HEAD, MAX_PROBABILITY, ModelCard, read_model_file
+from digit_utils.non_digits import random_non_digits
 from digit_utils.recognizer import Recognizer
 
 
@@ -90,13 +94,58 @@ def test_the_temperature_is_the_best_of_a_fine_grid_and_each_dataset_weighs_the_
 def test_the_threshold_rejects_no_more_than_it_may_of_any_dataset(count):
     sets = {"a": replayed(count, sharpness=1, seed=4), "b": replayed(700, sharpness=1, seed=5)}
     recognizer = Replay(ModelCard(digit_score=HEAD))
-    threshold = highest_threshold(recognizer, sets)
+    threshold = best_threshold(recognizer, sets)
     rejected = {}
     for name, digits in sets.items():
         scores = recognizer.probabilities_and_scores(digits.ink)[1]
         rejected[name] = (scores < threshold).mean()
         assert rejected[name] <= REJECTED_AT_MOST
     assert count < 1000 or max(rejected.values()) > REJECTED_AT_MOST / 2  # it is worth something, too
+
+
+def test_the_threshold_is_no_higher_than_non_digits_make_it():
+    recognizer, sets = Replay(ModelCard(digit_score=HEAD)), {"a": replayed(2000, sharpness=1, seed=4)}
+    highest, others = best_threshold(recognizer, sets), replayed(1000, sharpness=1, seed=6).ink
+    for shift, limited in ((-12, True), (0, False)):
+        moved = others.copy()
+        moved.reshape(1000, -1)[:, 10] += shift
+        threshold = best_threshold(recognizer, sets, moved)
+        assert (threshold < highest) == limited
+        passed = (recognizer.probabilities_and_scores(moved)[1] >= threshold).mean()
+        assert passed == PASSES if limited else passed > PASSES
+
+
+def scored(head: np.ndarray, probability: np.ndarray) -> np.ndarray:
+    """Ink for Replay: the head's logit (n,), and logits whose softmax has `probability` (n,) in its first place."""
+    ink = np.zeros((len(head), 28, 28), np.float32)
+    rows = ink.reshape(len(head), -1)
+    rows[:, 0], rows[:, 10] = np.log(9 * probability / (1 - probability)), head
+    return ink
+
+
+def scored_sets(weight: float, *, seed: int) -> tuple[dict[str, LabelledInk], np.ndarray]:
+    """Digits of two datasets and others, divided by a coin that lands as head + weight * log(probability) says."""
+    rng = np.random.default_rng(seed)
+    head, probability = rng.normal(2, 2, 40_000), rng.uniform(0.2, 0.999, 40_000)
+    is_digit = rng.random(40_000) < 1 / (1 + np.exp(-(head - 2 + weight * (np.log(probability) + 0.6))))
+    ink = scored(head, probability)
+    digits, others = ink[is_digit], ink[~is_digit]
+    few = len(digits) // 20
+    labels = np.zeros(len(digits), int)
+    return {"a": LabelledInk(digits[:few], labels[:few]), "b": LabelledInk(digits[few:], labels[few:])}, others
+
+
+@pytest.mark.parametrize("weight", [0.5, 1.5, 4.0])
+def test_the_weight_of_confidence_is_the_one_that_divided_digits_from_others(weight):
+    validation, others = scored_sets(weight, seed=1)
+    found = best_confidence_weight(Replay(ModelCard(digit_score=HEAD)), validation, others)
+    assert found == pytest.approx(weight, rel=0.2)
+
+
+@pytest.mark.parametrize("weight", [-2.0, 0.0])
+def test_confidence_that_tells_nothing_has_next_to_no_weight(weight):
+    validation, others = scored_sets(weight, seed=2)
+    assert 0 <= best_confidence_weight(Replay(ModelCard(digit_score=HEAD)), validation, others) < 0.1
 
 
 # ------------------------------------------------------------------------------------------------------------
@@ -114,7 +163,10 @@ def test_the_export_holds_calibration_and_origin(exports, digits8x8):
         assert card.provenance["made_for"] == "tests"
         assert card.provenance["versions"] == versions()
         assert card.temperature == best_temperature(recognizer, validation)
-        assert card.threshold == highest_threshold(recognizer, validation)
+        others = random_non_digits(NON_DIGITS, np.random.default_rng(0), photographed=0.3)
+        weight = best_confidence_weight(recognizer, validation, others) if name == "reader" else 0.0
+        assert card.confidence_weight == weight
+        assert card.threshold == best_threshold(recognizer, validation, others if name == "reader" else None)
         scores = recognizer.probabilities_and_scores(validation["digits8x8"].ink)[1]
         assert (scores < card.threshold).sum() <= REJECTED_AT_MOST * len(scores)
 

@@ -168,6 +168,17 @@ def test_a_wrong_number_of_features_is_refused_and_an_older_file_has_none(path, 
     refused(path, match="features")
 
 
+@pytest.mark.parametrize("value", [-0.5, "1.0", float("nan"), float("inf"), None])
+def test_a_wrong_weight_of_confidence_is_refused_and_an_older_file_has_none(path, value):
+    older = {"format": 1, "temperature": 1.0, "threshold": 0.5, "digit_score": HEAD, "name": "", "provenance": {}}
+    path.write_bytes(forged(older))
+    assert read_model_file(path)[1].confidence_weight == 0
+    path.write_bytes(forged(older | {"confidence_weight": 1.5}))
+    assert read_model_file(path)[1].confidence_weight == 1.5
+    path.write_bytes(forged(older | {"confidence_weight": value}))
+    refused(path, match="confidence_weight")
+
+
 @pytest.mark.parametrize("content", [[], "text", 3, None, b"{", b"\xff\xfe", b"", b"[" * 50])
 def test_a_card_that_is_no_object_is_refused(path, content):
     path.write_bytes(forged(content))

@@ -95,8 +95,23 @@ def test_probabilities_are_the_tempered_softmax_of_the_networks_logits(recognize
     for row, (given, score) in enumerate(zip(probabilities, scores, strict=True)):
         exponentials = [np.exp(value / recognizer.card.temperature) for value in logits[row, :10]]
         assert given == pytest.approx(np.array(exponentials) / sum(exponentials), abs=1e-4)
-        expected = 1 / (1 + np.exp(-logits[row, 10])) if logits.shape[1] == 11 else max(given)
+        if logits.shape[1] == 11:
+            expected = 1 / (1 + np.exp(-logits[row, 10]) * max(given) ** -recognizer.card.confidence_weight)
+        else:
+            expected = max(given)
         assert score == pytest.approx(expected, abs=1e-4)
+
+
+def test_the_digit_score_heeds_how_sure_the_digit_is_as_much_as_the_card_says(recognizer, exports, ink):
+    alone, heeding = (with_card(recognizer, exports, confidence_weight=weight) for weight in (0.0, 1.5))
+    probabilities, scores = heeding.probabilities_and_scores(ink)
+    before, head = alone.probabilities_and_scores(ink)
+    assert np.array_equal(probabilities, before)
+    if recognizer.card.digit_score == MAX_PROBABILITY:  # there is no head to weigh it against
+        assert np.array_equal(scores, head)
+    else:
+        odds, head_odds = scores / (1 - scores), head / (1 - head)
+        assert odds == pytest.approx(head_odds * probabilities.max(axis=1) ** 1.5, rel=1e-6)
 
 
 def test_a_higher_temperature_is_less_sure_of_the_same_digits(recognizer, exports, ink):
