@@ -17,13 +17,14 @@ from digit_utils.augmentation import (
     augment_strokes,
     photograph,
     random_pen_width,
+    vary_sharpness,
 )
 from digit_utils.data import DigitDataset, Digits
 from digit_utils.ink import IMAGE_SIZE, Strokes, ink_from_image, ink_from_strokes
 from digit_utils.non_digits import non_digits_of_scans, random_non_digits
 
 CLASSES = 10
-NUDGE = PictureAugmentation(rotation=0, shift=1.0, scale=0.05, shear=0)
+NUDGE = PictureAugmentation(rotation=0, shift=1.0, scale=0.05, shear=0, cubic=True)
 NON_DIGITS_OF_SCANS = 0.2  # part of the non-digits that is made of scanned digits
 OWN_DRAWING_REPEATS = 40  # times that each of one's own drawings is seen an epoch, deformed anew each time
 OWN_DRAWINGS_AT_MOST = 0.1  # of the number of scans: however many there are, one hand must not outweigh all others
@@ -39,6 +40,7 @@ class Recipe:
     allographs: int = 0  # drawings of the forms in digit_utils.allographs
     non_digits: int = 0  # letters, signs, scribbles, ...: for networks that can say "no digit"
     photographed: float = 0.0  # part of the drawings seen as a worn picture instead of clean strokes
+    sharpness: float = 0.0  # part of all pictures, whatever they show, that is made softer or sharper
     label_smoothing: float = 0.0  # part of the probability that the target spreads over all ten digits
 
     def __post_init__(self):
@@ -49,7 +51,7 @@ class Recipe:
         for name in ("pen_strokes", "allographs", "non_digits"):
             if getattr(self, name) < 0:
                 raise ValueError(f"{name} is {getattr(self, name)}; it counts drawings, so 0 or more")
-        for name in ("photographed", "label_smoothing"):
+        for name in ("photographed", "sharpness", "label_smoothing"):
             if not 0 <= getattr(self, name) < 1:
                 raise ValueError(f"{name} is {getattr(self, name)}; it must be at least 0 and below 1")
 
@@ -144,7 +146,10 @@ def make_epoch(material: Material, recipe: Recipe, rng: np.random.Generator) -> 
     ink = np.concatenate([part for part, _ in parts])
     labels = np.concatenate([labels for _, labels in parts])
     order = rng.permutation(len(ink))
-    return ink[order][..., np.newaxis], targets_of(labels[order], smoothing=recipe.label_smoothing)
+    ink = ink[order]
+    if recipe.sharpness:
+        vary_sharpness(ink, rng, probability=recipe.sharpness)
+    return ink[..., np.newaxis], targets_of(labels[order], smoothing=recipe.label_smoothing)
 
 
 def targets_of(labels: np.ndarray, *, smoothing: float = 0.0) -> np.ndarray:

@@ -232,7 +232,7 @@ def _photographed(strokes: Strokes, rng: np.random.Generator) -> np.ndarray:
     return next((page for page in pages if page.any()), np.zeros((IMAGE_SIZE, IMAGE_SIZE), np.float32))
 
 
-AS_SCANNED = replace(MILD, unchanged=STRONG.unchanged)  # blurred by warping no more often than digits are
+AS_SCANNED = replace(MILD, cubic=STRONG.cubic)  # warped as well as digits: their blur must not tell them apart
 TURNED_DIGITS = (3, 4)  # lying on their side these are no digit; the others may be one, or look like an S, N or L
 
 

@@ -29,16 +29,20 @@ from digit_utils.data import content_hash
 from digit_utils.files import atomic_write, write_json
 from digit_utils.material import LabelledInk, Material, Recipe, make_epoch
 from digit_utils.network import CLASSES, NETWORKS, WITHOUT_DIGIT_HEAD, DigitLoss, build_network, in_full_precision
-from digit_utils.optimizers import ConvolutionMuon
+from digit_utils.optimizers import AveragedAdamW, ConvolutionMuon, averaged_weights
 from digit_utils.plots import DPI, show_learning_curves
 
 CONFIG, PROGRESS, KERAS_MODEL = "config.json", "progress.json", "model.keras"
 CURVES, CURVES_PICTURE = "learning_curves.csv", "learning_curves.png"
 
 
-OPTIMIZERS: dict[str, Callable[[Any, float], keras.optimizers.Optimizer]] = {
-    "adamw": lambda schedule, decay: keras.optimizers.AdamW(schedule, weight_decay=decay),
-    "muon": lambda schedule, decay: ConvolutionMuon(schedule, weight_decay=decay, adam_weight_decay=decay),
+STATISTICS_BATCHES = 100  # batch normalisation forgets a twentieth of its statistics with each
+
+OPTIMIZERS: dict[str, Callable[[Any, float, bool], keras.optimizers.Optimizer]] = {
+    "adamw": lambda schedule, decay, averaged: AveragedAdamW(schedule, weight_decay=decay, use_ema=averaged),
+    "muon": lambda schedule, decay, averaged: ConvolutionMuon(
+        schedule, weight_decay=decay, adam_weight_decay=decay, use_ema=averaged
+    ),
 }
 
 
@@ -53,7 +57,9 @@ class TrainingConfig:
     network: str = "simple_cnn"  # a name in digit_utils.network
     epochs: int = 8  # times that the material is gone through
     batch_size: int = 128  # pictures a step
-    learning_rate: float = 0.002  # at its peak, after the warm-up; it then falls to zero along a cosine
+    learning_rate: float = 0.002  # at its peak, after the warm-up; it then falls along a cosine
+    final_learning_rate: float = 0.0  # where it falls to, as a part of its peak
+    averaged: bool = False  # keep the average of the weights on their way (digit_utils.optimizers), not the last ones
     warm_up: float = 0.15  # part of the steps in which the learning rate rises
     optimizer: str = "adamw"  # "adamw" (Loshchilov and Hutter, 2019) or "muon" (digit_utils.optimizers)
     weight_decay: float = 0.0  # decoupled: what each step takes from the weights, times the learning rate
@@ -72,6 +78,10 @@ class TrainingConfig:
             raise ValueError(f"learning_rate is {self.learning_rate}; it must be above 0")
         if not 0 <= self.warm_up <= 1:
             raise ValueError(f"warm_up is {self.warm_up}; it is a part of the steps, from 0 to 1")
+        if not 0 <= self.final_learning_rate <= 1:
+            raise ValueError(
+                f"final_learning_rate is {self.final_learning_rate}; it is a part of learning_rate, from 0 to 1"
+            )
         if not self.weight_decay >= 0:
             raise ValueError(f"weight_decay is {self.weight_decay}; it must be at least 0")
         if not 0 <= self.seed < 2**32:
@@ -95,16 +105,19 @@ PRESETS: dict[str, TrainingConfig] = {
     ),
     "full": TrainingConfig(
         network="reader",
-        epochs=20,
+        epochs=18,
         learning_rate=0.006,
+        final_learning_rate=0.25,
+        averaged=True,
         optimizer="muon",
         weight_decay=0.01,
         recipe=Recipe(
             augmentation="strong",
-            pen_strokes=14_000,
-            allographs=14_000,
+            pen_strokes=18_000,
+            allographs=18_000,
             non_digits=14_000,
             photographed=0.3,
+            sharpness=0.4,
         ),
     ),
 }
@@ -155,16 +168,20 @@ def train(
     elif history:
         report(f"goes on after epoch {len(history)} of {config.epochs}")
     start = time.perf_counter()
-    epochs = prepared_epochs(config, material, first=len(history))
-    for epoch, (ink, targets) in enumerate(epochs, start=len(history)):
+    read = build_network(config.network) if config.averaged else network  # the one that counts
+    for epoch, (ink, targets) in enumerate(prepared_epochs(config, material, first=len(history)), start=len(history)):
         loss = _train_epoch(network, config, ink, targets, epoch, show_progress=show_progress)
-        errors = {f"{name}_errors": error_rate(network, digits) for name, digits in material.validation.items()}
+        if config.averaged:
+            _take_average(read, network, ink, batch_size=config.batch_size)
+        errors = {f"{name}_errors": error_rate(read, digits) for name, digits in material.validation.items()}
         start, seconds = time.perf_counter(), time.perf_counter() - start
         history.append({"epoch": epoch + 1, "loss": loss, "seconds": round(seconds, 2), **errors})
-        _save_checkpoint(folder, network, history, name=f"checkpoint-{len(history):03d}.keras")
+        name = f"checkpoint-{len(history):03d}.keras"
+        if len(history) == config.epochs:
+            network.set_weights(read.get_weights())
+            network, name = in_full_precision(network), KERAS_MODEL
+        _save_checkpoint(folder, network, history, name=name)
         report(_describe(history[-1], config.epochs))
-    network = in_full_precision(network)
-    _save_checkpoint(folder, network, history, name=KERAS_MODEL)
     _save_curves(folder, history)
     return TrainingResult(network, history, folder)
 
@@ -181,10 +198,11 @@ def new_network(config: TrainingConfig, material: Material, *, precision: str = 
     schedule = keras.optimizers.schedules.CosineDecay(
         initial_learning_rate=config.learning_rate / 20,
         decay_steps=max(1, steps - warm_up),
+        alpha=config.final_learning_rate,
         warmup_target=config.learning_rate,
         warmup_steps=warm_up,
     )
-    optimizer = OPTIMIZERS[config.optimizer](schedule, config.weight_decay)
+    optimizer = OPTIMIZERS[config.optimizer](schedule, config.weight_decay, config.averaged)
     if precision == "mixed_float16":  # Keras would do so by itself, but not when it loads a checkpoint
         optimizer = keras.optimizers.LossScaleOptimizer(optimizer)
     # Keras compiles with XLA but where TensorFlow runs on a CPU: there it was measured to slow these networks down.
@@ -230,6 +248,18 @@ def _train_epoch(
         callbacks = [keras.callbacks.LambdaCallback(on_batch_end=lambda batch, logs: bar.update())]
         fitted = network.fit(ink, targets, batch_size=config.batch_size, shuffle=False, verbose=0, callbacks=callbacks)
     return float(fitted.history["loss"][-1])
+
+
+def _take_average(average: keras.Model, network: keras.Model, ink: np.ndarray, *, batch_size: int) -> None:
+    """Give one network the averaged weights of another that is in training.
+
+    The statistics of batch normalisation belong to the weights, so they are counted anew, on some of the ink.
+    """
+    average.set_weights(network.get_weights())
+    for variable, value in zip(average.trainable_variables, averaged_weights(network.optimizer), strict=True):
+        variable.assign(value)
+    for start in range(0, min(len(ink), STATISTICS_BATCHES * batch_size), batch_size):
+        average(ink[start : start + batch_size], training=True)
 
 
 def _reseed_dropout(network: keras.Model, *, seed: list[int]) -> None:

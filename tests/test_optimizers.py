@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from keras import layers, ops
 
-from digit_utils.optimizers import ConvolutionMuon
+from digit_utils.optimizers import AveragedAdamW, ConvolutionMuon, averaged_weights
 
 KERNEL = (3, 3, 16, 24)
 
@@ -62,3 +62,32 @@ def test_it_comes_back_from_a_checkpoint_with_its_momentum(tmp_path):
     for model in (network, loaded):
         model.fit(pictures, targets, batch_size=8, shuffle=False, verbose=0)
     assert np.allclose(network.predict(pictures, verbose=0), loaded.predict(pictures, verbose=0), atol=1e-6)
+
+
+@pytest.mark.parametrize("kind", [ConvolutionMuon, AveragedAdamW])
+def test_the_average_of_the_weights_is_the_one_of_the_formula_and_training_goes_on_without_it(kind, tmp_path):
+    network = keras.Sequential([keras.Input((8, 8, 2)), layers.Conv2D(4, 3), layers.Flatten(), layers.Dense(2)])
+    network.compile(kind(0.01, use_ema=True), loss="mse")
+    rng = np.random.default_rng(0)
+    pictures, targets = rng.normal(size=(8, 8, 8, 2)), rng.normal(size=(8, 2))
+    steps = []
+    for _ in range(7):  # fit ends after each step, where Keras would put the average in the place of the weights
+        network.fit(pictures, targets, batch_size=8, verbose=0)
+        steps.append([ops.convert_to_numpy(variable) for variable in network.trainable_variables])
+        network.save(tmp_path / "network.keras")
+        network = keras.models.load_model(tmp_path / "network.keras")
+    shares = np.array([(s + 1) * (s + 2) * (s + 3) * (s + 4) for s in range(7)], float)  # a power of four, rising
+    shares /= shares.sum()
+    for place, average in enumerate(averaged_weights(network.optimizer)):
+        expected = sum(share * step[place] for share, step in zip(shares, steps, strict=True))
+        assert np.allclose(average, expected, atol=1e-6)
+        assert not np.allclose(average, steps[-1][place], atol=1e-4)
+
+
+def test_the_average_is_found_under_a_loss_scale():
+    network = keras.Sequential([keras.Input((4,)), layers.Dense(2)])
+    inner = ConvolutionMuon(0.01, use_ema=True)
+    network.compile(keras.optimizers.LossScaleOptimizer(inner), loss="mse")
+    network.fit(np.ones((4, 4)), np.ones((4, 2)), verbose=0)
+    for average, variable in zip(averaged_weights(network.optimizer), network.trainable_variables, strict=True):
+        assert np.allclose(average, ops.convert_to_numpy(variable))  # of one step

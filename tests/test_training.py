@@ -19,7 +19,8 @@ from digit_utils import training
 from digit_utils.data import load_dataset
 from digit_utils.material import LabelledInk, Material, Recipe, ink_of, make_epoch
 from digit_utils.network import build_network
-from digit_utils.training import PRESETS, TrainingConfig, TrainingFolderError, error_rate, preset, train
+from digit_utils.optimizers import averaged_weights
+from digit_utils.training import PRESETS, TrainingConfig, TrainingFolderError, error_rate, new_network, preset, train
 
 CONFIGS = {
     "simple_cnn": TrainingConfig(epochs=2, batch_size=32, seed=7),
@@ -28,8 +29,12 @@ CONFIGS = {
         epochs=2,
         batch_size=64,
         weight_decay=0.01,
+        final_learning_rate=0.25,
+        averaged=True,
         seed=3,
-        recipe=Recipe(augmentation="strong", allographs=30, non_digits=20, photographed=0.2, label_smoothing=0.02),
+        recipe=Recipe(
+            augmentation="strong", allographs=30, non_digits=20, photographed=0.2, sharpness=0.4, label_smoothing=0.02
+        ),
     ),
 }
 KILLED_RUN = "import sys; from test_training import killed_run; killed_run(sys.argv[1], sys.argv[2])"
@@ -156,7 +161,7 @@ def test_the_loss_of_an_epoch_is_the_mean_over_all_its_rows(material, tmp_path):
     assert found == pytest.approx(np.mean(losses), rel=1e-4)
 
 
-def test_the_learning_rate_rises_then_falls_to_zero_with_the_last_step(material, undisturbed):
+def test_the_learning_rate_rises_then_falls_as_far_as_told_with_the_last_step(material, undisturbed):
     for name, result in undisturbed.items():
         config = CONFIGS[name]
         settings = result.network.optimizer.get_config()
@@ -168,8 +173,33 @@ def test_the_learning_rate_rises_then_falls_to_zero_with_the_last_step(material,
         assert rates[0] == pytest.approx(config.learning_rate / 20)
         assert rates.argmax() == warm_up
         assert rates[warm_up] == pytest.approx(config.learning_rate)
-        assert rates[-1] == pytest.approx(0, abs=1e-9)
+        assert rates[-1] == pytest.approx(config.final_learning_rate * config.learning_rate, abs=1e-9)
         assert settings["weight_decay"] == config.weight_decay
+
+
+def test_averaged_weights_are_kept(undisturbed):
+    network = undisturbed["reader"].network
+    for variable, average in zip(network.trainable_variables, averaged_weights(network.optimizer), strict=True):
+        assert np.array_equal(keras.ops.convert_to_numpy(variable), average)
+
+
+def test_averaged_weights_get_statistics_of_their_own(material):
+    config = CONFIGS["reader"]
+    network, average = new_network(config, material), build_network("reader")
+    ink, targets = make_epoch(material, config.recipe, np.random.default_rng(0))
+    network.fit(ink, targets, batch_size=64, verbose=0)
+    training._take_average(average, network, ink, batch_size=6)
+    first, trained = (
+        next(layer for layer in each.layers if isinstance(layer, keras.layers.BatchNormalization))
+        for each in (average, network)
+    )
+    expected = keras.ops.convert_to_numpy(trained.moving_mean).astype(np.float64)
+    seen = keras.Model(average.inputs, first.input).predict(ink, verbose=0)
+    for start in range(0, 300, 6):
+        expected = 0.95 * expected + 0.05 * seen[start : start + 6].mean(axis=(0, 1, 2))
+    found = keras.ops.convert_to_numpy(first.moving_mean)
+    assert found == pytest.approx(expected, abs=1e-4)
+    assert np.abs(found - keras.ops.convert_to_numpy(trained.moving_mean)).max() > 1e-3
 
 
 def test_training_learns(material, tmp_path):
@@ -321,6 +351,8 @@ def test_a_damaged_record_is_told(name, text, finished, material):
         ("learning_rate", float("nan")),
         ("warm_up", 1.5),
         ("warm_up", -0.1),
+        ("final_learning_rate", 1.5),
+        ("final_learning_rate", float("nan")),
         ("weight_decay", -1),
         ("weight_decay", float("nan")),
         ("seed", -1),
