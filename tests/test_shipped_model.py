@@ -74,7 +74,7 @@ def test_pen_stroke_errors_are_those_in_the_readme(pen_score: Score):
 
 def test_floors(mnist_score: Score, pen_score: Score):
     """A regression below these is a defect, whatever the README says."""
-    assert mnist_score.error_rate < 0.006
+    assert mnist_score.error_rate < 0.005
     assert pen_score.error_rate < 0.0105
     for figures in (mnist_score, pen_score):
         assert figures.rejected / figures.digits <= 0.005
@@ -87,8 +87,8 @@ def test_floors_of_the_development_checks(recognizer: Recognizer, mnist: DigitDa
     if stretched is None or clothes is None:
         pytest.skip("the data folder holds no Semeion or no Fashion-MNIST")
     figures = score(read(recognizer, stretched))
-    assert figures.error_rate < 0.025
-    assert figures.rejected / figures.digits < 0.035
+    assert figures.error_rate < 0.022
+    assert figures.rejected / figures.digits <= 0.01
     digits = read(recognizer, mnist.test.take(slice(0, 1000))).scores
     others = recognizer.probabilities_and_scores(np.stack([ink_from_image(picture) for picture in clothes[:1000]]))[1]
     assert digit_auroc(digits, others) > 0.995
@@ -129,9 +129,9 @@ def test_sample_digits_are_read(recognizer: Recognizer):
     [
         pytest.param(lambda s: [stroke * 1e-3 + 7 for stroke in s], id="tiny, far away"),
         pytest.param(lambda s: slanted(s, degrees=20), id="slanted right"),
-        pytest.param(lambda s: slanted(s, degrees=-15), id="slanted left"),
+        pytest.param(lambda s: slanted(s, degrees=-20), id="slanted left"),
         pytest.param(lambda s: rotated(s, degrees=8), id="rotated"),
-        pytest.param(lambda s: resampled(s, points=16), id="16 points"),
+        pytest.param(lambda s: resampled(s, points=10), id="10 points"),
         pytest.param(lambda s: resampled(s, points=1000), id="1000 points"),
     ],
 )
