@@ -13,13 +13,9 @@ class Relay:
     def __init__(self, port: int):
         """Stand before a server's `port` of this machine."""
         self._server, self._ends = port, []
-        self._listener = self._listen(0)
+        self._listener = socket.create_server(("127.0.0.1", 0))
         self.port: int = self._listener.getsockname()[1]
-
-    def _listen(self, port: int) -> socket.socket:
-        listener = socket.create_server(("127.0.0.1", port))
-        threading.Thread(target=self._accept, args=(listener,), daemon=True).start()
-        return listener
+        self.pass_on()
 
     def _accept(self, listener: socket.socket) -> None:
         with contextlib.suppress(OSError):  # the listener was closed
@@ -28,10 +24,10 @@ class Relay:
                 far = socket.create_connection(("127.0.0.1", self._server))
                 self._ends += [near, far]
                 for ends in ((near, far), (far, near)):
-                    threading.Thread(target=self._pass_on, args=ends, daemon=True).start()
+                    threading.Thread(target=self._copy, args=ends, daemon=True).start()
 
     @staticmethod
-    def _pass_on(source: socket.socket, target: socket.socket) -> None:
+    def _copy(source: socket.socket, target: socket.socket) -> None:
         with contextlib.suppress(OSError):  # the other side is gone
             while data := source.recv(65536):
                 target.sendall(data)
@@ -47,6 +43,15 @@ class Relay:
             end.close()
         self._ends = []
 
+    def stall(self) -> None:
+        """Let connections wait at the same port, unanswered, until `pass_on`."""
+        self._listener = socket.create_server(("127.0.0.1", self.port))
+
+    def pass_on(self) -> None:
+        """Answer what waits and what comes."""
+        threading.Thread(target=self._accept, args=(self._listener,), daemon=True).start()
+
     def mend(self) -> None:
         """Take connections again, at the same port."""
-        self._listener = self._listen(self.port)
+        self.stall()
+        self.pass_on()
