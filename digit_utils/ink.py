@@ -136,19 +136,18 @@ def curve_through(points: np.ndarray, *, pieces: int | np.ndarray, exponent: flo
     """
     if len(points) < 2:
         return points
-    steps = np.diff(points, axis=0)
+    steps = points[1:] - points[:-1]
     times = np.hypot(*steps.T)[:, np.newaxis] ** exponent
     straight = steps / times
     inner = straight[:-1] + straight[1:] - (points[2:] - points[:-2]) / (times[:-1] + times[1:])
-    leaving, arriving = np.concatenate([straight[:1], inner]), np.concatenate([inner, straight[-1:]])
+    out, back = np.concatenate([straight[:1], inner]) * times, np.concatenate([inner, straight[-1:]]) * times
 
-    counts = np.broadcast_to(pieces, len(steps))
-    segment = np.repeat(np.arange(len(steps)), counts)
-    first = np.cumsum(counts) - counts
-    t = ((np.arange(len(segment)) - first[segment]) / counts[segment])[:, np.newaxis]
-    start, end = points[segment], points[segment + 1]
-    out, back = (leaving * times)[segment], (arriving * times)[segment]
-    curve = start + t * (out + t * (3 * (end - start) - 2 * out - back + t * (2 * (start - end) + out + back)))
+    counts = np.full(len(steps), pieces) if np.ndim(pieces) == 0 else np.asarray(pieces)
+    cubic = np.concatenate([points[:-1], out, 3 * steps - 2 * out - back, out + back - 2 * steps], axis=1)
+    cubic = np.repeat(cubic, counts, axis=0)  # of each piece: four coefficients, from the constant one on, of x and y
+    firsts = np.repeat(np.cumsum(counts) - counts, counts)
+    t = ((np.arange(len(cubic)) - firsts) / np.repeat(counts, counts))[:, np.newaxis]
+    curve = cubic[:, :2] + t * (cubic[:, 2:4] + t * (cubic[:, 4:6] + t * cubic[:, 6:]))
     return np.concatenate([curve, points[-1:]])
 
 
@@ -267,7 +266,7 @@ def pen_width_of(ink: np.ndarray) -> float:
     if not inside.any():
         return 0.0
     distances = cv2.distanceTransform(inside, cv2.DIST_L2, 5)
-    return 4 * (float(distances[inside > 0].mean()) - 0.5) / factor
+    return 4 * (cv2.mean(distances, mask=inside)[0] - 0.5) / factor
 
 
 def _with_usual_pen(ink: np.ndarray) -> np.ndarray:

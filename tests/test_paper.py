@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 import pytest
 
-from digit_utils.paper import LARGE, LARGEST_PICTURE, crop_to_ink, find_ink, ink_box
+from digit_utils.paper import LARGE, LARGEST_PICTURE, _percentile_of_levels, crop_to_ink, find_ink, ink_box
 
 
 def ring(shape: tuple[int, int], *, pen: int) -> np.ndarray:
@@ -108,3 +108,10 @@ def test_the_box_of_ink_and_the_crop_to_it():
     assert ink_box(ink) == (slice(2, 5), slice(3, 7))
     assert crop_to_ink(ink).shape == (3, 4)
     assert ink_box(np.zeros((4, 5), np.float32)) == (slice(0, 4), slice(0, 5))
+
+
+def test_the_percentile_of_grey_levels_is_that_of_numpy():
+    rng = np.random.default_rng(0)
+    for count in (1, 2, 3, 19, 20, 21, 1000):
+        levels = rng.integers(1, 256, count).astype(np.float32)
+        assert _percentile_of_levels(levels, 95) == pytest.approx(np.percentile(levels, 95), abs=1e-4)
