@@ -63,12 +63,18 @@ def test_a_process_that_is_killed_costs_no_run(victim: str, place: Place, undist
     assert counted(place.told("begins"))[run] == 2
 
 
+def finished_runs(place: Place) -> list[dict[str, int]]:
+    """Return the parameters of the runs that are recorded as finished."""
+    records = [json.loads(path.read_text()) for path in place.output.glob("*/run.json")]
+    return [record["parameters"] for record in records if record["status"] == "finished"]
+
+
 @pytest.mark.parametrize("way", ["SIGKILL", "Ctrl-C"])
 @pytest.mark.parametrize("dask", [True, False], ids=["dask", "one by one"])
 def test_the_whole_command_may_be_killed_and_started_again(way: str, dask: bool, place: Place, undisturbed: list):
     environment = {} if dask else {"PYTHONPATH": _without_dask(place.folder)}
     process = place.start(*(("--workers", "2") if dask else ()), **environment)
-    wait_until(lambda: place.told("ends"), "a run to end")
+    wait_until(lambda: finished_runs(place), "a run to be recorded as finished")
     known = len(place.told("begins"))
     wait_until(lambda: len(place.told("begins")) > min(known, 2), "another run to begin")
     if way == "SIGKILL":
@@ -78,8 +84,7 @@ def test_the_whole_command_may_be_killed_and_started_again(way: str, dask: bool,
     code, printed = finish(process)
     assert code == (-signal.SIGKILL if way == "SIGKILL" else 130), printed
     wait_until(lambda: not [pid for pid in everyone(place) if alive(pid)], "kernels and workers to end")
-    finished = [json.loads(path.read_text()) for path in place.output.glob("*/run.json")]
-    finished = [record["parameters"] for record in finished if record["status"] == "finished"]
+    finished = finished_runs(place)
     assert 1 <= len(finished) < len(RUNS)
     if way == "Ctrl-C":
         assert "Traceback" not in printed
