@@ -12,6 +12,9 @@ from digit_utils.model_file import ModelFileError
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; return 0, or 1 after an error that was told in one sentence, or 130 after Ctrl-C."""
     options = _parser().parse_args(arguments)
+    # As if it were not installed: Jupyter's server brings it to check addresses that are not ASCII, of which there are
+    # none here, and it compiles its grammar when it is imported, two thirds of the time until the page is served.
+    sys.modules.setdefault("rfc3987_syntax", None)
     from digit_utils.data import DatasetCorrupt
     from digit_utils.drawings_file import DrawingsFileError
     from digit_utils.notebook_runner import NotebookError

@@ -6,8 +6,6 @@ import json
 import os
 import re
 import signal
-import subprocess
-import sys
 import time
 from urllib.parse import urlsplit
 
@@ -369,10 +367,7 @@ def test_a_page_whose_kernel_dies_is_told_and_a_reload_draws_again():
 
 
 def test_the_first_answer_takes_less_than_five_seconds_of_computing():
-    """On an idle machine that is an upper bound of the time; on a busy one it can be measured all the same.
-
-    A slow machine may take longer, as it does to import what server and kernel stand on.
-    """
+    """On an idle machine that is an upper bound of the time; on a busy one it can be measured all the same."""
 
     async def first_answer(address: str) -> None:
         visitor = await Visitor(address).arrive()
@@ -382,10 +377,4 @@ def test_the_first_answer_takes_less_than_five_seconds_of_computing():
         asyncio.run(first_answer(address))
         server = psutil.Process(process.pid)
         spent = sum(sum(one.cpu_times()[:2]) for one in (server, *server.children(recursive=True)))
-    assert spent < max(5, 2.5 * seconds_to_import("voila.app", "ipykernel.kernelapp", "ipycanvas", "cv2"))
-
-
-def seconds_to_import(*modules: str) -> float:
-    """Return the processor seconds of a new interpreter that imports modules."""
-    asked = f"import {', '.join(modules)}, time; print(time.process_time())"
-    return float(subprocess.run([sys.executable, "-c", asked], check=True, capture_output=True, text=True).stdout)
+        assert spent < 5
