@@ -245,8 +245,8 @@ def _train_epoch(
     _reseed_dropout(network, seed=[config.seed, epoch])
     steps = -(-len(ink) // config.batch_size)
     # Once a second: in a notebook each change is a message, and a reader that waits for the cell keeps only some 1,000.
-    shown = {"leave": False, "mininterval": 1.0, "disable": not show_progress}
-    with tqdm(total=steps, desc=f"epoch {epoch + 1}", **shown) as bar:
+    bar = tqdm(total=steps, desc=f"epoch {epoch + 1}", leave=False, mininterval=1.0, disable=not show_progress)
+    with bar:
         callbacks = [keras.callbacks.LambdaCallback(on_batch_end=lambda batch, logs: bar.update())]
         fitted = network.fit(ink, targets, batch_size=config.batch_size, shuffle=False, verbose=0, callbacks=callbacks)
     return float(fitted.history["loss"][-1])
