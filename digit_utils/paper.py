@@ -4,6 +4,8 @@ Clean pictures, canvases and scans, have a page of one level. Photos have not. T
 surface where two levels explain the rest, else by a closing, which keeps the edges of shadows.
 """
 
+from dataclasses import dataclass
+
 import cv2
 import numpy as np
 
@@ -19,12 +21,18 @@ CLEAN_PAGE = 0.3  # part of the pixels that have the commonest level: more of th
 SOFT_EDGES = 0.15  # part of the pixels of a clean picture that may be nearer to the page than to the ink
 MARGIN = 8  # pixels around what is written: enough to see that the page is even
 DOUBT = 6  # standard deviations of a page's grain that no grain reaches
+SMALLEST_WITH_SHADOW = 32  # pixels, shorter side; in smaller clean pictures a bold digit is as broad as a shadow
+MOST_PAGE_BESIDE_SHADOW = 0.75  # part of the pixels; a shadow takes more from the page's level than strokes do
+CLEAR_OF_SPECKS = 0.25  # of full ink, in a mean of 3x3 pixels; a line of one pixel has a third, a speck a ninth
 TWO_LEVELS = 0.78  # part of the variance that two levels explain; of even noise they explain 0.75
 
 NARROWEST_PHOTO, FEWEST_PIXELS = 6, 200  # what is smaller shows no light of its own
 PHOTO_SIDE = 128  # pixels; a smaller photo is enlarged until its shorter side is as long
 SMOOTH_LIGHT_SIDE = 64  # pixels; enough to see how light falls, and averaging takes the grain away
 TWO_CLEAR_LEVELS = 0.8  # part of the variance that two levels explain under smooth light; shadows leave less
+TWO_LEVELS_IN_GRAIN, NEARLY_ALL = 0.7, 0.9  # less will do where nearly all of the ink hangs together
+HARDLY_A_SHADOW = 0.9  # part of the variance; a bold digit with as much may reach opposite edges, as a shadow does
+LARGE_PART = 0.1  # of a mask; smaller parts are specks, and say nothing about its form
 SHORTEST_STROKES = 1.5  # widths of a pen: all strokes of a digit are longer together, a shadow is as wide as long
 CLEAR_GAPS = (4.5, 2.3)  # deviations of the grain between page and ink, in large photos and in enlarged ones
 HANGS_TOGETHER = 0.2  # part of the ink in its largest piece; grain lies in many small ones
@@ -43,7 +51,8 @@ def find_ink(image: np.ndarray) -> np.ndarray | None:
         (height, width) float32 in [0, 1], None for a blank page. A small photo comes back enlarged.
     """
     histogram = cv2.calcHist([image], [0], None, [256], [0, 256]).ravel()
-    if min(image.shape) < NARROWEST_PHOTO or image.size < FEWEST_PIXELS or _is_clean(histogram):
+    tiny = min(image.shape) < NARROWEST_PHOTO or image.size < FEWEST_PIXELS
+    if tiny or (_is_clean(histogram) and not _has_shadow(image, histogram)):
         return _ink_of_clean_picture(image, histogram)
     return _ink_of_photo(image)
 
@@ -61,6 +70,15 @@ def _is_clean(histogram: np.ndarray) -> bool:
         histogram[(distance > 0) & (distance >= half)].sum(),
     )
     return bool(histogram[page] > CLEAN_PAGE * total and near <= max(SOFT_EDGES * total, 1.5 * far))
+
+
+def _has_shadow(image: np.ndarray, histogram: np.ndarray) -> bool:
+    """Tell whether a picture with levels as a clean one's has a shadow on it, as photos without any grain may."""
+    if min(image.shape) < SMALLEST_WITH_SHADOW or histogram.max() > MOST_PAGE_BESIDE_SHADOW * image.size:
+        return False
+    distance = np.abs(np.arange(256) - int(histogram.argmax()))
+    far = distance >= distance[np.flatnonzero(histogram)].max() / 2
+    return _has_blob(_small_copy(cv2.LUT(image, far.astype(np.uint8)), cv2.INTER_NEAREST))
 
 
 def _page_is_light(image: np.ndarray) -> tuple[float, bool]:
@@ -184,7 +202,7 @@ def _ink_of_photo(image: np.ndarray) -> np.ndarray | None:
     if not large:
         enlarged = max(1.0, min(PHOTO_SIDE / min(image.shape), LARGEST_PICTURE / max(image.shape)))
         image = cv2.resize(image, None, fx=enlarged, fy=enlarged, interpolation=cv2.INTER_CUBIC)
-    light = _light_under_smooth_light(image, shadows=large)
+    light = _light_under_smooth_light(image, large=large)
     if light is None:
         light, gain = _light_on_page_with_shadows(image)
         light = _without_frame(light)
@@ -194,17 +212,55 @@ def _ink_of_photo(image: np.ndarray) -> np.ndarray | None:
     return _without_haze(_without_specks(_ink_by_edges(light)))
 
 
-def _light_under_smooth_light(image: np.ndarray, *, shadows: bool) -> np.ndarray | None:
+@dataclass(frozen=True)
+class _SmoothLight:
+    """A page under light that falls smoothly, as a small picture shows it."""
+
+    surface: np.ndarray  # (height, width) float32 grey levels: the page without ink
+    page: np.ndarray  # (height, width) bool: where it shows; the rest is ink
+    light_page: bool  # whether the page is lighter than the ink
+    share: float  # part of the variance beside the surface that page and ink explain
+    gap: float  # grey levels between them
+
+
+def _light_under_smooth_light(image: np.ndarray, *, large: bool) -> np.ndarray | None:
     """Return how far each pixel stands out towards the ink, evened out, where the light falls smoothly.
 
-    The light is a quadratic surface through what turns out to be the page, everything to begin with. None where more
-    than two levels are left then or too little contrast, and where what is left looks like one of the `shadows` that
-    may lie on a picture of some size.
+    None where more than two levels are left then or too little contrast, and where what is left looks like a shadow.
     """
-    factor = min(1.0, SMOOTH_LIGHT_SIDE / max(image.shape))
-    size = [max(2, round(side * factor)) for side in image.shape[::-1]]
-    small = cv2.resize(image, size, interpolation=cv2.INTER_AREA).astype(np.float32)
-    terms, page = _quadratic_terms(small.shape), np.ones(small.shape, bool)
+    small = _small_copy(image, cv2.INTER_AREA)
+    threshold, light_page = _page_is_light(small)
+    guesses = (np.ones(small.shape, bool), (small > threshold) == light_page)  # the second for bold digits
+    fits = [fit for page in guesses if (fit := _smooth_light(small.astype(np.float32), page)) is not None]
+    best = max(fits, key=lambda fit: fit.share, default=None)
+    if best is None or best.gap < FAINTEST_CONTRAST:
+        return None
+    ink = ~best.page
+    if best.share < (TWO_LEVELS_IN_GRAIN if _is_in_one_piece(ink) else TWO_CLEAR_LEVELS):
+        return None
+    if _is_shadow(ink) or (large and best.share < HARDLY_A_SHADOW and _is_band(ink)):
+        return None
+    field = cv2.resize(best.surface, image.shape[::-1], interpolation=cv2.INTER_LINEAR)
+    difference = image.astype(np.float32) - field
+    return -difference * _gain(field) if best.light_page else difference * _gain(255 - field)
+
+
+def _is_in_one_piece(inside: np.ndarray) -> bool:
+    """Tell whether nearly all of a mask hangs together, as strokes do and grain does not."""
+    _, areas, _ = _large_parts(inside)
+    return bool(areas[1:].max(initial=0) > NEARLY_ALL * areas[1:].sum())
+
+
+def _small_copy(picture: np.ndarray, interpolation: int) -> np.ndarray:
+    """Return a picture, or a uint8 mask, shrunk to SMOOTH_LIGHT_SIDE where it is larger."""
+    factor = min(1.0, SMOOTH_LIGHT_SIDE / max(picture.shape))
+    size = [max(2, round(side * factor)) for side in picture.shape[::-1]]
+    return cv2.resize(picture, size, interpolation=interpolation)
+
+
+def _smooth_light(small: np.ndarray, page: np.ndarray) -> _SmoothLight | None:
+    """Fit a quadratic surface to the page of a float32 picture, and see again what is page: from a first guess on."""
+    terms = _quadratic_terms(small.shape)
     for _ in range(4):
         seen = terms[page]
         surface = terms @ np.linalg.lstsq(seen.T @ seen, seen.T @ small[page], rcond=None)[0]
@@ -217,12 +273,7 @@ def _light_under_smooth_light(image: np.ndarray, *, shadows: bool) -> np.ndarray
         if np.array_equal(before, page):
             break
     share, gap = _two_levels(left, page)
-    if share < TWO_CLEAR_LEVELS or gap < FAINTEST_CONTRAST or (shadows and _is_shadow(~page)):
-        return None
-    surface += np.median(left[page])
-    field = cv2.resize(surface, image.shape[::-1], interpolation=cv2.INTER_LINEAR)
-    difference = image.astype(np.float32) - field
-    return -difference * _gain(field) if light_page else difference * _gain(255 - field)
+    return _SmoothLight(surface + np.median(left[page]), page, light_page, share, gap)
 
 
 def _quadratic_terms(shape: tuple[int, int]) -> np.ndarray:
@@ -239,12 +290,34 @@ def _two_levels(light: np.ndarray, inside: np.ndarray) -> tuple[float, float]:
 
 
 def _is_shadow(inside: np.ndarray) -> bool:
-    """Tell whether an area is a blob and no strokes, or runs out of the picture at opposite edges, as a band would."""
-    top, bottom, left, right = (edge.mean() for edge in (inside[0], inside[-1], inside[:, 0], inside[:, -1]))
-    if max(top + bottom, left + right) > FRAME:
-        return True
+    """Tell whether a large part of a mask fills a corner of the picture, or is a blob and no strokes."""
+    parts, _, large = _large_parts(inside)
+    return bool(large & set(parts[[0, 0, -1, -1], [0, -1, 0, -1]].tolist())) or _has_blob(inside)
+
+
+def _has_blob(inside: np.ndarray) -> bool:
+    """Tell whether a large part of a mask, at an edge of the picture or most of all, is about as wide as long."""
+    parts, areas, large = _large_parts(inside)
+    edges = set(np.concatenate([parts[0], parts[-1], parts[:, 0], parts[:, -1]]).tolist())
     distances = cv2.distanceTransform(inside.astype(np.uint8), cv2.DIST_L2, 5)
-    return float(inside.sum()) < SHORTEST_STROKES * (2 * float(distances.max())) ** 2
+    return any(
+        areas[part] < SHORTEST_STROKES * (2 * float(distances[parts == part].max())) ** 2
+        for part in large
+        if part in edges or 2 * areas[part] > areas[1:].sum()
+    )
+
+
+def _large_parts(inside: np.ndarray) -> tuple[np.ndarray, np.ndarray, set[int]]:
+    """Return the connected parts of a mask by their number, the area of each, and the numbers of those that count."""
+    _, parts, statistics, _ = cv2.connectedComponentsWithStats(inside.astype(np.uint8), connectivity=8)
+    areas = statistics[:, cv2.CC_STAT_AREA]
+    return parts, areas, {part for part in range(1, len(areas)) if areas[part] >= LARGE_PART * areas[1:].sum()}
+
+
+def _is_band(inside: np.ndarray) -> bool:
+    """Tell whether a bool mask covers much of opposite edges of the picture, as a shadow across it would."""
+    top, bottom, left, right = (edge.mean() for edge in (inside[0], inside[-1], inside[:, 0], inside[:, -1]))
+    return max(top + bottom, left + right) > FRAME
 
 
 def _gain(field: np.ndarray) -> np.ndarray:
@@ -339,7 +412,7 @@ def _without_frame(light: np.ndarray) -> np.ndarray:
     left = cv2.blur(rest, (3, 3))
     clear = left > 0.5 * left.max()
     at_edge = np.concatenate([clear[0], clear[-1], clear[:, 0], clear[:, -1]]).mean()
-    return rest if left.max() > FAINTEST_CONTRAST and at_edge < 0.01 else light
+    return rest if left.max() > max(FAINTEST_CONTRAST, CLEAR_OF_SPECKS * light.max()) and at_edge < 0.01 else light
 
 
 def _without_haze(ink: np.ndarray) -> np.ndarray:

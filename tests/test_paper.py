@@ -74,6 +74,59 @@ def test_the_edge_of_a_shadow_is_no_ink(angle, place):
     assert find_ink(np.clip(page, 0, 255).astype(np.uint8)) is None
 
 
+HALF = {
+    "a half": lambda x, y: x + 0.3 * y > 0.1,
+    "a corner": lambda x, y: x + y > 0.45,
+    "a strip": lambda x, y: y > 0.2,
+}
+
+
+@pytest.mark.parametrize("grain", [0, 3])
+@pytest.mark.parametrize("where", HALF)
+@pytest.mark.parametrize("light_ink", [False, True], ids=["dark ink", "light ink"])
+def test_a_shadow_with_a_hard_edge_is_no_ink_beside_a_digit(where, light_ink, grain):
+    shape = (160, 200)
+    truth = ring(shape, pen=7)
+    y, x = (axis / length - 0.5 for axis, length in zip(np.indices(shape), shape, strict=True))
+    light = np.where(HALF[where](x, y), 130.0, 210.0)
+    page = light * np.where(truth, 0.55, 1.0) + np.random.default_rng(0).normal(0, 1, shape) * grain
+    page = np.clip(255 - page if light_ink else page, 0, 255).astype(np.uint8)
+    assert overlap(find_ink(page), truth) > 0.6
+
+
+@pytest.mark.parametrize("light_ink", [False, True], ids=["dark ink", "light ink"])
+@pytest.mark.parametrize("grain", [3, 12])
+def test_a_bold_digit_from_edge_to_edge_of_a_photo_is_found_whole(grain, light_ink):
+    shape = (120, 76)
+    truth = np.zeros(shape, np.uint8)
+    for middle in (32, 86):
+        cv2.ellipse(truth, (38, middle), (26, 26), 0, 0, 360, 1, 20)
+    y, x = (axis / length - 0.5 for axis, length in zip(np.indices(shape), shape, strict=True))
+    page = (190 + 30 * x - 40 * y) * np.where(truth, 0.5, 1.0) + np.random.default_rng(0).normal(0, grain, shape)
+    page = np.clip(255 - page if light_ink else page, 0, 255).astype(np.uint8)
+    assert overlap(find_ink(page), truth > 0) > 0.85
+
+
+@pytest.mark.parametrize("turns", range(4))
+def test_a_thin_digit_in_the_grain_of_a_small_photo_under_steep_light_has_no_line_beside_it(turns):
+    truth = ring((60, 60), pen=2)
+    light = np.rot90(np.broadcast_to(np.linspace(0.2, 1.2, 60), truth.shape), turns)
+    page = (200 - 60 * truth) * light + np.random.default_rng(0).normal(0, 6, truth.shape)
+    found = find_ink(np.clip(page, 0, 255).astype(np.uint8))
+    near = cv2.dilate(truth.astype(np.uint8), np.ones((5, 5))) > 0
+    assert (found[~near] > 0.5).mean() < 0.002
+    assert overlap(found, truth) > 0.75
+
+
+def test_a_digit_that_touches_an_edge_is_no_frame_around_specks():
+    page = np.full((90, 90), 255, np.uint8)
+    cv2.polylines(page, [np.array([[89, 20], [20, 20], [10, 45], [60, 50], [70, 70], [30, 80]])], False, 0, 9)
+    cv2.line(page, (89, 4), (89, 44), 0, 3)
+    truth = page == 0
+    page[8:-8, 8:-8][np.random.default_rng(0).random((74, 74)) < 0.01] = 0
+    assert overlap(find_ink(page), truth) > 0.9
+
+
 def test_a_bold_digit_that_leaves_little_page_is_still_the_ink():
     shape = (44, 30)
     truth = np.zeros(shape, np.uint8)
