@@ -34,6 +34,7 @@ TWO_LEVELS_IN_GRAIN, NEARLY_ALL = 0.7, 0.9  # less will do where nearly all of t
 HARDLY_A_SHADOW = 0.9  # part of the variance; a bold digit with as much may reach opposite edges, as a shadow does
 LARGE_PART = 0.1  # of a mask; smaller parts are specks, and say nothing about its form
 SHORTEST_STROKES = 1.5  # widths of a pen: all strokes of a digit are longer together, a shadow is as wide as long
+STEEPEST_SLOPE = 12  # grey levels by which light falls over a few pixels; what falls by more is an edge
 CLEAR_GAPS = (4.5, 2.3)  # deviations of the grain between page and ink, in large photos and in enlarged ones
 HANGS_TOGETHER = 0.2  # part of the ink in its largest piece; grain lies in many small ones
 PHOTO_INK = (0.35, 0.7)  # of full ink: below, a ruled line or grain; above, as good as full
@@ -363,8 +364,11 @@ def _light_under_ink(image: np.ndarray, *, pen: float) -> np.ndarray:
     reach = max(3, round(np.clip(pen, 0.07, 0.15) * min(small.shape)))  # to either side: a window of two pens
     padded = cv2.copyMakeBorder(small, *4 * [reach], cv2.BORDER_REPLICATE)  # what is dark at an edge goes on beyond it
     closed = cv2.morphologyEx(padded, cv2.MORPH_CLOSE, np.ones((2 * reach + 1, 2 * reach + 1), np.uint8))
-    inner = cv2.erode(closed, np.ones((5, 5), np.uint8))[reach:-reach, reach:-reach]
-    return cv2.resize(cv2.blur(inner, (3, 3)), image.shape[::-1], interpolation=cv2.INTER_LINEAR)
+    # At a shadow's edge the light keeps to its dark side, lest a line be left there; on a slope that would be too low.
+    around = np.ones((5, 5), np.uint8)
+    low = cv2.erode(closed, around)
+    field = np.minimum(cv2.dilate(low, around), low + STEEPEST_SLOPE)[reach:-reach, reach:-reach]
+    return cv2.resize(cv2.blur(field, (3, 3)), image.shape[::-1], interpolation=cv2.INTER_LINEAR)
 
 
 def _is_only_grain(light: np.ndarray, *, enlarged: float) -> bool:

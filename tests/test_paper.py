@@ -108,14 +108,17 @@ def test_a_bold_digit_from_edge_to_edge_of_a_photo_is_found_whole(grain, light_i
 
 
 @pytest.mark.parametrize("turns", range(4))
-def test_a_thin_digit_in_the_grain_of_a_small_photo_under_steep_light_has_no_line_beside_it(turns):
+@pytest.mark.parametrize(("darkest", "lightest", "contrast"), [(0.2, 1.2, 60), (0.3, 1.0, 40)])
+def test_a_thin_digit_in_the_grain_of_a_small_photo_under_steep_light_has_no_line_beside_it(
+    darkest, lightest, contrast, turns
+):
     truth = ring((60, 60), pen=2)
-    light = np.rot90(np.broadcast_to(np.linspace(0.2, 1.2, 60), truth.shape), turns)
-    page = (200 - 60 * truth) * light + np.random.default_rng(0).normal(0, 6, truth.shape)
+    light = np.rot90(np.broadcast_to(np.linspace(darkest, lightest, 60), truth.shape), turns)
+    page = (200 - contrast * truth) * light + np.random.default_rng(0).normal(0, 6, truth.shape)
     found = find_ink(np.clip(page, 0, 255).astype(np.uint8))
     near = cv2.dilate(truth.astype(np.uint8), np.ones((5, 5))) > 0
     assert (found[~near] > 0.5).mean() < 0.002
-    assert overlap(found, truth) > 0.75
+    assert overlap(found, truth) > 0.7
 
 
 def test_a_digit_that_touches_an_edge_is_no_frame_around_specks():
