@@ -30,7 +30,7 @@ NARROWEST_PHOTO, FEWEST_PIXELS = 6, 200  # what is smaller shows no light of its
 PHOTO_SIDE = 128  # pixels; a smaller photo is enlarged until its shorter side is as long
 SMOOTH_LIGHT_SIDE = 64  # pixels; enough to see how light falls, and averaging takes the grain away
 TWO_CLEAR_LEVELS = 0.8  # part of the variance that two levels explain under smooth light; shadows leave less
-TWO_LEVELS_IN_GRAIN, NEARLY_ALL = 0.7, 0.9  # less will do where nearly all of the ink hangs together
+TWO_LEVELS_IN_GRAIN, NEARLY_ALL = 0.7, 0.9  # a smaller part will do where nearly all of the ink hangs together
 HARDLY_A_SHADOW = 0.9  # part of the variance; a bold digit with as much may reach opposite edges, as a shadow does
 LARGE_PART = 0.1  # of a mask; smaller parts are specks, and say nothing about its form
 SHORTEST_STROKES = 1.5  # widths of a pen: all strokes of a digit are longer together, a shadow is as wide as long
@@ -237,19 +237,13 @@ def _light_under_smooth_light(image: np.ndarray, *, large: bool) -> np.ndarray |
     if best is None or best.gap < FAINTEST_CONTRAST:
         return None
     ink = ~best.page
-    if best.share < (TWO_LEVELS_IN_GRAIN if _is_in_one_piece(ink) else TWO_CLEAR_LEVELS):
+    if best.share < (TWO_LEVELS_IN_GRAIN if _largest_piece(ink) > NEARLY_ALL else TWO_CLEAR_LEVELS):
         return None
     if _is_shadow(ink) or (large and best.share < HARDLY_A_SHADOW and _is_band(ink)):
         return None
     field = cv2.resize(best.surface, image.shape[::-1], interpolation=cv2.INTER_LINEAR)
     difference = image.astype(np.float32) - field
     return -difference * _gain(field) if best.light_page else difference * _gain(255 - field)
-
-
-def _is_in_one_piece(inside: np.ndarray) -> bool:
-    """Tell whether nearly all of a mask hangs together, as strokes do and grain does not."""
-    _, areas, _ = _large_parts(inside)
-    return bool(areas[1:].max(initial=0) > NEARLY_ALL * areas[1:].sum())
 
 
 def _small_copy(picture: np.ndarray, interpolation: int) -> np.ndarray:
@@ -383,8 +377,13 @@ def _is_only_grain(light: np.ndarray, *, enlarged: float) -> bool:
     _, gap = _two_levels(light, inside)
     if gap < CLEAR_GAPS[enlarged > 1] * max(grain, 0.5):
         return True
+    return _largest_piece(inside) < HANGS_TOGETHER
+
+
+def _largest_piece(inside: np.ndarray) -> float:
+    """Return the part of a mask that its largest connected piece has: strokes hang together, grain does not."""
     _, _, statistics, _ = cv2.connectedComponentsWithStats(inside.astype(np.uint8), connectivity=8)
-    return statistics[1:, cv2.CC_STAT_AREA].max() < HANGS_TOGETHER * inside.sum()
+    return float(statistics[1:, cv2.CC_STAT_AREA].max(initial=0)) / max(1, np.count_nonzero(inside))
 
 
 def _ink_by_edges(light: np.ndarray) -> np.ndarray:
