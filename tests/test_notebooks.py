@@ -95,6 +95,7 @@ def test_notebook_is_committed_clean(path: Path):
     for cell in code:
         assert set(cell.metadata) <= {"tags"}, cell.metadata
         assert not [out for out in cell.outputs if out.output_type == "error" or out.get("name") == "stderr"]
+        assert not [out for out in cell.outputs if "it/s]" in out.get("data", {}).get("text/plain", "")], "a dead bar"
         assert len(cell.source.splitlines()) <= 20, cell.source
     assert path.stat().st_size < 1_000_000
 
