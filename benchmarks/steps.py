@@ -4,8 +4,10 @@
     python benchmarks/steps.py --output FILE.json  # also keeps the figures
 
 One small network (`sprint`) is trained with more and more of the recipe, and reads the pen strokes of pendigits' test
-writers, MNIST's test scans, and Semeion where the data folder has it. The last step is the bundled model: a larger
-network, trained for longer, that also learnt what is no digit. No step was chosen by these figures.
+writers, MNIST's test scans, and Semeion where the data folder has it. The first two steps are the same network: first
+the digits are cropped and stretched, as most demos do, then they pass through the ink function. The last step is the
+bundled model: a larger network, trained for longer, that also learnt what is no digit. No step was chosen by these
+figures.
 """
 
 import argparse
@@ -16,7 +18,7 @@ from pathlib import Path
 import numpy as np
 
 from digit_utils import evaluation, training
-from digit_utils.data import DigitDataset, load_dataset
+from digit_utils.data import DigitDataset, Digits, load_dataset
 from digit_utils.development_data import load_semeion
 from digit_utils.files import write_json
 from digit_utils.material import LabelledInk, Material, Recipe, ink_of, make_material
@@ -35,19 +37,32 @@ RECIPES = {
 NAIVE, SHIPPED = "naive resize", "the bundled model"
 
 
-def test_sets(mnist: DigitDataset, pendigits: DigitDataset, data_dir: str) -> dict[str, LabelledInk]:
-    """Return the digits that every step reads, by the ink function."""
-    sets = {"pendigits": ink_of(pendigits.test), "mnist": ink_of(mnist.test)}
+def test_digits(data_dir: str, mnist: DigitDataset, pendigits: DigitDataset) -> dict[str, Digits]:
+    """Return the digits that every step reads."""
+    digits = {"pendigits": pendigits.test, "mnist": mnist.test}
     semeion = load_semeion(data_dir)
-    return sets | ({} if semeion is None else {"semeion (development check)": ink_of(semeion)})
+    return digits | ({} if semeion is None else {"semeion (development check)": semeion})
 
 
-def errors_of_network(recipe: Recipe, material: Material, sets: dict[str, LabelledInk], *, seed: int) -> dict[str, int]:
-    """Train the small network by a recipe and return its errors on each set."""
+def naive_ink_of(digits: Digits) -> LabelledInk:
+    """Return digits, drawn or scanned, as the usual demo would show them to the network."""
+    if digits.images is not None:
+        ink = [evaluation.naive_ink_of_image(image) for image in digits.images]
+    else:
+        ink = [evaluation.naive_ink(strokes, pen=NAIVE_PEN) for strokes in digits.strokes]
+    return LabelledInk(np.stack(ink), digits.labels)
+
+
+def train_step(recipe: Recipe, material: Material, *, seed: int) -> training.TrainingResult:
+    """Train the small network by a recipe."""
     config = replace(training.preset("quick"), epochs=EPOCHS, seed=seed, recipe=recipe)
     with tempfile.TemporaryDirectory() as folder:
-        network = training.train(config, material, folder, report=lambda _: None, show_progress=False).network
-    return {name: round(training.error_rate(network, digits) * len(digits)) for name, digits in sets.items()}
+        return training.train(config, material, folder, report=lambda _: None, show_progress=False)
+
+
+def errors_of_network(trained: training.TrainingResult, sets: dict[str, LabelledInk]) -> dict[str, int]:
+    """Return a trained network's errors on each set."""
+    return {name: round(training.error_rate(trained.network, digits) * len(digits)) for name, digits in sets.items()}
 
 
 def errors_of_recognizer(recognizer: Recognizer, sets: dict[str, LabelledInk]) -> dict[str, int]:
@@ -63,24 +78,24 @@ def main() -> None:
     parser.add_argument("--output", type=Path, help="file for the figures, as JSON")
     options = parser.parse_args()
     mnist, pendigits = (load_dataset(name, data_dir=options.data_dir or None) for name in ("mnist", "pendigits"))
-    material, sets = make_material(mnist, pendigits), test_sets(mnist, pendigits, options.data_dir)
-    naive = np.stack([evaluation.naive_ink(strokes, pen=NAIVE_PEN) for strokes in pendigits.test.strokes])
-    naive_set = LabelledInk(naive, pendigits.test.labels)
+    material, digits = make_material(mnist, pendigits), test_digits(options.data_dir, mnist, pendigits)
+    sets = {name: ink_of(of_set) for name, of_set in digits.items()}
+    naive_sets = {name: naive_ink_of(of_set) for name, of_set in digits.items()}
     errors: dict[str, dict[str, list[int]]] = {}
     for seed in range(options.seeds):
         for step, recipe in RECIPES.items():
-            shown = sets | ({NAIVE: naive_set} if recipe == SCANS else {})
-            found = errors_of_network(recipe, material, shown, seed=seed)
-            if NAIVE in found:
-                errors.setdefault(NAIVE, {}).setdefault("pendigits", []).append(found.pop(NAIVE))
-            for name, count in found.items():
-                errors.setdefault(step, {}).setdefault(name, []).append(count)
-            print(f"seed {seed}  {step:28}", found, flush=True)
+            trained = train_step(recipe, material, seed=seed)
+            found = {NAIVE: errors_of_network(trained, naive_sets)} if recipe == SCANS else {}
+            found |= {step: errors_of_network(trained, sets)}
+            for name, counts in found.items():
+                print(f"seed {seed}  {name:28}", counts, flush=True)
+                for of_set, count in counts.items():
+                    errors.setdefault(name, {}).setdefault(of_set, []).append(count)
     errors[SHIPPED] = {name: [count] for name, count in errors_of_recognizer(Recognizer.load(), sets).items()}
-    digits = {name: len(of_set) for name, of_set in sets.items()}
-    print(evaluation.step_table(errors, digits))
+    sizes = {name: len(of_set) for name, of_set in sets.items()}
+    print(evaluation.step_table(errors, sizes))
     if options.output:
-        write_json(options.output, {"digits": digits, "errors": errors})
+        write_json(options.output, {"digits": sizes, "errors": errors})
 
 
 if __name__ == "__main__":

@@ -376,8 +376,20 @@ def naive_ink(strokes: Strokes, *, pen: float = 0.04) -> np.ndarray:
     for stroke in cleaned:
         points = np.round(((stroke - low) / extent * side + side / 2) * 16).astype(np.int32)
         cv2.polylines(canvas, [np.repeat(points, 2, axis=0)], False, 255, max(1, round(pen * side)), cv2.LINE_AA, 4)
-    rows, columns = np.flatnonzero(canvas.any(axis=1)), np.flatnonzero(canvas.any(axis=0))
-    crop = canvas[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
+    return naive_ink_of_image(canvas)
+
+
+def naive_ink_of_image(image: np.ndarray) -> np.ndarray:
+    """Do to a picture what the usual demo does: crop, stretch to 20x20, pad to 28x28. For comparison only.
+
+    Args:
+        image: (height, width) uint8, light ink on a page of zeros, at least one pixel of ink.
+
+    Returns:
+        (28, 28) float32 in [0, 1].
+    """
+    left, top, width, height = cv2.boundingRect(image)
+    crop = image[top : top + height, left : left + width]
     small = cv2.resize(crop, (BOX_SIZE, BOX_SIZE), interpolation=cv2.INTER_AREA)
     return np.pad(small, (IMAGE_SIZE - BOX_SIZE) // 2).astype(np.float32) / 255
 

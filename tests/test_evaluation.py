@@ -16,6 +16,7 @@ from digit_utils.evaluation import (
     error_interval,
     expected_calibration_error,
     naive_ink,
+    naive_ink_of_image,
     read,
     reliability,
     resampled,
@@ -223,6 +224,15 @@ def test_the_pen_of_the_usual_way_depends_on_the_shape():
 
 def test_a_dot_is_stretched_too():
     assert naive_ink([np.array([[5, 5]])])[4:24, 4:24].mean() > 0.5
+
+
+def test_the_usual_way_does_the_same_to_scans():
+    one = np.zeros((28, 28), np.uint8)
+    one[4:24, 13:15] = 200
+    assert np.array_equal(naive_ink_of_image(one), np.pad(np.full((20, 20), np.float32(200 / 255)), 4))
+    full = np.arange(1, 401, dtype=np.uint16).reshape(20, 20) // 2 + 1
+    scan = np.pad(full.astype(np.uint8), ((0, 8), (5, 3)))
+    assert np.array_equal(naive_ink_of_image(scan)[4:24, 4:24] * 255, full)  # fills the box already: only moved
 
 
 def test_slant_is_to_the_right_and_by_the_angle():

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from digit_utils import cli
+from digit_utils import cli, evaluation
 from digit_utils.data import DigitDataset
 
 ROOT = Path(__file__).parent.parent
@@ -46,6 +46,16 @@ def test_snippet_for_own_digits_trains(digits8x8: DigitDataset, tmp_path: Path, 
 @pytest.mark.parametrize("line", re.findall(r"^digits [^#\n]+", README, re.MULTILINE))
 def test_commands_are_understood(line: str):
     cli._parser().parse_args(line.split()[1:])
+
+
+def test_table_of_steps_says_what_was_stored():
+    stored = evaluation.steps_of_bundled_model()
+    table = evaluation.step_table(stored["errors"], stored["digits"]).splitlines()[1:]
+    told = re.findall(r"^\| ([a-z ]+) ((?:\| [\d.]+%[^|]*){3})\|$", README, re.MULTILINE)
+    assert [name for name, _ in told] == list(stored["errors"])
+    assert [[name, *re.split(r" *\| ", cells.strip())[1:]] for name, cells in told] == [
+        re.split(r"  +", line.strip()) for line in table
+    ]
 
 
 def test_make_targets_exist():
