@@ -38,11 +38,18 @@ CURVES, CURVES_PICTURE = "learning_curves.csv", "learning_curves.png"
 
 STATISTICS_BATCHES = 100  # batch normalisation forgets a twentieth of its statistics with each
 
+
+def _muon(**memory: float) -> Callable[[Any, float, bool], keras.optimizers.Optimizer]:
+    def make(schedule: Any, decay: float, averaged: bool) -> keras.optimizers.Optimizer:
+        return ConvolutionMuon(schedule, weight_decay=decay, adam_weight_decay=decay, use_ema=averaged, **memory)
+
+    return make
+
+
 OPTIMIZERS: dict[str, Callable[[Any, float, bool], keras.optimizers.Optimizer]] = {
     "adamw": lambda schedule, decay, averaged: AveragedAdamW(schedule, weight_decay=decay, use_ema=averaged),
-    "muon": lambda schedule, decay, averaged: ConvolutionMuon(
-        schedule, weight_decay=decay, adam_weight_decay=decay, use_ema=averaged
-    ),
+    "muon": _muon(),
+    "brief_muon": _muon(momentum=0.9, adam_beta_2=0.95),  # forgets sooner, for runs of a few hundred steps
 }
 
 
@@ -61,7 +68,7 @@ class TrainingConfig:
     final_learning_rate: float = 0.0  # where it falls to, as a part of its peak
     averaged: bool = False  # keep the average of the weights on their way (digit_utils.optimizers), not the last ones
     warm_up: float = 0.15  # part of the steps in which the learning rate rises
-    optimizer: str = "adamw"  # "adamw" (Loshchilov and Hutter, 2019) or "muon" (digit_utils.optimizers)
+    optimizer: str = "adamw"  # "adamw" (Loshchilov and Hutter, 2019), "muon" or "brief_muon" (digit_utils.optimizers)
     weight_decay: float = 0.0  # decoupled: what each step takes from the weights, times the learning rate
     seed: int = 0  # of the weights, the order and the augmentation
     recipe: Recipe = field(default_factory=Recipe)

@@ -177,6 +177,20 @@ def test_the_learning_rate_rises_then_falls_as_far_as_told_with_the_last_step(ma
         assert settings["weight_decay"] == config.weight_decay
 
 
+def test_brief_muon_forgets_a_burst_that_muon_remembers():
+    def last_step(name: str) -> float:
+        bias = keras.Variable(np.zeros(1, np.float32))  # not of a kernel: Adam's
+        optimizer = training.OPTIMIZERS[name](1.0, 0.0, False)
+        optimizer.build([bias])
+        for gradient in (100.0, *200 * [1.0]):
+            before = float(bias.numpy()[0])
+            optimizer.apply([keras.ops.convert_to_tensor(np.array([gradient], np.float32))])
+        return before - float(bias.numpy()[0])
+
+    assert last_step("brief_muon") == pytest.approx(1, abs=0.2)
+    assert last_step("muon") < 0.3
+
+
 def test_averaged_weights_are_kept(undisturbed):
     network = undisturbed["reader"].network
     for variable, average in zip(network.trainable_variables, averaged_weights(network.optimizer), strict=True):
