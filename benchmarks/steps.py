@@ -37,7 +37,7 @@ RECIPES = {
 NAIVE, SHIPPED = "naive resize", "the bundled model"
 
 
-def test_digits(data_dir: str, mnist: DigitDataset, pendigits: DigitDataset) -> dict[str, Digits]:
+def test_digits(mnist: DigitDataset, pendigits: DigitDataset, data_dir: str) -> dict[str, Digits]:
     """Return the digits that every step reads."""
     digits = {"pendigits": pendigits.test, "mnist": mnist.test}
     semeion = load_semeion(data_dir)
@@ -78,7 +78,7 @@ def main() -> None:
     parser.add_argument("--output", type=Path, help="file for the figures, as JSON")
     options = parser.parse_args()
     mnist, pendigits = (load_dataset(name, data_dir=options.data_dir or None) for name in ("mnist", "pendigits"))
-    material, digits = make_material(mnist, pendigits), test_digits(options.data_dir, mnist, pendigits)
+    material, digits = make_material(mnist, pendigits), test_digits(mnist, pendigits, options.data_dir)
     sets = {name: ink_of(of_set) for name, of_set in digits.items()}
     naive_sets = {name: naive_ink_of(of_set) for name, of_set in digits.items()}
     errors: dict[str, dict[str, list[int]]] = {}

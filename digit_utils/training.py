@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -39,17 +40,14 @@ CURVES, CURVES_PICTURE = "learning_curves.csv", "learning_curves.png"
 STATISTICS_BATCHES = 100  # batch normalisation forgets a twentieth of its statistics with each
 
 
-def _muon(**memory: float) -> Callable[[Any, float, bool], keras.optimizers.Optimizer]:
-    def make(schedule: Any, decay: float, averaged: bool) -> keras.optimizers.Optimizer:
-        return ConvolutionMuon(schedule, weight_decay=decay, adam_weight_decay=decay, use_ema=averaged, **memory)
-
-    return make
+def _muon(schedule: Any, decay: float, averaged: bool, **memory: float) -> keras.optimizers.Optimizer:
+    return ConvolutionMuon(schedule, weight_decay=decay, adam_weight_decay=decay, use_ema=averaged, **memory)
 
 
 OPTIMIZERS: dict[str, Callable[[Any, float, bool], keras.optimizers.Optimizer]] = {
     "adamw": lambda schedule, decay, averaged: AveragedAdamW(schedule, weight_decay=decay, use_ema=averaged),
-    "muon": _muon(),
-    "brief_muon": _muon(momentum=0.9, adam_beta_2=0.95),  # forgets sooner, for runs of a few hundred steps
+    "muon": _muon,
+    "brief_muon": partial(_muon, momentum=0.9, adam_beta_2=0.95),  # forgets sooner, for runs of a few hundred steps
 }
 
 
