@@ -18,6 +18,7 @@ import uuid
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 
+import psutil
 import websockets
 
 from digit_utils.pad_view import BLANK
@@ -47,6 +48,17 @@ def running_page(*options: str, **environment: str) -> Iterator[tuple[subprocess
             process.terminate()
         process.wait(30)
         process.stdout.close()
+
+
+def kernel_process(server: subprocess.Popen, kernel_id: str) -> psutil.Process:
+    """Return the process that is a visitor's kernel: it has the kernel's sockets open, or its file among its arguments.
+
+    Where kernels are forked, a process with that file only asks for one; it has no sockets of that name.
+    """
+    running = psutil.Process(server.pid).children(recursive=True)
+    listening = [one for one in running if any(kernel_id in at.laddr for at in one.net_connections("unix"))]
+    (kernel,) = listening or [one for one in running if kernel_id in " ".join(one.cmdline())]
+    return kernel
 
 
 def packed(

@@ -93,19 +93,21 @@ class Watch:
 
     def __init__(self, server: psutil.Process):
         self.server = server
-        self.largest_kernel = 0.0  # bytes, resident
+        self.kernels_memory = 0.0  # bytes at most, of all kernels and what they are forked from
         self.shares = {"server": [], "kernels": []}  # of one core, in each interval
         self._before: dict[psutil.Process, float] = {}
         self._then = time.perf_counter()
 
     def look(self) -> None:
         """Take one look."""
-        now, used = time.perf_counter(), {}
-        for process in (self.server, *self.server.children()):
+        now, used, memory = time.perf_counter(), {}, 0.0
+        for process in (self.server, *self.server.children(recursive=True)):
             with contextlib.suppress(psutil.NoSuchProcess):
                 used[process] = sum(process.cpu_times()[:2])
                 if process != self.server:
-                    self.largest_kernel = max(self.largest_kernel, process.memory_info().rss)
+                    taken = process.memory_full_info()
+                    memory += getattr(taken, "pss", taken.uss)  # forked kernels share most of theirs
+        self.kernels_memory = max(self.kernels_memory, memory)
         seconds, self._then = now - self._then, now
         spent = {process: used[process] - self._before.get(process, used[process]) for process in used}
         self.shares["server"].append(spent.pop(self.server, 0.0) / seconds)
@@ -145,7 +147,8 @@ def report(outcome: Outcome, options, watch: Watch, server_memory: float) -> Non
     print(f"from a digit's last event to its final answer: median {np.median(delays):.0f} ms, ", end="")
     print(f"95th percentile {np.percentile(delays, 95):.0f} ms, longest {delays.max():.0f} ms")
     print(f"answers as the recogniser gives them: {outcome.read_right} of {outcome.digits}")
-    print(f"largest kernel {watch.largest_kernel / 1e6:.0f} MB resident, server {server_memory / 1e6:.0f} MB")
+    each = watch.kernels_memory / options.visitors
+    print(f"memory: {each / 1e6:.0f} MB a visitor, what they share included, the server {server_memory / 1e6:.0f} MB")
     server, kernels = (np.array(watch.shares[name]) for name in ("server", "kernels"))
     busiest = (server + kernels).argmax()
     print(f"at the busiest: server {server[busiest]:.2f} cores, all kernels {kernels[busiest]:.2f} cores")

@@ -5,7 +5,8 @@ a kernel that is forked from it, as fresh as any other and ready at once:
 
     python kernel_process.py alone -f FILE                  a kernel that imports for itself
     python kernel_process.py nursery SOCKET MODULE...       imports the modules, then forks kernels on demand
-    python kernel_process.py forked SOCKET -f FILE          has the nursery fork a kernel; lives and dies with it
+    python kernel_process.py forked SOCKET -f FILE          has the nursery fork a kernel; lives and dies with it;
+                                                    like `alone` when the nursery has died before
 
 This file is run as a script and needs nothing of the package, which a notebook may not need either.
 """
@@ -48,11 +49,17 @@ def run_kernel(arguments: list[str]) -> None:
 
 
 def ask_nursery(path: str, arguments: list[str]) -> int:
-    """Have a kernel forked, wait for its end, and return its exit code; 1 when the nursery is gone."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # sent before every polite end, and the kernel is told that itself
+    """Have a kernel forked, wait for its end, and return its exit code; 1 when the nursery goes away before that.
+
+    A nursery that is gone already is done without: this process becomes a kernel that imports for itself.
+    """
     request = {"arguments": arguments, "environment": dict(os.environ), "folder": str(Path.cwd())}
     with socket.socket(socket.AF_UNIX) as connection:
-        connection.connect(path)
+        try:
+            connection.connect(path)
+        except OSError:
+            os.execv(sys.executable, [sys.executable, "-P", __file__, "alone", *arguments])
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # sent before every polite end, and the kernel is told that itself
         connection.sendall(json.dumps(request).encode() + b"\n")
         with connection.makefile() as answers:
             return int(answers.readline() or 1)
@@ -65,7 +72,7 @@ def run_nursery(path: str, modules: list[str]) -> None:
 
     die_with_parent(int(os.environ["JPY_PARENT_PID"]))
     os.environ.setdefault("MPLBACKEND", INLINE)
-    for module in ("ipykernel.kernelapp", "ipykernel.ipkernel", *modules):
+    for module in modules:
         with contextlib.suppress(Exception):  # the notebook itself will say what is wrong with it
             importlib.import_module(module)
     if len(list(Path("/proc/self/task").iterdir())) > 1:

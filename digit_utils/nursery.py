@@ -8,10 +8,12 @@ import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
 
 SCRIPT = Path(__file__).with_name("kernel_process.py")
+KERNEL = ("ipykernel.kernelapp", "ipykernel.ipkernel")  # what every kernel imports
 
 
 def imports_of(notebook: Path) -> list[str]:
@@ -39,32 +41,46 @@ class Nursery:
     no safe way or the imports start threads, `command` gives kernels that import for themselves.
     """
 
-    def __init__(self, notebook: Path, environment: Mapping[str, str]):
-        """Start; `environment` holds the variables of the kernels beside those of this process."""
-        self.key = (notebook, tuple(sorted(environment.items())))
+    def __init__(self, needs: Path | Sequence[str], environment: Mapping[str, str], **options):
+        """Start, and do not wait for the imports.
+
+        Args:
+            needs: the modules that are imported once, or the notebook that imports them. No module that makes a
+                widget when it is imported, as ipycanvas does: that widget would belong to no kernel.
+            environment: the variables of the kernels beside those of this process.
+            options: of the process, as of `subprocess.Popen`, in place of the ones here.
+        """
+        self.key = (needs, tuple(sorted(environment.items())))
         self._process: subprocess.Popen[str] | None = None
         if not sys.platform.startswith("linux") or not hasattr(os, "pidfd_open"):
             return
         self._folder = tempfile.TemporaryDirectory(prefix="digits-nursery-", ignore_cleanup_errors=True)
         self._socket = str(Path(self._folder.name) / "socket")
+        modules = [*KERNEL, *imports_of(needs)] if isinstance(needs, Path) else needs
         self._process = subprocess.Popen(
-            [sys.executable, "-P", str(SCRIPT), "nursery", self._socket, *imports_of(notebook)],
+            [sys.executable, "-P", str(SCRIPT), "nursery", self._socket, *modules],
             env={**os.environ, **environment, "JPY_PARENT_PID": str(os.getpid())},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,  # TensorFlow's greetings
-            text=True,
+            **{"stderr": subprocess.DEVNULL, "text": True, **options},  # what TensorFlow greets with is not read
         )
-        self.why_not = self._process.stdout.readline().strip()  # "ready", or nothing when it died
+
+    @cached_property
+    def why_not(self) -> str:
+        """Wait for the imports; return "ready", or why no kernel can be forked: nothing when the process died."""
+        return self._process.stdout.readline().strip()
 
     def alive(self) -> bool:
         """Tell whether it was not killed since."""
         return self._process is None or self._process.poll() is None or self.why_not != "ready"
 
-    def command(self) -> list[str]:
-        """Return the command that starts a kernel, without the kernel's own arguments."""
+    def command(self, *, otherwise: Sequence[str] = ()) -> list[str]:
+        """Return the command that starts a kernel, without the kernel's own arguments, once the imports are done.
+
+        `otherwise` is the command where kernels cannot be forked; empty for a kernel that imports for itself.
+        """
         if self._process is None or self.why_not != "ready":
-            return alone()
+            return list(otherwise) or alone()
         # A bare Python: it only passes the request on, and is there within a few milliseconds.
         return [sys.executable, "-I", "-S", str(SCRIPT), "forked", self._socket]
 

@@ -24,6 +24,7 @@ import nbformat
 
 from digit_utils.drawings_file import DrawingsFileError, check_drawings_file
 from digit_utils.notebook_files import find_notebook
+from digit_utils.nursery import KERNEL, Nursery
 from digit_utils.recognizer import Recognizer
 
 NOTEBOOK = "04_draw"
@@ -47,6 +48,14 @@ TEMPLATE = Path(__file__).with_name("page_template.html.j2")
 SCRIPT = Path(__file__).with_name("page_script.js")
 TEMPLATE_NAME = "digits"
 KERNEL_NAME = "digits"
+KERNELS = Path("share", "kernels")  # within the page's folder
+KERNEL_MODULE = "digit_utils.page_kernel"
+# Without the pad itself, which imports ipycanvas: that makes a widget at once, and does so in each kernel.
+KERNEL_IMPORTS = [KERNEL_MODULE, *KERNEL, "ipywidgets", "PIL.Image", "digit_utils.recognizer", "digit_utils.teaching"]
+KERNEL_OPTIONS = [
+    *("--HistoryManager.enabled=False", "--IPKernelApp.outstream_class=None", "--log-level=ERROR"),
+    "--IPKernelApp.extensions=ipywidgets",  # which listens to the page on import only when there is a kernel already
+]
 
 
 class PageError(RuntimeError):
@@ -159,27 +168,41 @@ def _kernelspec() -> dict[str, str]:
 
 @contextlib.contextmanager
 def _page_folder(*, model: str | Path | None, **parameters: object) -> Iterator[Path]:
-    """Make a temporary folder with the page's notebook, template and kernel, and let Jupyter find the latter two."""
-    with tempfile.TemporaryDirectory(prefix="digits-page-") as name:
-        folder = Path(name)
+    """Make a temporary folder with the page's notebook, template and kernel, and let Jupyter find the latter two.
+
+    The kernel is one that is forked from a process with everything imported, for as long as the folder is there.
+    """
+    with contextlib.ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="digits-page-")))
         nbformat.write(page_notebook(model=model, **parameters), folder / "draw.ipynb")
+        nursery = stack.enter_context(contextlib.closing(_nursery()))
+        import digit_utils.page_server  # noqa: F401  # needed next anyway: here, while the nursery imports its own
+
         share = folder / "share"
         template = share / "voila" / "templates" / TEMPLATE_NAME
         template.mkdir(parents=True)
         shutil.copyfile(TEMPLATE, template / "index.html.j2")
         shutil.copyfile(SCRIPT, template / SCRIPT.name)
         (template / "conf.json").write_text('{"base_template": "lab"}', encoding="utf-8")
-        kernel = share / "kernels" / KERNEL_NAME
+        kernel = folder / KERNELS / KERNEL_NAME
         kernel.mkdir(parents=True)
-        (kernel / "kernel.json").write_text(json.dumps(_kernel_description()), encoding="utf-8")
+        (kernel / "kernel.json").write_text(json.dumps(_kernel_description(nursery)), encoding="utf-8")
         with _environment("JUPYTER_PATH", os.pathsep.join(filter(None, [str(share), os.environ.get("JUPYTER_PATH")]))):
             yield folder
 
 
-def _kernel_description() -> dict[str, object]:
+def _nursery() -> Nursery:
+    """Return a process with what the page's kernels import. It ends with this one, not at the terminal's Ctrl-C."""
+    # With threads it could not be forked; a kernel's matrices are too small for them.
+    environment = {"OPENBLAS_NUM_THREADS": "1"}
+    return Nursery(KERNEL_IMPORTS, environment, stderr=None, start_new_session=True)
+
+
+def _kernel_description(nursery: Nursery) -> dict[str, object]:
     """Describe a kernel of this very Python, whatever other kernels the user has installed under usual names."""
-    command = [sys.executable, "-m", "digit_utils.page_kernel", "-f", "{connection_file}"]
-    return {"argv": command, "display_name": "Python 3", "language": "python"}
+    command = nursery.command(otherwise=[sys.executable, "-m", KERNEL_MODULE])
+    argv = [*command, "-f", "{connection_file}", *KERNEL_OPTIONS]
+    return {"argv": argv, "display_name": "Python 3", "language": "python"}
 
 
 @contextlib.contextmanager
@@ -239,6 +262,8 @@ def _make_server(notebook: Path, *, port: int | None, host: str, token: str | No
     config.VoilaConfiguration.multi_kernel_manager_class = VisitorsKernels
     config.VoilaConfiguration.file_allowlist = []
     config.VoilaConfiguration.extension_allowlist = EXTENSIONS
+    config.KernelSpecManager.kernel_dirs = [str(notebook.parent / KERNELS)]  # no other kernels, nor the search for them
+    config.KernelSpecManager.ensure_native_kernel = False
     config.KernelManager.autorestart = False  # a new kernel would know nothing of the drawing; the page asks to reload
     # No configuration file has a say: a user's own settings for other pages could break this one.
     server = DrawingServer(config=config, notebook_path=str(notebook), config_file_paths=[])

@@ -97,8 +97,13 @@ class _Kernels:
         return getattr(self._kernels, name)
 
     async def get_rendered_notebook(self, **options) -> Any:
-        """Hand out a kernel that has waited for a visitor."""
-        task, cells, kernel_id = await self._kernels.get_rendered_notebook(**options)
+        """Hand out a kernel that has waited for a visitor, and is still alive."""
+        while True:
+            task, cells, kernel_id = await self._kernels.get_rendered_notebook(**options)
+            if await ensure_async(self._kernels.get_kernel(kernel_id).is_alive()):
+                break
+            task.cancel()
+            await ensure_async(self._kernels.shutdown_kernel(kernel_id, now=True))
         self._told(kernel_id)
         return task, cells, kernel_id
 

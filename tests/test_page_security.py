@@ -5,7 +5,7 @@ import http.client
 import json
 import os
 import re
-import signal
+import sys
 import time
 from urllib.parse import urlsplit
 
@@ -14,7 +14,7 @@ import psutil
 import pytest
 import websockets
 
-from benchmarks.page_client import PROTOCOL, Visitor, running_page
+from benchmarks.page_client import PROTOCOL, Visitor, kernel_process, running_page
 from digit_utils.page_guard import LARGEST_MESSAGE
 from digit_utils.page_visitors import ENDED
 from digit_utils.sample_strokes import sample_digits
@@ -349,9 +349,7 @@ def test_a_page_whose_kernel_dies_is_told_and_a_reload_draws_again():
         visitor = await Visitor(address).arrive()
         await is_read(visitor, 5)
         before = time.monotonic()
-        for child in psutil.Process(process.pid).children():
-            if visitor.kernel_id in " ".join(child.cmdline()):
-                child.send_signal(signal.SIGKILL)
+        kernel_process(process, visitor.kernel_id).kill()
         await asyncio.wait_for(visitor.socket.wait_closed(), 30)
         assert time.monotonic() - before < 30
         assert visitor.socket.close_code == ENDED
@@ -360,6 +358,37 @@ def test_a_page_whose_kernel_dies_is_told_and_a_reload_draws_again():
         assert refused.value.response.status_code == 404
         again = await Visitor(address).arrive()
         await is_read(again, 6)
+        await leave(again)
+
+    with running_page() as (process, address):
+        asyncio.run(visit(process, address))
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="kernels are forked on Linux only")
+def test_visitors_kernels_are_forked_and_come_all_the_same_when_what_they_are_forked_from_has_died():
+    def kernels_of(process) -> list[psutil.Process]:
+        return [
+            one for one in psutil.Process(process.pid).children(recursive=True) if "--log-level=ERROR" in cmdline(one)
+        ]
+
+    def cmdline(process) -> list[str]:
+        try:
+            return process.cmdline()
+        except psutil.Error:
+            return []
+
+    async def visit(process, address):
+        visitor = await Visitor(address).arrive()
+        await is_read(visitor, 7)
+        (nursery,) = (one for one in psutil.Process(process.pid).children() if "nursery" in cmdline(one))
+        assert nursery.children(), "the kernel was not forked"
+        assert all("forked" in cmdline(one) for one in kernels_of(process))
+        nursery.kill()
+        await asyncio.wait_for(visitor.socket.wait_closed(), 30)
+        assert visitor.socket.close_code == ENDED
+        again = await Visitor(address).arrive()
+        await is_read(again, 1)
+        assert any("alone" in cmdline(one) for one in kernels_of(process))
         await leave(again)
 
     with running_page() as (process, address):

@@ -6,10 +6,9 @@ from urllib.parse import urlsplit
 
 import cv2
 import numpy as np
-import psutil
 import pytest
 
-from benchmarks.page_client import running_page
+from benchmarks.page_client import kernel_process, running_page
 from digit_utils.drawing import smooth_path
 from digit_utils.sample_strokes import sample_digits
 
@@ -277,9 +276,7 @@ def test_when_the_kernel_is_stuck_or_dies_the_page_says_so_and_a_reload_draws(ch
     with running_page() as (process, address), opened(chromium, address, **DESKTOP) as pad:
         page, banner = pad.page, pad.page.locator("#page-banner")
         kernel_id = page.evaluate("JSON.parse(document.getElementById('jupyter-config-data').textContent).kernelId")
-        kernel = next(
-            child for child in psutil.Process(process.pid).children() if kernel_id in " ".join(child.cmdline())
-        )
+        kernel = kernel_process(process, kernel_id)
         assert not banner.is_visible()
         kernel.send_signal(signal.SIGSTOP)
         pad.draw_by_mouse(SAMPLES[3])
