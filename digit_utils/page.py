@@ -238,7 +238,7 @@ def _make_server(notebook: Path, *, port: int | None, host: str, token: str | No
     from traitlets.config import Config
 
     from digit_utils.page_server import DrawingServer
-    from digit_utils.page_visitors import VisitorsKernels, default_limit
+    from digit_utils.page_visitors import PageKernelSpecs, VisitorsKernels, default_limit
 
     config = Config()
     config.Voila.ip = host
@@ -262,8 +262,8 @@ def _make_server(notebook: Path, *, port: int | None, host: str, token: str | No
     config.VoilaConfiguration.multi_kernel_manager_class = VisitorsKernels
     config.VoilaConfiguration.file_allowlist = []
     config.VoilaConfiguration.extension_allowlist = EXTENSIONS
-    config.KernelSpecManager.kernel_dirs = [str(notebook.parent / KERNELS)]  # no other kernels, nor the search for them
-    config.KernelSpecManager.ensure_native_kernel = False
+    config.VoilaConfiguration.kernel_spec_manager_class = PageKernelSpecs
+    config.PageKernelSpecs.kernel_dirs = [str(notebook.parent / KERNELS)]
     config.KernelManager.autorestart = False  # a new kernel would know nothing of the drawing; the page asks to reload
     # No configuration file has a say: a user's own settings for other pages could break this one.
     server = DrawingServer(config=config, notebook_path=str(notebook), config_file_paths=[])

@@ -1,8 +1,9 @@
 """Who is on the drawing page: how many may come in, and when a visitor's kernel is ended.
 
-Each visitor has a kernel, a process of about a tenth of a gigabyte. A kernel whose page is gone is ended after a
-minute, so that a phone whose network comes back finds its drawing; one that has died, at once; one whose page is open
-and unused, after an hour, or after ten minutes when others wait.
+Each visitor has a kernel, a process of about a tenth of a gigabyte, or less than half of that where kernels are forked
+and share what they have imported. A kernel whose page is gone is ended after a minute, so that a phone whose network
+comes back finds its drawing; one that has died, at once; one whose page is open and unused, after an hour, or after ten
+minutes when others wait.
 """
 
 import logging
@@ -12,8 +13,10 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 
 import psutil
+from jupyter_client.kernelspec import KernelSpecManager
 from jupyter_core.utils import ensure_async
 from jupyter_server.services.kernels.kernelmanager import AsyncMappingKernelManager
+from traitlets import Bool, List, Unicode
 
 KERNEL_MEMORY = 120e6  # bytes that a visitor's kernel takes at most
 MEMORY_KEPT_FREE = 600e6  # bytes; with less no further visitor comes in, so that the machine never swaps
@@ -37,6 +40,13 @@ class VisitorsKernels(AsyncMappingKernelManager):
         """Note when a kernel was started."""
         kernel = self._kernels[kernel_id]
         kernel.execution_state, kernel.reason, kernel.last_activity = "idle", "", datetime.now(UTC)
+
+
+class PageKernelSpecs(KernelSpecManager):
+    """Knows the kernels of the page's folder only; the search for others would import all of IPython."""
+
+    ensure_native_kernel = Bool(False)
+    kernel_dirs = List(Unicode()).tag(config=True)
 
 
 class Visitors:
