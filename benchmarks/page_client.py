@@ -56,9 +56,14 @@ def kernel_process(server: subprocess.Popen, kernel_id: str) -> psutil.Process:
     Where kernels are forked, a process with that file only asks for one; it has no sockets of that name.
     """
     running = psutil.Process(server.pid).children(recursive=True)
-    listening = [one for one in running if any(kernel_id in at.laddr for at in one.net_connections("unix"))]
+    listening = [one for one in running if any(kernel_id in at.laddr for at in _sockets(one))]
     (kernel,) = listening or [one for one in running if kernel_id in " ".join(one.cmdline())]
     return kernel
+
+
+def _sockets(process: psutil.Process) -> list:
+    ask = getattr(process, "net_connections", None) or process.connections  # its name before psutil 6, which Colab has
+    return ask("unix")
 
 
 def packed(
