@@ -6,7 +6,7 @@ a kernel that is forked from it, as fresh as any other and ready at once:
     python kernel_process.py alone -f FILE                  a kernel that imports for itself
     python kernel_process.py nursery SOCKET MODULE...       imports the modules, then forks kernels on demand
     python kernel_process.py forked SOCKET -f FILE          has the nursery fork a kernel; lives and dies with it;
-                                                    like `alone` when the nursery has died before
+                                                            like `alone` when the nursery has died before
 
 This file is run as a script and needs nothing of the package, which a notebook may not need either.
 """
