@@ -2,6 +2,7 @@ import contextlib
 import io
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -20,6 +21,7 @@ from digit_utils import page
 from digit_utils.model_file import ModelFileError
 from digit_utils.notebook_files import find_notebook
 from digit_utils.page import PageError, is_loopback, page_address, page_notebook, serve
+from digit_utils.recognizer import BUNDLED_MODEL
 
 DRAW = "import sys; from digit_utils.cli import main; sys.exit(main())"
 
@@ -268,6 +270,19 @@ def test_with_a_token_nothing_is_served_without_it(tmp_path):
         assert status(bare + "?token=wrong") == 403
         assert status(bare + "api/kernels/00000000-0000-0000-0000-000000000000") in (302, 403)
         assert status(bare + "?" + address.split("?")[1]) == 200
+
+
+def test_a_pad_that_cannot_be_made_is_told_in_one_sentence(tmp_path):
+    model = tmp_path / "gone.tflite"
+    shutil.copyfile(BUNDLED_MODEL, model)
+    with running_page("--model", str(model), temporary=tmp_path) as (_, address):
+        model.unlink()
+        for _ in range(3):  # the kernels that waited may have read it in time
+            with urllib.request.urlopen(address, timeout=60) as answer:
+                text = answer.read().decode()
+        assert "The pad could not be made." in text
+        assert "Traceback" not in text
+        assert "gone.tflite" not in text
 
 
 @pytest.mark.skipif(os.name != "posix", reason="signals as on POSIX")
