@@ -20,7 +20,16 @@ from digit_utils.data import load_dataset
 from digit_utils.material import LabelledInk, Material, Recipe, ink_of, make_epoch
 from digit_utils.network import build_network
 from digit_utils.optimizers import averaged_weights
-from digit_utils.training import PRESETS, TrainingConfig, TrainingFolderError, error_rate, new_network, preset, train
+from digit_utils.training import (
+    PRESETS,
+    TrainingConfig,
+    TrainingFolderError,
+    error_rate,
+    new_network,
+    preset,
+    take_steps,
+    train,
+)
 
 CONFIGS = {
     "simple_cnn": TrainingConfig(epochs=2, batch_size=32, seed=7),
@@ -214,6 +223,19 @@ def test_averaged_weights_get_statistics_of_their_own(material):
     found = keras.ops.convert_to_numpy(first.moving_mean)
     assert found == pytest.approx(expected, abs=1e-4)
     assert np.abs(found - keras.ops.convert_to_numpy(trained.moving_mean)).max() > 1e-3
+
+
+def test_steps_are_those_of_fit(material):
+    config = CONFIGS["simple_cnn"]
+    ink, targets = make_epoch(material, config.recipe, np.random.default_rng(0))
+    ours, by_keras = new_network(config, material), new_network(config, material)
+    sums = list(take_steps(ours, ink, targets, batch_size=32))
+    fitted = by_keras.fit(ink, targets, batch_size=32, shuffle=False, verbose=0)
+    assert len(ink) == 250
+    assert len(sums) == 8  # the last one of 26
+    assert sum(sums) / 250 == pytest.approx(fitted.history["loss"][0], rel=1e-5)
+    assert all(np.allclose(a, b, atol=1e-5) for a, b in zip(ours.get_weights(), by_keras.get_weights(), strict=True))
+    assert not np.allclose(ours.get_weights()[0], new_network(config, material).get_weights()[0], atol=1e-3)
 
 
 def test_training_learns(material, tmp_path):
