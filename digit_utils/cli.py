@@ -85,7 +85,7 @@ def _add_train(commands: argparse._SubParsersAction) -> None:
         "and the notebook itself. Draw with it: digits draw --model FOLDER",
     )
     train.add_argument(
-        "--preset", choices=("quick", "full"), help="quick: a minute or two; full: what the bundled model came from"
+        "--preset", choices=("quick", "full"), help="quick: about a minute; full: what the bundled model came from"
     )
     train.add_argument("--epochs", type=_at_least_one, help="times through the material (default: the preset's)")
     train.add_argument("--seed", type=int, help="of the weights, the order, the augmentation (default: 0)")

@@ -62,18 +62,27 @@ def simple_cnn(*, dropout: float = 0.25) -> keras.Model:
 
 
 def sprint() -> keras.Model:
-    """Return a network that learns fast on a CPU: ten logits, 44,522 parameters.
+    """Return a network that learns fast on a CPU: ten logits, 29,322 parameters.
 
     What costs time on a CPU is bytes moved more than sums: so the first convolution halves the picture at once, without
     padding, since the outer pixels of ink are empty; pooling comes before the ReLU (the same result from a quarter of
     the pixels), and nothing is normalised.
     """
+    return _pooled_twice("sprint", 16, 32, 64)
+
+
+def lap() -> keras.Model:
+    """Return a wider `sprint`, which takes half as long again and reads a little better: 44,522 parameters."""
+    return _pooled_twice("lap", 24, 48, 64)
+
+
+def _pooled_twice(name: str, first: int, *others: int) -> keras.Model:
     image = keras.Input((IMAGE_SIZE, IMAGE_SIZE, 1))
-    features = layers.ReLU()(layers.Conv2D(24, 5, strides=2)(image))
-    for channels in (48, 64):
+    features = layers.ReLU()(layers.Conv2D(first, 5, strides=2)(image))
+    for channels in others:
         features = layers.MaxPooling2D()(layers.Conv2D(channels, 3, padding="same")(features))
         features = layers.ReLU()(features)
-    return keras.Model(image, layers.Dense(CLASSES)(layers.Flatten()(features)), name="sprint")
+    return keras.Model(image, layers.Dense(CLASSES)(layers.Flatten()(features)), name=name)
 
 
 def dash() -> keras.Model:
@@ -111,8 +120,8 @@ def _convolution(features: keras.KerasTensor, channels: int, *, size: int = 3, s
     return layers.ReLU()(layers.BatchNormalization(momentum=0.95)(features))
 
 
-NETWORKS = {"simple_cnn": simple_cnn, "dash": dash, "sprint": sprint, "reader": reader}
-WITHOUT_DIGIT_HEAD = ("simple_cnn", "dash", "sprint")
+NETWORKS = {"simple_cnn": simple_cnn, "dash": dash, "sprint": sprint, "lap": lap, "reader": reader}
+WITHOUT_DIGIT_HEAD = ("simple_cnn", "dash", "sprint", "lap")
 
 
 def has_digit_head(network: keras.Model) -> bool:

@@ -68,7 +68,7 @@ RULES: dict[str, Rule] = {
     "preset": one_of("quick", "full"),
     "seed": whole_number(below=2**32),
     "epochs": whole_number(),
-    "network": one_of("", "simple_cnn", "dash", "sprint", "reader"),
+    "network": one_of("", "simple_cnn", "dash", "sprint", "lap", "reader"),
     "augmentation": one_of("", "none", "mild", "strong"),
     "learning_rate": number(),
     "batch_size": whole_number(),

@@ -101,9 +101,9 @@ class TrainingConfig:
 PRESETS: dict[str, TrainingConfig] = {
     "quick": TrainingConfig(
         network="sprint",
-        epochs=6,
+        epochs=5,
         batch_size=256,
-        learning_rate=0.01,
+        learning_rate=0.015,
         optimizer="muon",
         warm_up=0.2,
         recipe=Recipe(label_smoothing=0.1),

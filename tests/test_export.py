@@ -176,6 +176,7 @@ def test_features_are_exported_where_the_network_has_them_and_must_be_one_row_a_
         "simple_cnn": 0,
         "dash": 0,
         "sprint": 0,
+        "lap": 0,
         "reader": 112,
     }
     image = keras.Input((28, 28, 1))

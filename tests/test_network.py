@@ -51,10 +51,11 @@ def test_simple_cnn_is_the_reference_network():
     assert network.layers[-1].activation is keras.activations.linear  # logits: the softmax is in the loss
 
 
-def test_sprint_is_small_and_pools_before_it_rectifies():
-    network = build_network("sprint")
-    by_hand = (25 + 1) * 24 + (9 * 24 + 1) * 48 + (9 * 48 + 1) * 64 + (3 * 3 * 64 + 1) * 10
-    assert network.count_params() == by_hand == 44_522
+@pytest.mark.parametrize(("name", "channels", "count"), [("sprint", (16, 32), 29_322), ("lap", (24, 48), 44_522)])
+def test_sprint_and_lap_are_small_and_pool_before_they_rectify(name, channels, count):
+    network, (first, second) = build_network(name), channels
+    by_hand = (25 + 1) * first + (9 * first + 1) * second + (9 * second + 1) * 64 + (3 * 3 * 64 + 1) * 10
+    assert network.count_params() == by_hand == count
     names = [type(layer).__name__ for layer in network.layers]
     assert names == ["InputLayer", "Conv2D", "ReLU", *["Conv2D", "MaxPooling2D", "ReLU"] * 2, "Flatten", "Dense"]
     assert not has_digit_head(network)
@@ -91,7 +92,7 @@ def test_networks_take_ink_and_are_random_from_the_seed(name):
 
 
 def test_an_unknown_network_is_refused_with_the_known_ones():
-    with pytest.raises(ValueError, match=r"'lenet'; choose one of simple_cnn, dash, sprint, reader"):
+    with pytest.raises(ValueError, match=r"'lenet'; choose one of simple_cnn, dash, sprint, lap, reader"):
         build_network("lenet")
 
 
