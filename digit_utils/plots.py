@@ -218,8 +218,11 @@ def show_learning_curves(histories: Mapping[str, Sequence[Mapping[str, float]]],
             epochs = [record["epoch"] for record in history]
             ax.plot(epochs, rates, style, marker=".", color=COLOURS[index % len(COLOURS)], label=label)
     ax.set_yscale("log")
+    low, high = ax.get_ylim()
+    told = "25" if high > 5 * low else "23456789"  # a short axis may hold neither a power of ten nor 2 or 5 times one
     ax.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
-    ax.yaxis.set_minor_formatter(lambda value, _: f"{value:g}" if str(f"{value:.0e}")[0] in "25" else "")
+    ax.yaxis.set_minor_formatter(lambda value, _: f"{value:g}" if f"{value:.0e}"[0] in told else "")
+    ax.xaxis.get_major_locator().set_params(integer=True)
     ax.set(xlabel="epoch", ylabel="errors on validation digits (%)")
     ax.legend(frameon=False, fontsize=9)
     ax.spines[["top", "right"]].set_visible(False)

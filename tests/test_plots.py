@@ -177,6 +177,19 @@ def test_error_curves_are_in_per_cent_and_end_at_the_edge_of_the_axis():
     assert plots.show_error_curve([-1, 100], [score_of(0)] * 2, label="degrees").get_xscale() == "linear"
 
 
+@pytest.mark.parametrize(
+    ("rates", "told"), [([0.0118, 0.0053], "0.6 0.7 0.8 0.9 1"), ([0.09, 0.004], "0.5 1 2 5 10")], ids=["short", "long"]
+)
+def test_learning_curves_name_whole_epochs_and_several_error_rates(rates, told):
+    history = [{"epoch": epoch, "mnist_errors": rate} for epoch, rate in enumerate(rates, start=1)]
+    ax = plots.show_learning_curves({"run": history})
+    ax.figure.canvas.draw()
+    low, high = ax.get_ylim()
+    labels = {label.get_text() for label in ax.get_yticklabels(which="both") if low < label.get_position()[1] < high}
+    assert sorted(labels - {""}, key=float) == told.split()
+    assert all(tick == round(tick) for tick in ax.get_xticks())
+
+
 def test_each_experiment_has_its_panel_with_its_usual_error_rate_dotted():
     experiments = [Experiment(name, lambda drawing, *_: drawing, (0.0, 1.0), 1.0) for name in "abcd"]
     curves = {name: [score_of(40), score_of(20)] for name in "abcd"}
