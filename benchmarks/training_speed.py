@@ -44,7 +44,8 @@ DASH = replace(
     optimizer="brief_muon",
     recipe=UNCHANGED,
 )
-LAP = replace(QUICK, network="lap", epochs=6, learning_rate=0.01)  # chosen on validation digits
+# Chosen on validation digits, too; it stands here for 99.5 %, which `quick` was seen not to reach in ten epochs either.
+LAP = replace(QUICK, network="lap", epochs=6, learning_rate=0.01)
 FAST = {"dash, 1 epoch": DASH, "quick": QUICK, "lap, 6 epochs": LAP}
 
 
