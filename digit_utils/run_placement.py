@@ -18,6 +18,8 @@ from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+import psutil
+
 from digit_utils.run_task import Outcome, Task, perform
 from digit_utils.sweep import SweepError
 
@@ -170,9 +172,9 @@ class DaskPlacement:
         """End the workers, and with them their kernels; asked politely they would finish what they have begun."""
         for nanny in self._cluster.workers.values():
             nanny.auto_restart = False
-            with contextlib.suppress(ProcessLookupError):
+            with contextlib.suppress(psutil.Error):
                 if nanny.pid:
-                    os.kill(nanny.pid, signal.SIGKILL)
+                    psutil.Process(nanny.pid).kill()
 
 
 def _perform_and_tell(task: Task, key: str) -> Outcome:

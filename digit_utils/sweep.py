@@ -41,7 +41,8 @@ from digit_utils.parameters import problem
 KEYS = ("name", "notebook", "parameters", "grid", "list", "random", "seeds", "lowest", "highest")
 RANDOM_KEYS, RANGE_KEYS = ("runs", "seed", "parameters"), ("from", "to", "scale")
 SEED, OUTPUT_FOLDER = "seed", "output_folder"
-PATHS = ("data_dir", "model")  # parameters that name a place: made absolute, since a run has its own working directory
+# Parameters that name a place: made absolute, since a run has its own working directory.
+PATHS = ("data_dir", "model", "drawings")
 MOST_RUNS = 100_000
 EXAMPLES = {"int": "3", "float": "0.5", "bool": "true", "str": "text", "list": "[1, 2]", "dict": "{a: 1}"}
 
@@ -112,7 +113,7 @@ def _loader() -> type:
 
     class Loader(yaml.SafeLoader):
         def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict:
-            keys = [self.construct_object(key) for key, _ in node.value]
+            keys = [self.construct_object(key) for key, _ in node.value if not key.tag.endswith(":merge")]
             for key in keys:
                 if keys.count(key) > 1:
                     raise SweepError(f"line {node.start_mark.line + 1} begins a mapping with {key!r} twice; keep one")
@@ -128,6 +129,10 @@ def _sweep_of(content: dict[str, Any], *, default_name: str, folder: Path) -> Sw
     fixed = checks.settings(content.get("parameters", {}), "parameters")
     varied, seeds = _varied(content, checks), _seeds(content, checks)
     _check_once([[fixed], varied, seeds])
+    if len(varied) * len(seeds) > MOST_RUNS:
+        raise SweepError(
+            f"it asks for {len(varied):,} settings with {len(seeds):,} seeds each; {MOST_RUNS:,} runs at most"
+        )
     runs = [fixed | setting | seed for seed in seeds for setting in varied]
     unique = list({repr(sorted(run.items())): run for run in runs}.values())
     name = content.get("name", default_name)

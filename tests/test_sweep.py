@@ -40,6 +40,11 @@ def test_a_grid_is_every_combination_and_the_first_seed_of_all_comes_first(folde
     assert sweep.objective is None
 
 
+def test_settings_may_be_shared_as_yaml_shares_them(folder: Path):
+    sweep = read(folder, HEAD + "list: [&base {x: 1, word: a}, {<<: *base, x: 2}]\n")
+    assert [(run["x"], run["word"]) for run in sweep.runs] == [(1, "a"), (2, "a")]
+
+
 def test_a_list_is_taken_as_it_is_and_nothing_is_run_twice(folder: Path):
     sweep = read(folder, HEAD + "list: [{x: 1}, {x: 2, word: b}, {x: 1}]\nseeds: [7]\nhighest: validation.score\n")
     assert sweep.runs == ({"x": 1, "seed": 7}, {"x": 2, "word": "b", "seed": 7})
@@ -95,6 +100,10 @@ def test_a_random_sample_is_the_same_for_the_same_seed(folder: Path):
         (
             HEAD + f"grid: {{x: {MANY}, seed: {MANY}}}",
             "160,000 combinations; at most 100,000 can be",
+        ),
+        (
+            HEAD + "grid: {x: [1, 2]}\nseeds: 60000",
+            "it asks for 2 settings with 60,000 seeds each; 100,000 runs at most",
         ),
         (HEAD + "name: a/b", "name is 'a/b'; it must be a word that can be a file's name"),
         ("notebook: [", "it is no YAML"),
