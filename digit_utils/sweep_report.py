@@ -121,7 +121,7 @@ def _objective(plan: Mapping[str, Any], rows: Sequence[Mapping[str, Any]], asked
     found = list(dict.fromkeys(name for row in rows for name in row if name.startswith("metric.")))
     names = [name.removeprefix("metric.") for name in found]
     if asked and asked not in names:
-        raise SweepError(f"no run recorded {asked}; they recorded {', '.join(names) or 'nothing yet'}")
+        raise SweepError(f"no run recorded {asked!r}; they recorded {', '.join(names) or 'nothing yet'}")
     kept = plan["objective"] and Objective(**plan["objective"])
     if asked:
         return Objective(asked, kept.lower_is_better if kept else True)

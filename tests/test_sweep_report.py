@@ -8,10 +8,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 from scipy import stats
-from sweeping import Place
+from sweeping import Place, write_tiny_notebook
 
 from digit_utils import cli, sweep_report
-from digit_utils.sweep import Objective, SweepError
+from digit_utils.run_store import FINISHED, RunStore, plan_runs
+from digit_utils.sweep import Objective, SweepError, read_sweep
 from digit_utils.sweep_report import SweepResults
 
 ROOT = Path(__file__).parent.parent
@@ -68,7 +69,7 @@ def test_page_holds_everything_and_fetches_nothing(tmp_path: Path, capsys: pytes
     page = (place.output / "report.html").read_text()
     assert not re.findall(r"(?:src|href)=[\"']?(?:https?:)?//", page)
     assert not re.findall(r"@import|<script|url\(", page)
-    assert page.count("data:image/png;base64,") >= 1
+    assert page.count("data:image/png;base64,") == 2  # settings, and which parameter matters
     assert "4 of 8 runs finished, 4 failed, 0 still to be done" in page
     assert "ValueError: 1 was to break" in page
     linked = re.findall(r'href="([^"#]+)"', page)
@@ -81,14 +82,18 @@ def test_a_folder_without_a_sweep_is_told(tmp_path: Path, capsys: pytest.Capture
     assert "holds no sweep; start one with `digits sweep FILE" in capsys.readouterr().err
 
 
-def test_an_unknown_metric_is_told(tmp_path: Path):
-    with pytest.raises(SweepError, match="holds no sweep"):
-        sweep_report.read_results(tmp_path, metric="nothing")
+def test_an_unknown_metric_is_told_with_those_that_there_are(tmp_path: Path):
+    write_tiny_notebook(tmp_path)
+    (tmp_path / "s.yaml").write_text("notebook: tiny.ipynb\ngrid: {x: [1, 2]}\n")
+    sweep = read_sweep(tmp_path / "s.yaml")
+    runs, store = plan_runs(sweep, ["data"] * 2), RunStore(tmp_path / "runs")
+    store.keep_plan(sweep, runs)
+    store.end(runs[0], store.begin(runs[0]), status=FINISHED, metrics={"validation.errors": 0.25}, seconds=1.5)
+    with pytest.raises(SweepError, match=r"no run recorded 'nothing'.* validation\.errors"):
+        sweep_report.read_results(store.root, metric="nothing")
 
 
 def test_the_example_can_be_run():
-    from digit_utils.sweep import read_sweep
-
     sweep = read_sweep(ROOT / "notebooks" / "sweeps" / "augmentation.yaml")
     assert len(sweep.runs) == 45
     assert sweep.objective == Objective("validation.mnist_errors", lower_is_better=True)

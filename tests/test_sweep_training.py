@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from sweeping import Place, finish, wait_until
 
+from digit_utils import cli
 from digit_utils.notebook_files import find_notebook
 from digit_utils.notebook_runner import execute_notebook
 from digit_utils.run_task import environment_of_run
@@ -90,3 +91,11 @@ def test_a_forked_kernel_trains_the_network_that_a_usual_one_trains(undisturbed:
     for mine, theirs in zip(weights_of(tmp_path), weights_of(undisturbed.output / run), strict=True):
         np.testing.assert_array_equal(mine, theirs)
     assert (tmp_path / "model.tflite").read_bytes() == (undisturbed.output / run / "model.tflite").read_bytes()
+
+
+def test_its_report_shows_the_learning_curves(undisturbed: Place):
+    assert cli.main(["report", str(undisturbed.output)]) == 0
+    page = (undisturbed.output / "report.html").read_text()
+    assert page.count("data:image/png;base64,") == 2  # the one setting, and the curves of its two seeds
+    assert "left no learning curves" not in page
+    assert "There are too few runs to tell." in page
