@@ -93,10 +93,15 @@ def _fork_on_demand(server: socket.socket) -> None:
     selector.register(server, selectors.EVENT_READ)
     while True:
         for key, _ in selector.select():
+            if selector.get_map().get(key.fd) is not key:
+                continue  # closed by what came before it in this round
             if key.fileobj is server:
                 connection, _ = server.accept()
-                kernel = _fork(connection, selector)
-                ended = os.pidfd_open(kernel)
+                try:
+                    kernel, ended = _fork(connection, selector)
+                except (OSError, ValueError):  # who asked is gone, or no process is to be had: the others go on
+                    connection.close()
+                    continue
                 selector.register(ended, selectors.EVENT_READ, (kernel, connection))
                 selector.register(connection, selectors.EVENT_READ, (kernel, None))
                 continue
@@ -116,14 +121,22 @@ def _fork_on_demand(server: socket.socket) -> None:
             connection.close()
 
 
-def _fork(connection: socket.socket, selector: selectors.BaseSelector) -> int:
-    """Return the process of a new kernel, as the request on a connection wants it."""
+def _fork(connection: socket.socket, selector: selectors.BaseSelector) -> tuple[int, int]:
+    """Return the process of a new kernel, as the request on a connection wants it, and a file that tells its end.
+
+    Raises OSError or ValueError when the request cannot be read, or there is no room for one more process.
+    """
     with connection.makefile() as requests:
         request = json.loads(requests.readline())
     nursery = os.getpid()
     kernel = os.fork()
     if kernel:
-        return kernel
+        try:
+            return kernel, os.pidfd_open(kernel)
+        except OSError:
+            os.kill(kernel, signal.SIGKILL)
+            os.waitpid(kernel, 0)
+            raise
     try:
         for opened in (*selector.get_map(), connection.fileno()):
             os.close(opened)  # else the nursery's end, or that of another kernel's owner, would not be noticed

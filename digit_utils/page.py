@@ -101,8 +101,10 @@ def serve(
     if not token and not is_loopback(host):
         raise PageError(f"{host} can be reached by others, so the page needs a token; leave it out to have one made up")
     keeping = {"drawings": _absolute(drawings), "keep_all": keep_all, "recall": is_loopback(host)}
-    with _page_folder(model=model, **keeping) as folder:
+    with contextlib.ExitStack() as at_the_end, _page_folder(model=model, **keeping) as folder:
         server = _make_server(folder / "draw.ipynb", port=port, host=host, token=token, theme=theme, visitors=visitors)
+        # Voila removes the kernels' files before it ends the kernels, and one that was just starting writes its anew.
+        at_the_end.callback(lambda: shutil.rmtree(server.connection_dir, ignore_errors=True))
         _when_listening(lambda: _greet(server, token=token, open_browser=open_browser))
         with _stopped_by_ctrl_c():
             server.start()
@@ -324,16 +326,17 @@ def print_qr_code(address: str) -> None:
 def page_address(host: str, port: int, *, token: str | None = None) -> str:
     """Return the link to the page, with the token where one is needed."""
     if host in ("", "0.0.0.0", "::"):  # all addresses of this machine: name one that others can reach
-        host = _outer_address()
+        host = _outer_address(socket.AF_INET6 if host == "::" else socket.AF_INET)
     name = f"[{host}]" if ":" in host else host
     return f"http://{name}:{port}/" + (f"?token={token}" if token else "")
 
 
-def _outer_address() -> str:
+def _outer_address(family: socket.AddressFamily) -> str:
     """Return this machine's address in its network, or its name where it has no network."""
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-        try:
-            probe.connect(("192.0.2.1", 9))  # sends nothing; it only chooses the way out
+    somewhere = "2001:db8::1" if family == socket.AF_INET6 else "192.0.2.1"  # reserved for documentation
+    try:
+        with socket.socket(family, socket.SOCK_DGRAM) as probe:
+            probe.connect((somewhere, 9))  # sends nothing; it only chooses the way out
             return probe.getsockname()[0]
-        except OSError:
-            return socket.gethostname()
+    except OSError:
+        return socket.gethostname()

@@ -18,7 +18,7 @@ LARGEST_MESSAGE = 65_536  # bytes from the browser; a pointer event takes about 
 LONGEST_TABLE = 64  # parts of a message; the widgets' messages have five, and one for each buffer
 MESSAGES_PER_SECOND = 1000.0  # a mouse sends 240 at most, and each finger 120
 BURST = 2000.0  # messages at once, after a quiet time: what was drawn while the network was away
-COMMS_PER_VISIT = 50  # a page opens one, and one more each time it connects again
+COMMS_PER_VISIT = 50  # of one connection; a page opens one, and one more each time it connects again
 
 CONTROL_TARGET = "jupyter.widget.control"
 # Tuples, not sets: what is looked up in them may be anything that JSON can hold, lists included.

@@ -12,7 +12,8 @@
     slow: "Waiting for an answer ...",
     ended: "This page has ended. Reload it for a new sheet of paper.",
   };
-  let state = "fine", lostSince = 0, askedAt = 0, leaving = false;
+  let state = "fine", askedAt = 0, leaving = false;
+  let lostSince = 0;             // when the connection closed, until it is open again; 0 while it is open
 
   function show(next) {
     if (leaving || state === next || state === "ended") return;
@@ -25,15 +26,18 @@
   }
 
   function lost() {
-    if (state === "lost") return;
-    lostSince = Date.now();
     askedAt = 0;
     show("lost");
   }
 
+  function back() {
+    lostSince = 0;
+    show("fine");
+  }
+
   // While the connection is lost: is the kernel still there, so that it can come back?
   async function askForKernel(address) {
-    if (state !== "lost") return;
+    if (state !== "lost" || !lostSince) return;
     if (Date.now() - lostSince > GIVE_UP) return show("ended");
     try {
       const answer = await fetch(address, { cache: "no-store" });
@@ -47,10 +51,11 @@
       super(address, ...options);
       if (!String(address).includes("/api/kernels/")) return;
       const kernel = String(address).replace(/^ws/, "http").replace(/\/channels.*$/, "");
-      this.addEventListener("open", () => show("fine"));
-      this.addEventListener("message", () => { askedAt = 0; if (state === "slow") show("fine"); });
+      this.addEventListener("open", back);
+      this.addEventListener("message", () => { askedAt = 0; if (state !== "fine") back(); });
       this.addEventListener("close", event => {
         if (event.code === ENDED) return show("ended");
+        lostSince = lostSince || Date.now();
         lost();
         askForKernel(kernel);
       });
@@ -61,7 +66,8 @@
     }
   };
   setInterval(() => { if (askedAt && state === "fine" && Date.now() - askedAt > PATIENCE) show("slow"); }, 1000);
-  addEventListener("offline", lost);
+  addEventListener("offline", lost);                                    // perhaps: a page of this machine goes on
+  addEventListener("online", () => { if (!lostSince) show("fine"); });  // if it did not, "close" is still to come
   addEventListener("pagehide", () => { leaving = true; });
   addEventListener("pageshow", event => { if (event.persisted) location.reload(); });
   addEventListener("click", event => { if (event.target.closest("#page-banner button")) location.reload(); });

@@ -113,7 +113,8 @@ class Visitors:
     async def sweep(self) -> None:
         """End the kernels that nobody uses any more, and those that have died."""
         for kernel_id in list(self._last_sign):
-            if await self._is_over(kernel_id):
+            # While one is waited for, whoever leaves may end another.
+            if kernel_id in self._last_sign and await self._is_over(kernel_id):
                 await self.end(kernel_id)
 
     async def _is_over(self, kernel_id: str) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -13,6 +14,7 @@ import nbformat
 import pytest
 from sweeping import alive, wait_until
 
+from digit_utils import kernel_process
 from digit_utils import nursery as nursery_module
 from digit_utils.notebook_runner import NotebookInterrupted, execute_notebook
 from digit_utils.nursery import Nursery, alone, imports_of
@@ -114,6 +116,51 @@ def test_a_kernel_ends_when_whoever_asked_for_it_is_killed(with_numpy: Nursery, 
     asking.wait()
     wait_until(lambda: not alive(kernel), "the kernel to end")
     assert with_numpy.alive()
+
+
+def test_who_asks_for_a_kernel_and_says_nothing_or_nonsense_harms_no_other(with_numpy: Nursery, tmp_path: Path):
+    for said in (b"", b"nonsense\n", b"\xff\n"):
+        with socket.socket(socket.AF_UNIX) as asking:
+            asking.connect(with_numpy._socket)
+            asking.sendall(said)
+            asking.shutdown(socket.SHUT_WR)
+            assert asking.recv(10) == b"", "it is told that no kernel comes"
+    here = write_notebook(tmp_path / "here.ipynb", "import os\nprint(os.getppid())")
+    assert run(here, with_numpy.command()) == str(with_numpy._process.pid)
+
+
+def test_when_no_more_processes_are_to_be_had_the_kernels_that_run_go_on(tmp_path: Path):
+    """The nursery's own loop, in a process where the second fork fails as it does at a limit of processes."""
+    code = f"""
+import json, os, socket, sys, threading
+sys.path.insert(0, {str(Path(kernel_process.__file__).parent)!r})
+import kernel_process
+forks, fork = [], os.fork
+def failing():
+    forks.append(1)
+    if len(forks) == 2:
+        raise BlockingIOError(11, "Resource temporarily unavailable")
+    return fork()
+os.fork = failing
+kernel_process.run_kernel = lambda arguments: os.read(int(arguments[0]), 1)
+server = socket.socket(socket.AF_UNIX)
+server.bind({str(tmp_path / "s")!r})
+server.listen()
+threading.Thread(target=kernel_process._fork_on_demand, args=(server,), daemon=True).start()
+def ask():
+    connection = socket.socket(socket.AF_UNIX)
+    connection.connect({str(tmp_path / "s")!r})
+    reading, writing = os.pipe()
+    request = {{"environment": {{}}, "folder": "/", "arguments": [str(reading)]}}
+    connection.sendall(json.dumps(request).encode() + b"\\n")
+    return connection, writing
+(first, goes_on), (refused, _) = ask(), ask()
+told = refused.recv(10)
+os.write(goes_on, b"x")
+print(told, first.recv(10))
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert done.stdout == "b'' b'0\\n'\n", done.stderr
 
 
 def test_a_notebook_whose_imports_start_threads_gets_kernels_of_its_own(tmp_path: Path, monkeypatch):

@@ -2,29 +2,28 @@ import contextlib
 import io
 import json
 import os
+import queue
 import shutil
 import signal
 import socket
 import subprocess
 import sys
-import time
 import urllib.error
 import urllib.request
-from pathlib import Path
+from types import SimpleNamespace
 
 import cv2
 import nbformat
 import numpy as np
+import psutil
 import pytest
 
+from benchmarks.page_client import running_page
 from digit_utils import page
 from digit_utils.model_file import ModelFileError
 from digit_utils.notebook_files import find_notebook
 from digit_utils.page import PageError, is_loopback, page_address, page_notebook, serve
 from digit_utils.recognizer import BUNDLED_MODEL
-
-DRAW = "import sys; from digit_utils.cli import main; sys.exit(main())"
-
 
 # ------------------------------------------------------------------------------------- what is served
 
@@ -122,12 +121,28 @@ def test_the_qr_code_is_the_link_and_a_terminal_without_its_characters_gets_none
     assert old.buffer.getvalue() == b""
 
 
+@pytest.mark.parametrize(("host", "shared"), [("127.0.0.1", False), ("0.0.0.0", True)])
+def test_whoever_starts_the_page_gets_a_link_a_browser_and_a_qr_code_for_others(host, shared, monkeypatch, capsys):
+    opened = queue.Queue()
+    monkeypatch.setattr(page.webbrowser, "open", opened.put)
+    server = SimpleNamespace(ip=host, port=8866, visitors_limit=5)
+    page._greet(server, token="secret" if shared else None, open_browser=True)
+    told = capsys.readouterr().out
+    link = told.split()[2]
+    assert opened.get(timeout=20) == link
+    assert link.endswith(":8866/?token=secret" if shared else "127.0.0.1:8866/")
+    assert ("5 at once" in told) == shared
+    assert ("\N{LOWER HALF BLOCK}" in told) == shared
+
+
 @pytest.fixture
-def configurations(monkeypatch):
+def configurations(monkeypatch, tmp_path):
     """What `serve` would start, without starting it."""
     made = []
 
     class Server:
+        connection_dir = str(tmp_path / "never made")
+
         def start(self):
             pass
 
@@ -186,29 +201,9 @@ def test_a_taken_port_a_foreign_address_and_an_unknown_theme_are_refused(configu
 # ------------------------------------------------------------------------------------ the running server
 
 
-@contextlib.contextmanager
-def running_page(*arguments, temporary):
-    """Run `digits draw` in a process of its own; yield it and the link that it prints."""
-    process = subprocess.Popen(
-        [sys.executable, "-c", DRAW, "draw", "--no-browser", *arguments],
-        stdout=subprocess.PIPE,
-        text=True,
-        env={**os.environ, "TMPDIR": str(temporary)},
-    )
-    try:
-        first = process.stdout.readline()
-        assert first.startswith("Draw at http"), first
-        yield process, first.split()[2]
-    finally:
-        if process.poll() is None:
-            process.terminate()
-        process.wait(20)
-        process.stdout.close()
-
-
 @pytest.fixture(scope="module")
 def server(tmp_path_factory):
-    with running_page(temporary=tmp_path_factory.mktemp("server")) as (_, address):
+    with running_page(TMPDIR=str(tmp_path_factory.mktemp("server"))) as (_, address):
         yield address
 
 
@@ -263,7 +258,7 @@ def test_a_name_that_another_site_points_here_is_turned_away(server):
 
 
 def test_with_a_token_nothing_is_served_without_it(tmp_path):
-    with running_page("--host", "0.0.0.0", temporary=tmp_path) as (_, address):
+    with running_page("--host", "0.0.0.0", TMPDIR=str(tmp_path)) as (_, address):
         port = address.split(":")[2].split("/")[0]
         bare = f"http://127.0.0.1:{port}/"
         assert status(bare) == 403
@@ -275,7 +270,7 @@ def test_with_a_token_nothing_is_served_without_it(tmp_path):
 def test_a_pad_that_cannot_be_made_is_told_in_one_sentence(tmp_path):
     model = tmp_path / "gone.tflite"
     shutil.copyfile(BUNDLED_MODEL, model)
-    with running_page("--model", str(model), temporary=tmp_path) as (_, address):
+    with running_page("--model", str(model), TMPDIR=str(tmp_path)) as (_, address):
         model.unlink()
         for _ in range(3):  # the kernels that waited may have read it in time
             with urllib.request.urlopen(address, timeout=60) as answer:
@@ -287,20 +282,13 @@ def test_a_pad_that_cannot_be_made_is_told_in_one_sentence(tmp_path):
 
 @pytest.mark.skipif(os.name != "posix", reason="signals as on POSIX")
 def test_ctrl_c_ends_the_server_its_kernels_and_the_temporary_folder(tmp_path):
-    with running_page(temporary=tmp_path) as (process, address):
+    with running_page(TMPDIR=str(tmp_path)) as (process, address):
         assert status(address) == 200
         assert list(tmp_path.glob("digits-page-*"))
-        children = _children(process.pid)
+        children = psutil.Process(process.pid).children(recursive=True)
+        assert len(children) >= 2  # kernels are started ahead, and what they are forked from
         process.send_signal(signal.SIGINT)
         assert process.wait(20) in (0, 130)
     assert list(tmp_path.iterdir()) == []
-    end = time.monotonic() + 5
-    while any(Path(f"/proc/{child}/cmdline").exists() for child in children) and time.monotonic() < end:
-        time.sleep(0.05)
-    assert not [child for child in children if Path(f"/proc/{child}/cmdline").exists()]
-
-
-def _children(pid):
-    """Return the kernels of a server, where /proc tells them."""
-    file = Path(f"/proc/{pid}/task/{pid}/children")
-    return file.read_text().split() if file.exists() else []
+    _, alive = psutil.wait_procs(children, timeout=30)
+    assert not alive

@@ -15,6 +15,7 @@ import pytest
 import websockets
 
 from benchmarks.page_client import PROTOCOL, Visitor, kernel_process, running_page
+from digit_utils.drawings_file import LabelledDrawing, append_drawing, read_drawings
 from digit_utils.page_guard import LARGEST_MESSAGE
 from digit_utils.page_visitors import ENDED
 from digit_utils.sample_strokes import sample_digits
@@ -321,6 +322,28 @@ def test_a_known_kernel_is_of_no_use_without_the_token(guarded):
         await leave(visitor)
 
     asyncio.run(attack())
+
+
+@pytest.mark.parametrize(("host", "read_as"), [("127.0.0.1", 7), ("0.0.0.0", 1)])
+def test_corrections_of_a_file_are_heeded_on_this_machine_only_and_new_ones_are_saved_to_it(host, read_as, tmp_path):
+    """Where others draw, nobody is read by what another one has said."""
+    path = tmp_path / "drawings.jsonl"
+    append_drawing(path, LabelledDrawing([stroke * 800 for stroke in SAMPLES[1]], 7, read=1))
+
+    async def visit(address: str) -> None:
+        visitor = await Visitor(address).arrive()
+        await visitor.draw(SAMPLES[1])
+        await visitor.until(lambda: re.search(rf"an? {read_as}\b", visitor.caption), what=f"the reading of a {read_as}")
+        await visitor.event("key_down", key="4", shift_key=False, ctrl_key=False, meta_key=False)
+        await visitor.until(lambda: re.search(r"an? 4\b", visitor.caption), what="the correction")
+        await leave(visitor)
+
+    with running_page("--host", host, "--visitors", "3", "--drawings", str(path)) as (_, link):
+        place = urlsplit(link)
+        asyncio.run(visit(f"http://127.0.0.1:{place.port}/" + (f"?{place.query}" if place.query else "")))
+    drawings, broken = read_drawings(path)
+    assert [drawing.digit for drawing in drawings] == [7, 4]
+    assert not broken
 
 
 def test_who_comes_when_all_places_are_taken_is_asked_to_wait_and_gets_the_next_place(guarded):

@@ -16,6 +16,7 @@ import nbformat
 import numpy as np
 import pytest
 
+from benchmarks.page_client import running_page
 from digit_utils.recognizer import Recognizer
 
 ROOT = Path(__file__).parents[2]
@@ -92,14 +93,8 @@ def peoples_digits(pendigits) -> list[tuple[int, list[np.ndarray]]]:
 @pytest.fixture(scope="session")
 def drawing_page() -> Iterator[str]:
     """`digits draw`, running; its address."""
-    command = "import sys; from digit_utils.cli import main; sys.exit(main(['draw', '--no-browser']))"
-    with subprocess.Popen([sys.executable, "-c", command], stdout=subprocess.PIPE, text=True) as server:
-        try:
-            line = server.stdout.readline()
-            assert line.startswith("Draw at http"), line
-            yield line.split()[2]
-        finally:
-            server.terminate()
+    with running_page() as (_, address):
+        yield address
 
 
 @pytest.fixture(scope="session")

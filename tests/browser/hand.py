@@ -46,12 +46,16 @@ class Pad:
             fingers.send("touchEnd")
 
     def answer(self) -> str:
-        """Wait until what is shown has settled; return the large digit, "?" or ""."""
-        seen = ""
-        for _ in range(40):
+        """Wait until what is shown has settled; return the large digit, "?" or "".
+
+        A blank pad counts as settled later than an answer: on a slow machine the answer may be still to come.
+        """
+        seen, looks = "", 0
+        for _ in range(60):
             self.page.wait_for_timeout(100)
             text = self.mark.inner_text().strip() + self.caption.inner_text()
-            if text == seen:
+            looks = looks + 1 if text == seen else 0
+            if looks >= (15 if BLANK in text else 1):
                 break
             seen = text
         return self.mark.inner_text().strip()
