@@ -50,7 +50,15 @@ def export_network(
     That is the temperature, how much the digit score heeds it, and the threshold.
 
     Returns the recogniser, loaded back from the file.
+
+    Raises ValueError when there is no set of validation digits, or one without digits.
     """
+    if not validation or not all(len(digits) for digits in validation.values()):
+        counts = {name: len(digits) for name, digits in validation.items()}
+        raise ValueError(
+            f"the numbers of validation digits are {counts}; temperature and threshold come from these digits, so give "
+            "at least one set, and none that is empty"
+        )
     card = ModelCard(
         digit_score=HEAD if has_digit_head(network) else MAX_PROBABILITY,
         name=network.name,

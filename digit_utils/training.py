@@ -10,7 +10,7 @@ import io
 import json
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
@@ -28,6 +28,7 @@ from tqdm.auto import tqdm
 
 from digit_utils.data import content_hash
 from digit_utils.files import atomic_write, write_json
+from digit_utils.ink import Strokes
 from digit_utils.material import LabelledInk, Material, Recipe, make_epoch
 from digit_utils.network import CLASSES, NETWORKS, WITHOUT_DIGIT_HEAD, DigitLoss, build_network, in_full_precision
 from digit_utils.optimizers import AveragedAdamW, ConvolutionMuon, averaged_weights
@@ -267,6 +268,7 @@ def take_steps(network: keras.Model, ink: np.ndarray, targets: np.ndarray, *, ba
     """
     for start in range(0, len(ink), batch_size):
         batch = slice(start, start + batch_size)
+        network.reset_metrics()  # before 3.15, Keras tells the mean of all batches since the last call of this
         yield len(ink[batch]) * float(network.train_on_batch(ink[batch], targets[batch]))
 
 
@@ -309,8 +311,21 @@ def _describe(record: dict[str, float], epochs: int) -> str:
 
 def _identity(config: TrainingConfig, material: Material) -> dict[str, Any]:
     """Return what makes a run this run and no other, as it reads back from JSON."""
-    seen = content_hash([material.scans.ink, material.scans.labels, material.stroke_labels])
+    seen = content_hash(
+        [
+            *(material.scans.ink, material.scans.labels),
+            *(*_joined(material.strokes), material.stroke_labels),
+            *(*_joined(material.own_drawings), material.own_labels),
+        ]
+    )
     return json.loads(json.dumps({"config": asdict(config), "data": material.hashes, "material": seen}))
+
+
+def _joined(drawings: Sequence[Strokes]) -> tuple[np.ndarray, np.ndarray]:
+    """Return the points of all drawings, (n, 2) float64, and how many each stroke has, with -1 before each drawing."""
+    counts = [count for drawing in drawings for count in (-1, *map(len, drawing))]
+    points = [np.asarray(stroke, np.float64).reshape(-1, 2) for drawing in drawings for stroke in drawing]
+    return np.concatenate([np.empty((0, 2)), *points]), np.array(counts, np.int64)
 
 
 def _claim(folder: Path, config: TrainingConfig, material: Material) -> None:
@@ -356,12 +371,12 @@ def _resume(folder: Path) -> tuple[keras.Model, list[dict[str, float]]] | None:
         return None
     try:
         progress = json.loads(path.read_text(encoding="utf-8"))
-        network = keras.models.load_model(folder / progress["checkpoint"])
+        network, history = keras.models.load_model(folder / progress["checkpoint"]), progress["history"]
     except Exception as error:  # Keras lets through whatever zip, HDF5 and JSON make of damaged files
         raise TrainingFolderError(
             f"{path} or its checkpoint is damaged ({error}); remove {folder} to train from the start"
         ) from error
-    return network, progress["history"]
+    return network, history
 
 
 def _save_curves(folder: Path, history: list[dict[str, float]]) -> None:

@@ -96,11 +96,11 @@ def test_an_unknown_precision_is_refused_and_changes_nothing():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("precision", ["mixed_float16", "mixed_bfloat16"])
-def test_any_precision_learns_resumes_exactly_and_ends_in_full_precision(precision, tmp_path):
+@pytest.mark.parametrize(("precision", "optimizer"), [("mixed_float16", "muon"), ("mixed_bfloat16", "adamw")])
+def test_any_precision_learns_resumes_exactly_and_ends_in_full_precision(precision, optimizer, tmp_path):
     digits = load_dataset("digits8x8")
     material = Material(ink_of(digits.train.take(slice(500))), validation={"digits8x8": ink_of(digits.validation)})
-    config = TrainingConfig(epochs=2, batch_size=25, learning_rate=0.005, seed=1)
+    config = TrainingConfig(epochs=2, batch_size=25, learning_rate=0.005, optimizer=optimizer, seed=1)
     undisturbed = train(config, material, tmp_path / "one", report=print, show_progress=False, precision=precision)
     assert undisturbed.history[-1]["digits8x8_errors"] < 0.2
 

@@ -225,6 +225,13 @@ def test_the_recogniser_that_comes_back_is_the_one_in_the_file(networks, digits8
     assert [entry.name for entry in (tmp_path / "new" / "folder").iterdir()] == ["model.tflite"]
 
 
+@pytest.mark.parametrize("sets", [{}, {"none": LabelledInk(np.zeros((0, 28, 28), np.float32), np.zeros(0, np.int64))}])
+def test_without_validation_digits_nothing_is_exported_and_the_reason_is_told(sets, networks, tmp_path):
+    with pytest.raises(ValueError, match=r"the numbers of validation digits are .*give at least one set"):
+        export_network(networks["reader"], tmp_path / "new", validation=sets)
+    assert not (tmp_path / "new").exists()
+
+
 def test_the_same_network_exports_to_the_same_bytes(networks, exports):
     assert to_litert(networks["simple_cnn"]) == read_model_file(exports["simple_cnn"] / "model.tflite")[0]
 

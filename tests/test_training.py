@@ -33,17 +33,9 @@ from digit_utils.training import (
 
 CONFIGS = {
     "simple_cnn": TrainingConfig(epochs=2, batch_size=32, seed=7),
-    "reader": TrainingConfig(
-        network="reader",
-        epochs=2,
-        batch_size=64,
-        weight_decay=0.01,
-        final_learning_rate=0.25,
-        averaged=True,
-        seed=3,
-        recipe=Recipe(
-            augmentation="strong", allographs=30, non_digits=20, photographed=0.2, sharpness=0.4, label_smoothing=0.02
-        ),
+    # The recipe of the bundled model, but for the pen strokes of others and for how much there is of everything.
+    "reader": preset(
+        "full", epochs=2, batch_size=64, seed=3, pen_strokes=0, allographs=30, non_digits=20, label_smoothing=0.02
     ),
 }
 KILLED_RUN = "import sys; from test_training import killed_run; killed_run(sys.argv[1], sys.argv[2])"
@@ -327,6 +319,23 @@ def test_a_folder_with_a_run_on_other_data_is_left_alone(material, undisturbed):
     fewer = LabelledInk(material.scans.ink[:-1], material.scans.labels[:-1])
     with pytest.raises(TrainingFolderError, match="another material"):
         quiet(CONFIGS["simple_cnn"], replace(material, scans=fewer), folder)
+
+
+def test_other_strokes_are_other_material(material, tmp_path):
+    drawn = [np.array([[0.0, 0.0], [5.0, 9.0]]), np.array([[3.0, 1.0]])]
+    config = replace(CONFIGS["simple_cnn"], epochs=1)
+    first = replace(material, own_drawings=(drawn,), own_labels=np.array([7]))
+    quiet(config, first, tmp_path)
+    quiet(config, first, tmp_path)  # the same run, finished
+    others = [
+        replace(first, own_drawings=([drawn[0] + 1, drawn[1]],)),
+        replace(first, own_drawings=([drawn[0]], [drawn[1]]), own_labels=np.array([7, 7])),
+        replace(first, own_labels=np.array([1])),
+        replace(first, strokes=(drawn,), stroke_labels=np.array([7])),
+    ]
+    for other in others:
+        with pytest.raises(TrainingFolderError, match="another material"):
+            quiet(config, other, tmp_path)
 
 
 @pytest.fixture

@@ -29,10 +29,14 @@ SMALL = {
 FULL_RECIPE_IN_SMALL = """
 import json
 
-from digit_utils import training
+from digit_utils import training  # isort: skip
+
+import keras
+
 from digit_utils.data import load_dataset
 from digit_utils.export import export_network
-from digit_utils.material import make_material
+from digit_utils.material import make_material, targets_of
+from digit_utils.network import DigitLoss, build_network
 
 def interrupt(said):
     if "2/4" in said:
@@ -48,7 +52,15 @@ result = training.train(config, material, "run", report=said.append)
 recognizer = export_network(result.network, "run", validation=material.validation)
 digits = material.validation["digits8x8"]
 read = recognizer.probabilities_and_scores(digits.ink)[0].argmax(axis=1)
-print(json.dumps({"said": said[0], "right": float((read == digits.labels).mean()), "epochs": len(result.history)}))
+right = float((read == digits.labels).mean())
+
+network = build_network("sprint")
+network.compile(keras.optimizers.SGD(0.0), loss=DigitLoss(), jit_compile=False)  # learns nothing
+ink, targets = digits.ink[:300, ..., None], targets_of(digits.labels[:300])
+sums = list(training.take_steps(network, ink, targets, batch_size=128))
+losses = keras.ops.convert_to_numpy(DigitLoss(reduction=None)(targets, network(ink)))
+alone = [float(losses[start : start + 128].sum()) for start in (0, 128, 256)]
+print(json.dumps({"said": said[0], "right": right, "epochs": len(result.history), "sums": sums, "alone": alone}))
 """
 
 
@@ -110,6 +122,7 @@ def test_the_full_recipe_in_small_goes_on_where_it_was_on_either_backend(backend
     assert told["said"] == "goes on after epoch 2 of 4"
     assert told["epochs"] == 4
     assert told["right"] > 0.9
+    assert told["sums"] == pytest.approx(told["alone"], rel=1e-4), "a step does not tell its own loss"
 
 
 @pytest.fixture(scope="module")
