@@ -23,14 +23,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     try:
         return options.run(options) or 0
-    except (
-        *(ModelFileError, NotebookError, PageError, SweepError, FileNotFoundError),
-        *(DatasetCorrupt, DrawingsFileError),
-    ) as error:
-        print(f"digits {options.command}: {error}", file=sys.stderr)
+    except (ModelFileError, NotebookError, PageError, SweepError, DatasetCorrupt, DrawingsFileError, OSError) as error:
+        print(f"digits {options.command}: {_told(error)}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         return 130
+
+
+def _told(error: Exception) -> str:
+    """Return an error in one sentence; what the system says of a file is turned into one."""
+    if isinstance(error, OSError) and error.filename is not None and error.strerror:
+        return f"{error.filename} cannot be used ({error.strerror}); choose another, or mend that"
+    return str(error)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -174,17 +178,19 @@ def _draw(options: argparse.Namespace) -> None:
 def _train(options: argparse.Namespace) -> None:
     from digit_utils.notebook_runner import run_notebook
 
-    folder = options.output or f"runs/{options.preset or 'quick'}-seed{options.seed or 0}"
     parameters = {
         "preset": options.preset,
         "epochs": options.epochs,
         "seed": options.seed,
-        "output_folder": folder,
+        "output_folder": options.output,
         "data_dir": _absolute(options.data_dir),
         "drawings": _drawings(options.drawings),
         **dict(options.parameter),
     }
-    notebook = run_notebook("02_train", Path(folder) / "02_train.ipynb", parameters=parameters)
+    named = f"runs/{parameters['preset'] or 'quick'}-seed{parameters['seed'] or 0}"
+    folder = Path(parameters["output_folder"] or named).expanduser()
+    parameters["output_folder"] = str(folder)
+    notebook = run_notebook("02_train", folder / "02_train.ipynb", parameters=parameters)
     print(f"The run is in {folder}; the notebook with its figures is {notebook}.")
 
 
@@ -193,14 +199,15 @@ def _evaluate(options: argparse.Namespace) -> None:
     from digit_utils.recognizer import Recognizer
 
     Recognizer.load(options.model)  # a broken model is told before a notebook is started
-    folder = Path(options.output or _folder_of(options.model))
     parameters = {
         "model": _absolute(options.model),
-        "output_folder": str(folder),
+        "output_folder": options.output,
         "data_dir": _absolute(options.data_dir),
         "drawings": _drawings(options.drawings),
         **dict(options.parameter),
     }
+    folder = Path(parameters["output_folder"] or _folder_of(options.model)).expanduser()
+    parameters["output_folder"] = str(folder)
     notebook = run_notebook("03_evaluate", folder / "03_evaluate.ipynb", parameters=parameters)
     print(f"The figures are in {folder / 'evaluation.json'}; the notebook is {notebook}.")
 
@@ -260,15 +267,22 @@ def _drawings(path: str | None) -> str | None:
     return _absolute(path)
 
 
+def _whole_number(text: str) -> int:
+    try:
+        return int(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is no whole number") from None
+
+
 def _port(text: str) -> int:
-    port = int(text)
+    port = _whole_number(text)
     if not 1 <= port <= 65535:
         raise argparse.ArgumentTypeError(f"{text} is no port; choose one from 1 to 65535")
     return port
 
 
 def _at_least_one(text: str) -> int:
-    number = int(text)
+    number = _whole_number(text)
     if number < 1:
         raise argparse.ArgumentTypeError(f"{text} is too few; at least 1")
     return number

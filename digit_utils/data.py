@@ -32,6 +32,11 @@ from digit_utils.ink import Strokes
 from digit_utils.unipen import parse_unipen
 
 MNIST_TRAIN_COUNT = 55_000  # of the official training set's 60,000; the last 5,000 are the validation digits
+# Whatever a damaged archive makes the decoders raise. Missing files and rights stay what they are.
+DAMAGE = (
+    *(ValueError, LookupError, EOFError, MemoryError, NotImplementedError),
+    *(zlib.error, zipfile.BadZipFile, gzip.BadGzipFile),
+)
 PENDIGITS_TABLET_HEIGHT = 500.0  # tablet units: people wrote into boxes of 500 by 500
 PENDIGITS_TEST_WRITER_OFFSET = 30  # the test file counts its writers from 1 again; they become 31..44
 DIGITS8X8_SPLIT = (1197, 1497)  # training ends before the first, validation before the second, test at 1797
@@ -297,14 +302,9 @@ def _read_verified(kind: _Kind, place: Path) -> list[np.ndarray]:
         DatasetCorrupt: it cannot be read, or has other content.
     """
     expected = f"expected {kind.name} with the content sha256 {kind.sha256}"
-    # Whatever a damaged archive makes the decoders raise. Missing files and rights stay what they are.
-    damage = (
-        *(ValueError, LookupError, EOFError, MemoryError, NotImplementedError),
-        *(zlib.error, zipfile.BadZipFile, gzip.BadGzipFile),
-    )
     try:
         arrays = kind.read(place)
-    except damage as error:
+    except DAMAGE as error:
         raise DatasetCorrupt(f"{place} cannot be read: {error} ({expected})") from error
     found = content_hash(arrays)
     if found != kind.sha256:

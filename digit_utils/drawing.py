@@ -137,8 +137,10 @@ class DrawingFinger:
 
     def move(self, fingers: Sequence[Point]) -> Point | None:
         """Take in the fingers after one moved; return where the drawing finger is now, None without one."""
+        if not fingers:
+            return None  # a touch whose places were no numbers: where the fingers were is all that is known
         before, self._fingers = self._fingers, fingers
-        if self._index is None or not fingers:
+        if self._index is None:
             return None
         if len(fingers) != len(before):  # a lift or a start got lost
             self._index = _nearest(fingers, before[self._index])

@@ -13,7 +13,9 @@ the file is copied, the line added to the copy, and the copy takes the file's pl
 quicker on a file of many thousand drawings, but a process killed between two pages of a long line leaves a half.
 """
 
+import errno
 import json
+import os
 import re
 import shutil
 import tempfile
@@ -29,6 +31,7 @@ from filelock import FileLock, Timeout
 
 from digit_utils.files import atomic_write
 from digit_utils.ink import Strokes, clean_strokes
+from digit_utils.recognizer import checked_digit
 
 ENDING = ".jsonl"
 HELD_OUT = 5  # every so manieth drawing of each digit is not for training
@@ -45,7 +48,7 @@ class DrawingsFileError(RuntimeError):
 class LabelledDrawing:
     """One drawing and what it is."""
 
-    strokes: Strokes = field(repr=False)  # (n, 2) arrays, x right, y down, any unit
+    strokes: Strokes = field(repr=False)  # (n, 2) arrays, x right, y down, in pixels of a pad
     digit: int | None  # 0 to 9, what it is meant to be; None takes back an earlier line with the same id
     read: int | None = None  # what was read; None for "no digit", and where it is not known
     id: str = field(default_factory=lambda: uuid.uuid4().hex[:16])
@@ -59,10 +62,10 @@ class LabelledDrawing:
 def append_drawing(path: str | Path, drawing: LabelledDrawing) -> None:
     """Add a drawing to a file, which is made where there is none, and its folder with it.
 
-    Safe for any number of threads and processes at once. When this returns, the line is on the disk.
+    Safe for any number of threads and processes at once. When this returns, the file holds the line.
 
     Raises:
-        ValueError: a stroke is not an (n, 2) array of numbers, or the digit is none.
+        ValueError: a stroke is not an (n, 2) array of numbers, a place is beyond FARTHEST, or the digit is none.
         DrawingsFileError: the file cannot be written; it is as it was.
     """
     line = _line(drawing)
@@ -80,7 +83,7 @@ def append_drawing(path: str | Path, drawing: LabelledDrawing) -> None:
     except OSError as error:
         raise DrawingsFileError(
             f"the drawing was not saved: {target} cannot be written ({error.strerror or error}); "
-            "free some space, or choose another file"
+            "free some space, see who may write there, or choose another file"
         ) from error
 
 
@@ -97,7 +100,9 @@ def check_drawings_file(path: str | Path) -> None:
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         if target.is_dir():
-            raise IsADirectoryError(21, "it is a folder")
+            raise IsADirectoryError(errno.EISDIR, "it is a folder")
+        if target.exists() and not os.access(target, os.R_OK | os.W_OK):
+            raise PermissionError(errno.EACCES, "it may not be both read and written")
         with tempfile.TemporaryFile(dir=target.parent):
             pass
     except OSError as error:
@@ -107,13 +112,12 @@ def check_drawings_file(path: str | Path) -> None:
 
 
 def _line(drawing: LabelledDrawing) -> bytes:
-    if drawing.digit is not None and drawing.digit not in range(10):
-        raise ValueError(f"digit is {drawing.digit!r}; expected a whole number from 0 to 9")
+    digit = None if drawing.digit is None else checked_digit(drawing.digit)
     strokes = [[[round(x, DECIMALS), round(y, DECIMALS)] for x, y in stroke.tolist()] for stroke in _checked(drawing)]
     content = {
-        "digit": drawing.digit,
+        "digit": digit,
         "strokes": strokes,
-        "read": drawing.read,
+        "read": None if drawing.read is None else int(drawing.read),
         "id": drawing.id,
         "time": drawing.time,
     }
@@ -124,7 +128,14 @@ def _checked(drawing: LabelledDrawing) -> list[np.ndarray]:
     strokes = clean_strokes(drawing.strokes)
     if not strokes and drawing.digit is not None:
         raise ValueError("a drawing without a single point cannot be saved")
+    _check_places(strokes)
     return strokes
+
+
+def _check_places(strokes: list[np.ndarray]) -> None:
+    farthest = max((float(np.abs(stroke).max()) for stroke in strokes), default=0.0)
+    if farthest > FARTHEST:
+        raise ValueError(f"a coordinate is {farthest:g}; expected at most {FARTHEST:g}")
 
 
 def _copy_and_add(target: Path, temporary: Path, line: bytes) -> None:
@@ -233,9 +244,7 @@ def _strokes_of(content: Mapping[str, Any]) -> list[np.ndarray]:
     cleaned = clean_strokes(strokes)
     if not cleaned:
         raise ValueError("its strokes hold not a single point")
-    farthest = max(float(np.abs(stroke).max()) for stroke in cleaned)
-    if farthest > FARTHEST:
-        raise ValueError(f"a coordinate is {farthest:g}; expected at most {FARTHEST:g}")
+    _check_places(cleaned)
     return cleaned
 
 

@@ -19,7 +19,7 @@ import numpy as np
 
 from digit_utils.ink import Strokes, ink_from_strokes
 from digit_utils.model_file import ModelCard
-from digit_utils.recognizer import CLASSES, Prediction, Recognizer, logistic, predictions_of
+from digit_utils.recognizer import CLASSES, Prediction, Recognizer, checked_digit, logistic, predictions_of
 
 REACH = 0.65  # distance at which a correction has 1/e of its effect; two digits of a class are about 1 apart
 CONFIDENCE = 0.95  # probability with which a corrected drawing is read as what it is
@@ -51,8 +51,9 @@ class Shifts:
         """Return probabilities (n, 10), sum 1, and scores (n,) as the corrections have them; features are (n, d)."""
         if not len(self.places):
             return probabilities, scores
-        squares = ((features[:, np.newaxis] - self.places) ** 2).sum(axis=2)
-        nearness = np.exp(-squares / REACH**2)
+        # |a - b|^2 as |a|^2 + |b|^2 - 2ab: the differences themselves would take memory for each digit and each place.
+        lengths = (features**2).sum(axis=1)[:, np.newaxis] + (self.places**2).sum(axis=1)
+        nearness = np.exp(-np.maximum(lengths - 2 * features @ self.places.T, 0) / REACH**2)
         # Raising one digit's log-odds by s is multiplying its probability by exp(s), then dividing by the new sum.
         logarithms = np.log(np.maximum(probabilities, _SMALLEST)) + nearness @ self.shifts
         raised = np.exp(logarithms - logarithms.max(axis=1, keepdims=True))
@@ -132,14 +133,13 @@ class LearningRecognizer:
 
         Raises ValueError when the digit is none, or the drawing has no ink.
         """
-        if digit not in range(CLASSES):
-            raise ValueError(f"digit is {digit!r}; expected a whole number from 0 to 9")
+        digit = checked_digit(digit)
         ink = ink_from_strokes(strokes)[np.newaxis]
         if not ink.any():
             raise ValueError("there is nothing to learn from a drawing without ink")
         probabilities, scores = self._recognizer.probabilities_and_scores(ink)
         features = self._recognizer.features(ink)[0]
-        correction = Correction(int(digit), features, probabilities[0], float(scores[0]))
+        correction = Correction(digit, features, probabilities[0], float(scores[0]))
         with self._lock:
             is_new = name not in self._corrections and len(self._corrections) < LARGEST_MEMORY
             self._corrections.pop(name, None)

@@ -24,7 +24,7 @@ from ipycanvas import Canvas, hold_canvas
 from digit_utils.drawing import DrawingFinger, DrawingState, Point, smooth_path
 from digit_utils.ink import Strokes, clean_strokes
 from digit_utils.pad_view import BLANK, PadView, reading_of
-from digit_utils.recognizer import Prediction, Recognizer
+from digit_utils.recognizer import Prediction, Recognizer, checked_digit
 from digit_utils.teaching import Lesson, Reader, Teacher, able_to_learn
 
 SIZE = 400  # CSS pixels, side of the paper where there is room
@@ -122,8 +122,7 @@ class DigitPad(widgets.Box):
 
         Raises ValueError when the digit is not from 0 to 9.
         """
-        if digit not in range(10):
-            raise ValueError(f"digit is {digit!r}; expected a whole number from 0 to 9")
+        digit = checked_digit(digit)
         with self._lock:
             strokes, lesson = self.strokes, self._lesson
         if not strokes:

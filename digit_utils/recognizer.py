@@ -141,6 +141,13 @@ class Recognizer:
         return self._interpreter.get_tensor(self._output)
 
 
+def checked_digit(digit: object) -> int:
+    """Return a digit, of whatever type of whole number, as an int. Raises ValueError when it is not from 0 to 9."""
+    if isinstance(digit, (int, np.integer)) and not isinstance(digit, bool) and 0 <= digit < CLASSES:
+        return int(digit)
+    raise ValueError(f"digit is {digit!r}; expected a whole number from 0 to 9")
+
+
 def predictions_of(
     ink: np.ndarray, probabilities: np.ndarray, scores: np.ndarray, *, threshold: float
 ) -> list[Prediction]:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from digit_utils import cli
+from digit_utils import cli, notebook_runner
 from digit_utils.notebook_runner import NotebookError, read_parameter, run_notebook
 
 
@@ -35,7 +35,8 @@ def test_missing_model_is_told_in_one_sentence(command: str, tmp_path: Path, cap
     ("arguments", "expected"),
     [
         (["train", "--epochs", "0"], "0 is too few"),
-        (["train", "--epochs", "many"], "invalid"),
+        (["train", "--epochs", "many"], "argument --epochs: 'many' is no whole number"),
+        (["draw", "--port", "http"], "argument --port: 'http' is no whole number"),
         (["train", "--preset", "huge"], "invalid choice: 'huge'"),
         (["train", "-p", "epochs"], "'epochs' is no parameter; write name=value"),
         (["draw", "--port", "70000"], "70000 is no port"),
@@ -47,6 +48,39 @@ def test_bad_options_are_refused_by_name(arguments: list[str], expected: str, ca
         cli.main(arguments)
     assert ended.value.code == 2
     assert expected in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("command", ["train", "evaluate"])
+def test_an_output_that_cannot_be_a_folder_is_told_by_its_name(command: str, tmp_path: Path, capsys):
+    (tmp_path / "file").write_text("in the way")
+    assert cli.main([command, "--output", str(tmp_path / "file")]) == 1
+    told = capsys.readouterr().err
+    assert f"digits {command}: {tmp_path / 'file'}" in told
+    assert "choose another" in told
+
+
+def test_drawings_that_are_a_folder_are_told_by_name(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    folder = tmp_path / "a.jsonl"
+    folder.mkdir()
+    assert cli.main(["train", "--drawings", str(folder)]) == 1
+    assert f"digits train: {folder} cannot be used (Is a directory)" in capsys.readouterr().err
+
+
+def test_a_run_is_named_by_the_parameters_that_it_has(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    started = []
+
+    def run(name: str, output: Path, *, parameters: dict) -> Path:
+        started.append((output, parameters))
+        return output
+
+    monkeypatch.setattr(notebook_runner, "run_notebook", run)
+    cli.main(["train", "--seed", "1", "-p", "seed=3"])
+    cli.main(["train", "-p", "output_folder=~/mine"])
+    cli.main(["evaluate", "-p", "output_folder=~/mine"])
+    mine = Path("~/mine").expanduser()
+    outputs = [output for output, _ in started]
+    assert outputs == [Path("runs/quick-seed3/02_train.ipynb"), mine / "02_train.ipynb", mine / "03_evaluate.ipynb"]
+    assert [Path(parameters["output_folder"]) for _, parameters in started] == [output.parent for output in outputs]
 
 
 def test_unknown_notebook_parameter_is_refused_before_anything_runs(tmp_path: Path, capsys: pytest.CaptureFixture[str]):

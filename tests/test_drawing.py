@@ -156,6 +156,11 @@ def test_fingers_without_a_start_and_empty_lists_are_harmless():
     assert finger.lift([]) is False
     finger.start([(1, 1)])
     assert finger.move([]) is None
+    assert finger.move([(2, 2)]) == (2, 2), "it goes on after an event without a place"
+    assert finger.move([]) is None
+    assert finger.lift([]) is True
+    assert not finger.is_down
+    assert finger.start([(5, 5)]) == (5, 5)
 
 
 def test_a_smooth_path_joins_the_ends_and_stays_near_the_points():

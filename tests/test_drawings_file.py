@@ -17,7 +17,13 @@ import pytest
 
 from digit_utils import drawings_file
 from digit_utils.data import DatasetCorrupt, load_dataset
-from digit_utils.drawings_file import DrawingsFileError, LabelledDrawing, append_drawing, read_drawings
+from digit_utils.drawings_file import (
+    DrawingsFileError,
+    LabelledDrawing,
+    append_drawing,
+    check_drawings_file,
+    read_drawings,
+)
 from digit_utils.sample_strokes import sample_digits
 
 SAMPLES = sample_digits(side=800)
@@ -63,10 +69,18 @@ def test_each_line_is_plain_json_that_any_program_can_read(path):
 def test_a_drawing_that_cannot_be_a_line_is_refused_and_the_file_stays(path):
     append_drawing(path, LabelledDrawing(SAMPLES[0].strokes, 0))
     before = path.read_bytes()
-    for strokes, digit in [([], 3), ([[(np.nan, 1)]], 3), (SAMPLES[0].strokes, 10), (SAMPLES[0].strokes, "3")]:
-        with pytest.raises(ValueError, match=r"without a single point|digit is"):
+    far = [SAMPLES[0].strokes[0] * 1e6]
+    bad = [([], 3), ([[(np.nan, 1)]], 3), (far, 3), *((SAMPLES[0].strokes, digit) for digit in (10, "3", 7.0, True))]
+    for strokes, digit in bad:
+        with pytest.raises(ValueError, match=r"without a single point|digit is|a coordinate is"):
             append_drawing(path, LabelledDrawing(strokes, digit))
     assert path.read_bytes() == before
+
+
+def test_a_digit_may_be_of_any_type_of_whole_numbers(path):
+    append_drawing(path, LabelledDrawing(SAMPLES[0].strokes, np.int64(7), read=np.uint8(1)))
+    ((found,), problems) = read_drawings(path)
+    assert (found.digit, found.read, problems) == (7, 1, [])
 
 
 def test_a_later_line_with_the_same_name_replaces_or_takes_back(path):
@@ -108,6 +122,14 @@ def test_a_place_that_cannot_be_written_is_told_by_name(tmp_path):
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(DrawingsFileError, match=r"was not saved: .*file.drawings\.jsonl cannot be written"):
         append_drawing(tmp_path / "file" / "drawings.jsonl", LabelledDrawing(SAMPLES[0].strokes, 0))
+
+
+def test_a_file_that_may_not_be_written_is_told_before_anybody_draws(path, monkeypatch):
+    append_drawing(path, LabelledDrawing(SAMPLES[0].strokes, 0))
+    check_drawings_file(path)
+    monkeypatch.setattr(os, "access", lambda place, mode: not (mode & os.W_OK))  # rights do not bind who tests as root
+    with pytest.raises(DrawingsFileError, match=rf"cannot be saved in {path}: it may not be both read and written"):
+        check_drawings_file(path)
 
 
 def test_a_full_disk_leaves_the_file_as_it_was(path, monkeypatch):

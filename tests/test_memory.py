@@ -209,7 +209,7 @@ def test_a_scribble_that_is_called_a_digit_is_one(recognizer):
 
 
 def test_nonsense_is_refused(recognizer):
-    for digit in (10, -1, None, "7"):
+    for digit in (10, -1, None, "7", 7.0, True):
         with pytest.raises(ValueError, match="expected a whole number from 0 to 9"):
             recognizer.learn(SAMPLES[0].strokes, digit, name="a")
     with pytest.raises(ValueError, match="without ink"):
