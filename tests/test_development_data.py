@@ -29,9 +29,26 @@ def test_semeion_is_1593_stretched_scans_of_ten_digits():
     assert touching.mean() > 0.9  # stretched to the box
 
 
-def test_fashion_mnist_is_ten_thousand_pictures():
-    stored(FASHION_MNIST)
-    assert load_fashion_mnist().shape == (10_000, 28, 28)
+def test_fashion_mnist_is_ten_thousand_pictures_the_first_of_all_classes_whatever_the_order_of_the_file(tmp_path):
+    with np.load(stored(FASHION_MNIST)) as content:
+        pictures, labels = content["x"], content["label"]
+    loaded = load_fashion_mnist()
+    assert loaded.shape == (10_000, 28, 28)
+    label_of = {picture.tobytes(): label for picture, label in zip(pictures, labels, strict=True)}
+    counts = np.bincount([label_of[picture.tobytes()] for picture in loaded[:1000]], minlength=10)
+    assert counts.min() > 60  # 100 on the mean
+    order = np.random.default_rng(0).permutation(10_000)
+    (tmp_path / FASHION_MNIST).parent.mkdir()
+    np.savez_compressed(tmp_path / FASHION_MNIST, x=pictures[order], label=labels[order])
+    assert np.array_equal(load_fashion_mnist(tmp_path), loaded)
+
+
+def test_other_pictures_are_refused(tmp_path):
+    (tmp_path / FASHION_MNIST).parent.mkdir()
+    for shape, reason in (((10_000, 28, 28), "expected the content sha256"), ((3, 28, 28), "expected .10000, 28, 28")):
+        np.savez_compressed(tmp_path / FASHION_MNIST, x=np.zeros(shape, np.uint8))
+        with pytest.raises(DatasetCorrupt, match=reason):
+            load_fashion_mnist(tmp_path)
 
 
 @pytest.mark.parametrize("place", LOADERS)
