@@ -32,7 +32,7 @@ RECIPES = {
     "normalised ink": SCANS,
     "augmented scans": replace(SCANS, augmentation=FULL.augmentation),
     "pen strokes": replace(SCANS, augmentation=FULL.augmentation, pen_strokes=FULL.pen_strokes),
-    "allographs and photographs": replace(FULL, non_digits=0),
+    "allographs, photographs, sharpness": replace(FULL, non_digits=0),
 }
 NAIVE, SHIPPED = "naive resize", "the bundled model"
 

@@ -1,6 +1,6 @@
 """Allographs: the forms of the ten digits that people in different places write, as pen paths made here.
 
-MNIST was written by Americans in 1992 and lacks forms that are common elsewhere: the 1 with a long flag or a foot,
+MNIST was written by Americans around 1990 and lacks forms that are common elsewhere: the 1 with a long flag or a foot,
 the crossed 7, the slashed 0, the open 4, the flat-topped 3. Each form below is a skeleton: a few points that a pen
 passes through, in a box from (0, 0) at the upper left to (1, 1) at the lower right. `draw_allograph` moves the
 points a little, lays smooth curves through them and leaves slant, proportions, tremor and pen to

@@ -227,7 +227,7 @@ def path_length(stroke: np.ndarray) -> np.ndarray:
 
 
 def _resampled(stroke: np.ndarray, rng: np.random.Generator, *, config: StrokeAugmentation) -> np.ndarray:
-    """Cut a little off the ends or add a little, and sometimes sample the path anew, evenly or not."""
+    """Cut a little off the ends or add a little, and sometimes sample the path anew, more or less densely."""
     along = path_length(stroke)
     length = along[-1]
     if length < 0.1:

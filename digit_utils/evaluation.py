@@ -220,11 +220,15 @@ def joined(first: Digits, second: Digits) -> Digits:
     return Digits(np.concatenate([first.labels, second.labels]), strokes=first.strokes + second.strokes)
 
 
-def commonest_confusion(readings: Readings) -> tuple[int, int, int]:
-    """Return the label and the digit it was most often taken for, and how often; 0 times where all is right."""
+def commonest_confusions(readings: Readings) -> tuple[list[tuple[int, int]], int]:
+    """Return which labels were most often taken for which digits, all that are level, and how often each was.
+
+    No pair and 0 times where all is right.
+    """
     errors = confusion_counts(readings) * ~np.eye(10, dtype=bool)
-    label, read_as = np.unravel_index(errors.argmax(), errors.shape)
-    return int(label), int(read_as), int(errors.max())
+    most = int(errors.max())
+    pairs = np.argwhere(errors == most) if most else []
+    return [(int(label), int(read_as)) for label, read_as in pairs], most
 
 
 def confusion_counts(readings: Readings) -> np.ndarray:

@@ -33,7 +33,7 @@ _pad_numbers = itertools.count(1)
 class Reading:
     """A prediction in the words and lengths that a person sees."""
 
-    state: str  # "blank", "digit" or "unknown"
+    state: str  # "blank", "digit", "unknown" or "problem"
     mark: str  # what stands there large
     caption: str  # one short sentence below it
     bars: tuple[float, ...]  # ten lengths in [0, 1]

@@ -205,7 +205,7 @@ def show_learning_curves(histories: Mapping[str, Sequence[Mapping[str, float]]],
 
     Args:
         histories: the records of each run by its name, as `training.train` returns them; every key that ends in
-            `_errors` is a curve, and a run's curves share a colour.
+            `_errors` is a curve, up to three of them, and a run's curves share a colour.
         ax: where to draw; None makes a new figure.
     """
     if ax is None:
@@ -364,8 +364,8 @@ def show_error_curve(
     ax.plot(strengths, middle, marker=".", color=colour, label=name)
     if min(strengths) > 0 and max(strengths) > 15 * min(strengths):
         ax.set_xscale("log")
-        ax.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
-        ax.xaxis.set_minor_formatter(lambda value, _: "")
+        ax.set_xticks(strengths, [f"{strength:g}" for strength in strengths])  # powers of ten would name one, if any
+        ax.set_xticks([], minor=True)
     ax.set_yscale("log")
     ax.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
     ax.set(xlabel=label, ylim=(LOWEST_ERROR, 100))

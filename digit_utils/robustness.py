@@ -17,7 +17,7 @@ from digit_utils.ink import IMAGE_SIZE, Strokes, clean_strokes, fit_to_box, ink_
 from digit_utils.material import LabelledInk, ink_of
 from digit_utils.recognizer import Recognizer
 
-PAD_SIDE = 280  # pixels of the drawing pad
+PAD_SIDE = 280  # pixels of a pad, those of the usual demo; the pad here counts 800 of its own
 USUAL_SIZE = 0.6  # part of the pad's side that a drawing's long side takes
 USUAL_PEN = 14.0  # pixels on the pad
 

@@ -43,11 +43,13 @@ def test_confusions_have_labels_in_rows():
     counts = evaluation.confusion_counts(readings)
     assert counts.sum() == 5
     assert (counts[4, 9], counts[4, 4], counts[7, 1], counts[1, 1]) == (2, 1, 1, 1)
-    assert evaluation.commonest_confusion(readings) == (4, 9, 2)
+    assert evaluation.commonest_confusions(readings) == ([(4, 9)], 2)
 
 
-def test_without_errors_the_commonest_confusion_occurs_no_time():
-    assert evaluation.commonest_confusion(readings_of([3, 5], [3, 5]))[2] == 0
+def test_of_confusions_that_are_level_all_are_told_and_without_errors_none():
+    level = readings_of([4, 4, 7, 7, 7, 1], [9, 9, 1, 7, 1, 2])
+    assert evaluation.commonest_confusions(level) == ([(4, 9), (7, 1)], 2)
+    assert evaluation.commonest_confusions(readings_of([3, 5], [3, 5])) == ([], 0)
 
 
 def test_the_hardest_digits_come_in_order_of_the_probability_of_their_label():

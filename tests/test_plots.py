@@ -174,6 +174,8 @@ def test_error_curves_are_in_per_cent_and_end_at_the_edge_of_the_axis():
     ax = plots.show_error_curve([1, 100], [score_of(0), score_of(25)], label="points")
     assert ax.lines[0].get_ydata().tolist() == [plots.LOWEST_ERROR, 25]
     assert (ax.get_xscale(), ax.get_yscale()) == ("log", "log")
+    assert [tick.get_text() for tick in ax.get_xticklabels()] == ["1", "100"]
+    assert not ax.get_xticks(minor=True).size
     assert plots.show_error_curve([-1, 100], [score_of(0)] * 2, label="degrees").get_xscale() == "linear"
 
 
