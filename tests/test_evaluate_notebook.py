@@ -10,9 +10,13 @@ import numpy as np
 import papermill
 import pytest
 
+from digit_utils import cli
 from digit_utils.data import load_dataset
+from digit_utils.drawings_file import LabelledDrawing, append_drawing
 from digit_utils.evaluation import at_most
 from digit_utils.material import ink_of
+from digit_utils.recognizer import Recognizer
+from digit_utils.sample_strokes import sample_digits
 
 NOTEBOOK = Path(__file__).parent.parent / "notebooks" / "03_evaluate.ipynb"
 SETS_THAT_MAY_BE_THERE = {"mnist", "pendigits", "allographs", "digits8x8", "semeion (development check)"}
@@ -56,9 +60,23 @@ def test_the_report_holds_every_figure_with_its_number_of_digits(evaluated: Path
 
 
 @pytest.mark.slow
-def test_the_report_says_what_the_recogniser_says(evaluated: Path):
-    from digit_utils.recognizer import Recognizer
+def test_the_command_measures_a_run_and_ones_own_drawings(evaluated: Path, tmp_path: Path, capsys):
+    drawings = tmp_path / "mine.jsonl"
+    samples = sample_digits(side=800)
+    for sample in samples:
+        append_drawing(drawings, LabelledDrawing(sample.strokes, sample.digit))
+    some = ["-p", "dataset=digits8x8", "-p", "limit=20"]
+    assert cli.main(["evaluate", str(evaluated), "--drawings", str(drawings), *some]) == 0
+    assert f"{evaluated / 'evaluation' / 'evaluation.json'}" in capsys.readouterr().out
+    report = json.loads((evaluated / "evaluation" / "evaluation.json").read_text())
+    own = report["drawings"]
+    recognizer = Recognizer.load(evaluated)
+    wrong = [recognizer.recognize(sample.strokes).best_digit != sample.digit for sample in samples]
+    assert (own["digits"], own["errors"]) == (len(samples), sum(wrong))
 
+
+@pytest.mark.slow
+def test_the_report_says_what_the_recogniser_says(evaluated: Path):
     digits = ink_of(at_most(load_dataset("digits8x8").test, 40))
     answers = [prediction.best_digit for prediction in Recognizer.load(evaluated).recognize_ink(digits.ink)]
     report = json.loads((evaluated / "evaluation.json").read_text())

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from digit_utils import non_digits
 from digit_utils.allographs import random_allographs
 from digit_utils.ink import ink_from_strokes
 from digit_utils.non_digits import (
@@ -67,9 +68,17 @@ def test_letters_that_are_digit_shapes_are_left_out():
     assert all(len(set(keys)) == len(keys) for keys in GLYPHS.values())
 
 
-def test_the_kinds_are_drawn_as_often_as_they_weigh():
-    assert sum(STROKE_KINDS.values()) == pytest.approx(1)
-    assert min(STROKE_KINDS.values()) > 0
+def test_the_kinds_are_drawn_as_often_as_they_weigh(monkeypatch: pytest.MonkeyPatch):
+    drawn = []
+
+    def noting(kind):
+        return lambda rng: drawn.append(kind) or kind(rng)
+
+    monkeypatch.setattr(non_digits, "STROKE_KINDS", {noting(kind): weight for kind, weight in STROKE_KINDS.items()})
+    random_non_digits(2000, np.random.default_rng(0), blobs=0.18)
+    assert len(drawn) / 2000 == pytest.approx(0.82, abs=0.03)
+    for kind, weight in STROKE_KINDS.items():
+        assert drawn.count(kind) / len(drawn) == pytest.approx(weight, abs=0.035), kind.__name__
 
 
 def test_side_by_side_keeps_drawings_apart_in_their_order():

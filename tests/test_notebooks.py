@@ -9,8 +9,10 @@ import nbformat
 import papermill
 import pytest
 
+from digit_utils.drawings_file import LabelledDrawing, append_drawing
 from digit_utils.metrics import METRICS_MIME, flat_metrics
 from digit_utils.parameters import RULES
+from digit_utils.sample_strokes import sample_digits
 
 ROOT = Path(__file__).parent.parent
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
@@ -124,12 +126,16 @@ def test_training_notebook_refuses_bad_parameters(parameters: dict, expected: st
 @pytest.mark.slow
 @pytest.mark.usefixtures("offline")
 def test_command_line_and_papermill_are_the_same_run(tmp_path: Path):
-    shared = ["epochs", "1", "seed", "3"]
+    drawings = tmp_path / "mine.jsonl"
+    for sample in 5 * sample_digits(side=800):
+        append_drawing(drawings, LabelledDrawing(sample.strokes, sample.digit))
+    shared = ["epochs", "1", "seed", "3", "drawings", str(drawings)]
     command = [sys.executable, "-m", "digit_utils.cli", "train", "--epochs", "1", "--seed", "3"]
-    command += ["-p", "dataset=digits8x8", "-p", "compare=false"]
+    command += ["-p", "dataset=digits8x8", "-p", "compare=false", "--drawings", "mine.jsonl"]
     finished = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=300)
     assert finished.returncode == 0, finished.stderr
     assert "epoch  1/1" in finished.stdout, "progress is not shown"
+    assert "80 drawings of mine.jsonl; 20 more held out" in finished.stdout
     command = [sys.executable, "-m", "papermill", str(ROOT / "notebooks" / "02_train.ipynb"), "out.ipynb"]
     for name, value in zip(shared[::2], shared[1::2], strict=True):
         command += ["-p", name, value]

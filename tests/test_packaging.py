@@ -61,7 +61,10 @@ def test_wheel_carries_model_notebooks_and_page(wheel: Path):
     names = set(zipfile.ZipFile(wheel).namelist())
     expected = [f"digit_utils/notebooks/{path.name}" for path in (ROOT / "notebooks").glob("*.ipynb")]
     assert len(expected) == 4
-    assert names.issuperset([*expected, "digit_utils/models/digits.tflite", "digit_utils/pad.css"])
+    package = [path for path in (ROOT / "digit_utils").rglob("*") if path.is_file() and "__pycache__" not in path.parts]
+    expected += [path.relative_to(ROOT).as_posix() for path in package]
+    assert {"digit_utils/models/digits.tflite", "digit_utils/pad.css", "digit_utils/report.ipynb"} <= set(expected)
+    assert names.issuperset([*expected, "digit_utils/notebooks/sweeps/augmentation.yaml"])
     strangers = [name for name in names if not name.startswith(("digit_utils/", "digit_utils-"))]
     assert not strangers
     assert not [name for name in names if "runs/" in name or "checkpoint" in name]
