@@ -53,11 +53,14 @@ class Run:
 
 
 def plan_runs(sweep: Sweep, data: Sequence[str]) -> list[Run]:
-    """Return the runs of a sweep; `data` holds the hash of what each of them reads."""
+    """Return the runs of a sweep; `data` holds the hash of what each of them reads.
+
+    Raises SweepError where two runs differ in nothing that counts.
+    """
     notebook, package = code_of_notebook(sweep.notebook), code_of_package()
     runs = []
     for parameters, content in zip(sweep.runs, data, strict=True):
-        counting = {name: value for name, value in parameters.items() if name not in PATHS}
+        counting = {name: value for name, value in parameters.items() if not _is_place(name, value)}
         identity = {
             "notebook": notebook,
             "package": package,
@@ -66,7 +69,26 @@ def plan_runs(sweep: Sweep, data: Sequence[str]) -> list[Run]:
         }
         digest = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
         runs.append(Run(digest[:ID_LENGTH], str(sweep.notebook), parameters, identity))
+    _check_apart(runs)
     return runs
+
+
+def _check_apart(runs: Sequence[Run]) -> None:
+    """Raise SweepError where two runs would be one and the same, because only places differ and not what lies there."""
+    first: dict[str, Run] = {}
+    for run in runs:
+        other = first.setdefault(json.dumps(run.identity, sort_keys=True), run)
+        if other is not run:
+            apart = {name: value for name, value in run.parameters.items() if other.parameters.get(name) != value}
+            raise SweepError(
+                f"two runs differ in {', '.join(apart)} alone ({', '.join(map(str, apart.values()))}), "
+                "and what lies there is the same; keep one"
+            )
+
+
+def _is_place(name: str, value: Any) -> bool:
+    """Tell whether a parameter says only where something lies: what lies there counts, as the run's data."""
+    return name in PATHS and isinstance(value, str) and (not value or Path(value).is_absolute())
 
 
 def code_of_notebook(path: Path) -> str:
