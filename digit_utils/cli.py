@@ -188,7 +188,7 @@ def _train(options: argparse.Namespace) -> None:
         **dict(options.parameter),
     }
     named = f"runs/{parameters['preset'] or 'quick'}-seed{parameters['seed'] or 0}"
-    folder = Path(parameters["output_folder"] or named).expanduser()
+    folder = Path(str(parameters["output_folder"] or named)).expanduser()
     parameters["output_folder"] = str(folder)
     notebook = run_notebook("02_train", folder / "02_train.ipynb", parameters=parameters)
     print(f"The run is in {folder}; the notebook with its figures is {notebook}.")
@@ -198,7 +198,6 @@ def _evaluate(options: argparse.Namespace) -> None:
     from digit_utils.notebook_runner import run_notebook
     from digit_utils.recognizer import Recognizer
 
-    Recognizer.load(options.model)  # a broken model is told before a notebook is started
     parameters = {
         "model": _absolute(options.model),
         "output_folder": options.output,
@@ -206,7 +205,9 @@ def _evaluate(options: argparse.Namespace) -> None:
         "drawings": _drawings(options.drawings),
         **dict(options.parameter),
     }
-    folder = Path(parameters["output_folder"] or _folder_of(options.model)).expanduser()
+    model = str(parameters["model"] or "")
+    Recognizer.load(model)  # a broken model is told before a notebook is started
+    folder = Path(str(parameters["output_folder"] or _folder_of(model))).expanduser()
     parameters["output_folder"] = str(folder)
     notebook = run_notebook("03_evaluate", folder / "03_evaluate.ipynb", parameters=parameters)
     print(f"The figures are in {folder / 'evaluation.json'}; the notebook is {notebook}.")

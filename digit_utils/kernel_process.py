@@ -18,6 +18,7 @@ import selectors
 import signal
 import socket
 import sys
+import time
 from pathlib import Path
 
 PR_SET_PDEATHSIG = 1  # of prctl(2): the signal that Linux sends a process when its parent dies
@@ -96,7 +97,11 @@ def _fork_on_demand(server: socket.socket) -> None:
             if selector.get_map().get(key.fd) is not key:
                 continue  # closed by what came before it in this round
             if key.fileobj is server:
-                connection, _ = server.accept()
+                try:
+                    connection, _ = server.accept()
+                except OSError:  # too many open files, for now
+                    time.sleep(0.1)
+                    continue
                 try:
                     kernel, ended = _fork(connection, selector)
                 except (OSError, ValueError):  # who asked is gone, or no process is to be had: the others go on

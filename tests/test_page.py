@@ -101,6 +101,26 @@ def test_the_link_holds_the_token_and_an_address_that_others_can_reach():
     assert link.endswith(":80/?token=secret")
 
 
+def test_who_listens_on_all_addresses_of_the_newer_kind_is_told_one_of_those_or_the_machines_name(monkeypatch):
+    class Probe(contextlib.nullcontext):
+        def __init__(self, family, kind):
+            self.family = family
+
+        def __enter__(self):
+            return self
+
+        def connect(self, place):
+            if self.family != socket.AF_INET6:
+                raise OSError("the server does not listen there")
+
+        def getsockname(self):
+            return "2001:db8::7", 1234, 0, 0
+
+    monkeypatch.setattr(page.socket, "socket", Probe)
+    assert page_address("::", 80) == "http://[2001:db8::7]:80/"
+    assert page_address("0.0.0.0", 80) == f"http://{socket.gethostname()}:80/"
+
+
 def test_the_qr_code_is_the_link_and_a_terminal_without_its_characters_gets_none(capsys, monkeypatch):
     link = "http://192.168.1.20:8866/?token=abcdefghijklmnopqrstuv"
     page.print_qr_code(link)

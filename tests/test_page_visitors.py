@@ -98,6 +98,23 @@ def test_a_kernel_whose_page_never_came_is_ended_after_a_minute(visitors, kernel
     assert "a" not in kernels
 
 
+def test_who_leaves_while_another_is_looked_at_does_not_stop_the_sweep(visitors, kernels, clock, monkeypatch):
+    let_in(visitors, kernels, "a", "b", "c")
+    clock.now += UNCONNECTED_SECONDS + 1
+    end, ended = visitors.end, []
+
+    async def end_two(kernel_id):
+        ended.append(kernel_id)
+        await end(kernel_id)
+        if kernel_id == "a":
+            await end("b")  # as if it had left meanwhile
+
+    monkeypatch.setattr(visitors, "end", end_two)
+    sweep(visitors)
+    assert ended == ["a", "c"]
+    assert not kernels
+
+
 def test_a_page_whose_network_comes_back_within_a_minute_finds_its_kernel(visitors, kernels, clock):
     let_in(visitors, kernels, "a")
     first, second = Page(), Page()
