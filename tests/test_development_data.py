@@ -12,10 +12,10 @@ LOADERS = {SEMEION: load_semeion, FASHION_MNIST: load_fashion_mnist}
 
 
 def stored(place: Path) -> Path:
-    """Return where one of the two files lies, or skip: they are never downloaded."""
+    """Return where one of the two files lies, or skip, but never in CI: they are not downloaded."""
     path = Path(os.environ.get("DIGITS_DATA_DIR", "")) / place
     if not path.is_file():
-        pytest.skip(f"there is no {place} in DIGITS_DATA_DIR")
+        (pytest.fail if os.environ.get("CI") else pytest.skip)(f"there is no {place} in DIGITS_DATA_DIR")
     return path
 
 
@@ -31,15 +31,16 @@ def test_semeion_is_1593_stretched_scans_of_ten_digits():
 
 def test_fashion_mnist_is_ten_thousand_pictures_the_first_of_all_classes_whatever_the_order_of_the_file(tmp_path):
     with np.load(stored(FASHION_MNIST)) as content:
-        pictures, labels = content["x"], content["label"]
+        pictures, labels = content["x"], content.get("label")
     loaded = load_fashion_mnist()
     assert loaded.shape == (10_000, 28, 28)
-    label_of = {picture.tobytes(): label for picture, label in zip(pictures, labels, strict=True)}
-    counts = np.bincount([label_of[picture.tobytes()] for picture in loaded[:1000]], minlength=10)
-    assert counts.min() > 60  # 100 on the mean
+    if labels is not None:  # the file need not hold them
+        label_of = {picture.tobytes(): label for picture, label in zip(pictures, labels, strict=True)}
+        counts = np.bincount([label_of[picture.tobytes()] for picture in loaded[:1000]], minlength=10)
+        assert counts.min() > 60  # 100 on the mean
     order = np.random.default_rng(0).permutation(10_000)
     (tmp_path / FASHION_MNIST).parent.mkdir()
-    np.savez_compressed(tmp_path / FASHION_MNIST, x=pictures[order], label=labels[order])
+    np.savez_compressed(tmp_path / FASHION_MNIST, x=pictures[order])
     assert np.array_equal(load_fashion_mnist(tmp_path), loaded)
 
 

@@ -1,6 +1,7 @@
 """The package as users install it: from a wheel, from conda's file, with nothing missing and nothing to spare."""
 
 import json
+import re
 import subprocess
 import sys
 import tomllib
@@ -61,8 +62,9 @@ def test_wheel_carries_model_notebooks_and_page(wheel: Path):
     names = set(zipfile.ZipFile(wheel).namelist())
     expected = [f"digit_utils/notebooks/{path.name}" for path in (ROOT / "notebooks").glob("*.ipynb")]
     assert len(expected) == 4
-    package = [path for path in (ROOT / "digit_utils").rglob("*") if path.is_file() and "__pycache__" not in path.parts]
-    expected += [path.relative_to(ROOT).as_posix() for path in package]
+    left_out = re.compile(r"(^|/)(__pycache__|\.[^/]*)(/|$)")  # what Python and Jupyter leave behind
+    package = [path.relative_to(ROOT).as_posix() for path in (ROOT / "digit_utils").rglob("*") if path.is_file()]
+    expected += [path for path in package if not left_out.search(path)]
     assert {"digit_utils/models/digits.tflite", "digit_utils/pad.css", "digit_utils/report.ipynb"} <= set(expected)
     assert names.issuperset([*expected, "digit_utils/notebooks/sweeps/augmentation.yaml"])
     strangers = [name for name in names if not name.startswith(("digit_utils/", "digit_utils-"))]

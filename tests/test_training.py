@@ -322,16 +322,18 @@ def test_a_folder_with_a_run_on_other_data_is_left_alone(material, undisturbed):
 
 
 def test_other_strokes_are_other_material(material, tmp_path):
-    drawn = [np.array([[0.0, 0.0], [5.0, 9.0]]), np.array([[3.0, 1.0]])]
+    a, b, c = np.array([[0.0, 0.0], [5.0, 9.0]]), np.array([[3.0, 1.0], [4.0, 4.0]]), np.array([[8.0, 2.0]])
+    labels = np.array([7, 7])
     config = replace(CONFIGS["simple_cnn"], epochs=1)
-    first = replace(material, own_drawings=(drawn,), own_labels=np.array([7]))
+    first = replace(material, strokes=([a], [b]), stroke_labels=labels, own_drawings=([a, b], [c]), own_labels=labels)
     quiet(config, first, tmp_path)
     quiet(config, first, tmp_path)  # the same run, finished
     others = [
-        replace(first, own_drawings=([drawn[0] + 1, drawn[1]],)),
-        replace(first, own_drawings=([drawn[0]], [drawn[1]]), own_labels=np.array([7, 7])),
-        replace(first, own_labels=np.array([1])),
-        replace(first, strokes=(drawn,), stroke_labels=np.array([7])),
+        replace(first, strokes=([a + 1], [b])),
+        replace(first, strokes=([a, b], [])),
+        replace(first, own_drawings=([a], [b, c])),
+        replace(first, own_drawings=([np.concatenate([a, b])], [c])),
+        replace(first, own_labels=np.array([7, 1])),
     ]
     for other in others:
         with pytest.raises(TrainingFolderError, match="another material"):
