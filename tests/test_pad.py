@@ -279,12 +279,12 @@ def test_an_error_while_drawing_does_not_freeze_the_canvas(pad, commands, monkey
     assert pad._canvas._canvas_manager._caching is False
 
 
-def test_an_event_takes_less_than_two_milliseconds_of_computing(pad):
+def test_an_event_takes_less_than_two_milliseconds(pad):
     took = []
     for index in range(600):
-        start = time.thread_time()  # of computing: whatever else the machine does is not the pad's work
+        start = time.perf_counter()  # waiting for a lock counts, too
         send(pad, "mouse_down" if index == 0 else "mouse_move", x=200 + 150 * np.sin(index / 9), y=float(index % 390))
-        took.append(time.thread_time() - start)
+        took.append(time.perf_counter() - start)
         time.sleep(0.0005)
     assert np.median(took) < 0.002
 

@@ -310,5 +310,5 @@ def test_ctrl_c_ends_the_server_its_kernels_and_the_temporary_folder(tmp_path):
         process.send_signal(signal.SIGINT)
         assert process.wait(20) in (0, 130)
     assert list(tmp_path.iterdir()) == []
-    _, alive = psutil.wait_procs(children, timeout=30)
+    _, alive = psutil.wait_procs(children, timeout=5)
     assert not alive
