@@ -1,10 +1,11 @@
 """Accelerators: what Keras' backend can train on here, and how a run makes good use of it. Any backend will do.
 
 A processor is used as the presets say. A graphics card or a TPU idles with small steps, so it gets larger ones, and
-multiplies in 16 bits while weights, loss and gradient sums stay in 32. What comes out of a run is a network in 32 bits
-either way.
+multiplies in 16 bits while weights, loss and gradient sums stay in 32. It would idle most while it waits for the next
+epoch's pictures: several processes prepare those. What comes out of a run is a network in 32 bits either way.
 """
 
+import os
 from collections.abc import Collection
 from dataclasses import dataclass, replace
 
@@ -26,6 +27,7 @@ USES = {
     "gpu": Use(larger_steps=4, precision="mixed_float16"),  # every GPU since 2018 multiplies it; Keras scales the loss
     "tpu": Use(larger_steps=8, precision="mixed_bfloat16"),  # what its matrix units are made for
 }
+MOST_WORKERS = 8  # each takes a gigabyte or so
 
 
 @dataclass(frozen=True)
@@ -40,18 +42,30 @@ class Accelerator:
         """Keras' dtype policy to train with."""
         return USES[self.kind].precision
 
+    @property
+    def workers(self) -> int:
+        """How many processes should prepare epochs: a thread is enough for a processor, and starves all others."""
+        return 0 if self.kind == "cpu" else min(MOST_WORKERS, usable_cores())
+
     def __str__(self) -> str:
         name = {"cpu": "the processor", "gpu": "a GPU", "tpu": "a TPU"}[self.kind]
         others = f", one of {self.count}" if self.kind != "cpu" and self.count > 1 else ""
         return f"{name}{others}; Keras runs on {keras.backend.backend()}, in {self.precision}"
 
 
+def usable_cores() -> int:
+    """Return how many cores this process may use: no more than OMP_NUM_THREADS says, which a sweep gives its runs."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    limit = os.environ.get("OMP_NUM_THREADS", "")
+    return min(cores, max(1, int(limit))) if limit.isdecimal() else cores
+
+
 def find_accelerator() -> Accelerator:
     """Return what the backend trains on: a GPU or TPU where it sees one, else the processor."""
     try:
         devices = keras.distribution.list_devices()  # "gpu:0"
-    except AttributeError:  # a backend for which Keras cannot list any
-        devices = []
+    except AttributeError:  # PyTorch, for which Keras cannot list any: where it puts a variable tells as well
+        devices = [str(getattr(keras.Variable(0.0).value, "device", ""))]  # "cuda:0"
     kinds = [device.partition(":")[0].lower().replace("cuda", "gpu") for device in devices]
     kind = next((kind for kind in ("tpu", "gpu") if kind in kinds), "cpu")
     return Accelerator(kind, max(1, kinds.count(kind)))

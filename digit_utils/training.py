@@ -11,7 +11,6 @@ import json
 import os
 import time
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -27,9 +26,10 @@ from matplotlib.figure import Figure
 from tqdm.auto import tqdm
 
 from digit_utils.data import content_hash
+from digit_utils.epochs import epochs_ahead
 from digit_utils.files import atomic_write, write_json
 from digit_utils.ink import Strokes
-from digit_utils.material import LabelledInk, Material, Recipe, make_epoch
+from digit_utils.material import LabelledInk, Material, Recipe
 from digit_utils.network import CLASSES, NETWORKS, WITHOUT_DIGIT_HEAD, DigitLoss, build_network, in_full_precision
 from digit_utils.optimizers import AveragedAdamW, ConvolutionMuon, averaged_weights
 from digit_utils.plots import DPI, show_learning_curves
@@ -158,13 +158,16 @@ def train(
     report: Callable[[str], None] = print,
     show_progress: bool = True,
     precision: str = "float32",
+    workers: int = 0,
 ) -> TrainingResult:
     """Train a network and keep it in `folder`; go on from the last whole epoch if the folder holds one.
 
     The last epoch is the result: none is chosen by looking at figures. A finished run is not trained again.
-    `precision` is Keras' dtype policy while it trains; the result computes in float32 whatever that was.
+    `precision` is Keras' dtype policy while it trains; the result computes in float32 whatever that was. `workers` is
+    how many processes prepare epochs; with 0 a thread does. It changes nothing but the time.
 
-    Raises TrainingFolderError when the folder holds a run with another configuration, or is damaged.
+    Raises TrainingFolderError when the folder holds a run with another configuration, or is damaged, and RuntimeError
+    when the system ends one of these processes.
     """
     folder = Path(folder)
     _claim(folder, config, material)
@@ -175,7 +178,8 @@ def train(
         report(f"goes on after epoch {len(history)} of {config.epochs}")
     start = time.perf_counter()
     read = build_network(config.network) if config.averaged else network  # the one that counts
-    for epoch, (ink, targets) in enumerate(prepared_epochs(config, material, first=len(history)), start=len(history)):
+    coming = prepared_epochs(config, material, first=len(history), workers=workers)
+    for epoch, (ink, targets) in enumerate(coming, start=len(history)):
         loss = _train_epoch(network, config, ink, targets, epoch, show_progress=show_progress)
         if config.averaged:
             _take_average(read, network, ink, batch_size=config.batch_size)
@@ -217,25 +221,10 @@ def new_network(config: TrainingConfig, material: Material, *, precision: str = 
 
 
 def prepared_epochs(
-    config: TrainingConfig, material: Material, *, first: int = 0
+    config: TrainingConfig, material: Material, *, first: int = 0, workers: int = 0
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Yield the material of each epoch from `first` on; a thread prepares the next while the network trains.
-
-    An epoch depends on the seed and its number alone, not on which epochs this process has made before.
-    """
-
-    def make(epoch: int) -> tuple[np.ndarray, np.ndarray]:
-        return make_epoch(material, config.recipe, np.random.default_rng([config.seed, epoch]))
-
-    if first >= config.epochs:
-        return
-    with ThreadPoolExecutor(max_workers=1) as executor:
-        coming = executor.submit(make, first)
-        for epoch in range(first, config.epochs):
-            current = coming.result()
-            if epoch + 1 < config.epochs:
-                coming = executor.submit(make, epoch + 1)
-            yield current
+    """Yield the material of each epoch from `first` on; `workers` processes, or a thread, prepare the next ones."""
+    return epochs_ahead(material, config.recipe, seed=config.seed, first=first, end=config.epochs, workers=workers)
 
 
 def _train_epoch(

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import ast
+import os
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import keras
 import numpy as np
 import pytest
 
 import digit_utils
-from digit_utils.accelerators import USES, Accelerator, find_accelerator, fit_to
+from digit_utils.accelerators import MOST_WORKERS, USES, Accelerator, find_accelerator, fit_to, usable_cores
 from digit_utils.data import load_dataset
 from digit_utils.material import Material, ink_of
 from digit_utils.network import NETWORKS, build_network, in_full_precision
@@ -35,12 +37,38 @@ def test_the_accelerator_is_what_keras_lists(devices, expected, monkeypatch):
     assert find_accelerator() == expected
 
 
-def test_a_backend_without_a_list_trains_on_the_processor(monkeypatch):
+@pytest.mark.parametrize(
+    ("place", "expected"),
+    [
+        ("cuda:0", Accelerator("gpu")),
+        ("cpu", Accelerator("cpu")),
+        ("mps:0", Accelerator("cpu")),
+        (None, Accelerator("cpu")),
+    ],
+)
+def test_a_backend_without_a_list_is_asked_where_it_puts_a_variable(place, expected, monkeypatch):
     def list_devices():
-        return None.list_devices()  # what Keras does for a backend that has none
+        return None.list_devices()  # what Keras does for PyTorch
 
+    value = SimpleNamespace(device=place) if place else object()
     monkeypatch.setattr(keras.distribution, "list_devices", list_devices)
-    assert find_accelerator() == Accelerator("cpu")
+    monkeypatch.setattr(keras, "Variable", lambda _: SimpleNamespace(value=value))
+    assert find_accelerator() == expected
+
+
+def test_a_processor_that_trains_waits_for_no_process_and_an_accelerator_gets_some(monkeypatch):
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    cores = usable_cores()
+    assert 1 <= cores <= os.cpu_count()
+    assert Accelerator("cpu").workers == 0
+    assert Accelerator("gpu").workers == Accelerator("tpu").workers == min(cores, MOST_WORKERS)
+
+
+@pytest.mark.parametrize(("threads", "expected"), [("1", 1), ("4", 4), ("99", 6), ("", 6), ("two", 6), ("0", 1)])
+def test_a_run_takes_no_more_cores_than_its_sweep_gives_it(threads, expected, monkeypatch):
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(6)), raising=False)
+    monkeypatch.setenv("OMP_NUM_THREADS", threads)
+    assert usable_cores() == expected
 
 
 def test_this_machine_is_asked_for_real():
@@ -136,3 +164,14 @@ def test_the_package_calls_nothing_of_tensorflow_but_its_converter():
             backends = [name for name in names if name.partition(".")[0] in ("tensorflow", "tf_keras", "jax")]
             found += [(path.name, places[id(node)], name) for name in backends]
     assert found == [("export.py", "to_litert", "tensorflow")]
+
+
+def test_processes_that_prepare_epochs_change_nothing_but_the_time(tmp_path):
+    digits = load_dataset("digits8x8")
+    material = Material(ink_of(digits.train.take(slice(200))), validation={"digits8x8": ink_of(digits.validation)})
+    config = TrainingConfig(epochs=3, batch_size=50, seed=1)
+    weights = [
+        train(config, material, tmp_path / str(workers), show_progress=False, workers=workers).network.get_weights()
+        for workers in (0, 2)
+    ]
+    assert all(np.array_equal(one, other) for one, other in zip(*weights, strict=True))

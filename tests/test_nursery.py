@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import socket
@@ -183,3 +184,24 @@ def test_where_nothing_can_be_forked_safely_kernels_import_for_themselves(tmp_pa
     assert nursery.command() == alone()
     assert nursery.alive()
     nursery.close()
+
+
+@pytest.mark.parametrize("how", ["forked", "alone"])
+def test_a_kernel_can_have_its_epochs_prepared_by_processes(how: str, tmp_path: Path):
+    """A new process imports the main module of the one that starts it, which in a kernel is none of its own."""
+    code = (
+        "import multiprocessing\n"
+        "from digit_utils.epochs import epochs_ahead\n"
+        "from digit_utils.material import LabelledInk, Material, Recipe\n"
+        "import numpy as np"
+    )
+    use = (
+        "material = Material(LabelledInk(np.zeros((0, 28, 28), np.float32), np.zeros(0, np.int64)))\n"
+        "made = epochs_ahead(material, Recipe(allographs=5), seed=0, first=0, end=3, workers=2)\n"
+        "print(*[ink.shape for ink, _ in made], len(multiprocessing.active_children()))"
+    )
+    notebook = write_notebook(tmp_path / "epochs.ipynb", code, use)
+    with contextlib.closing(Nursery(notebook, environment_of_run(1))) as nursery:
+        assert nursery.why_not == "ready"
+        kernel = nursery.command() if how == "forked" else alone()
+        assert run(notebook, kernel) == "(5, 28, 28, 1) (5, 28, 28, 1) (5, 28, 28, 1) 0"
