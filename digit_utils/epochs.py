@@ -15,6 +15,8 @@ from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from functools import partial
 from itertools import islice
+from multiprocessing.context import SpawnContext, SpawnProcess
+from typing import Any
 
 import numpy as np
 
@@ -64,15 +66,28 @@ def _makers(material: Material, recipe: Recipe, workers: int) -> Iterator[Execut
         with ThreadPoolExecutor(max_workers=1) as executor:
             yield executor
         return
-    context = multiprocessing.get_context("spawn")  # a fork would inherit the locks of the backend's threads
-    others = multiprocessing.active_children()
+    context = _Spawning()
     executor = ProcessPoolExecutor(workers, context, initializer=_remember, initargs=(material, recipe))
     try:
         yield executor
     finally:
-        for process in set(multiprocessing.active_children()).difference(others):
-            process.terminate()  # what is half made, minutes of work perhaps, is for nobody
+        for process in context.started:
+            if process.pid is not None:  # it was started
+                process.terminate()  # what is half made, minutes of work perhaps, is for nobody
         executor.shutdown(cancel_futures=True)
+
+
+class _Spawning(SpawnContext):
+    """Starts processes anew, since a fork would inherit the locks of the backend's threads, and remembers which."""
+
+    def __init__(self):
+        super().__init__()
+        self.started: list[SpawnProcess] = []
+
+    def Process(self, *arguments: Any, **options: Any) -> SpawnProcess:  # noqa: N802 (multiprocessing's name)
+        """Return a new process, not yet started."""
+        self.started.append(SpawnProcess(*arguments, **options))
+        return self.started[-1]
 
 
 def _make(material: Material, recipe: Recipe, seed: int, number: int) -> Epoch:

@@ -62,6 +62,19 @@ def test_processes_end_at_once_when_nothing_more_is_wanted(material):
     assert not multiprocessing.active_children()
 
 
+def test_processes_of_others_go_on(material):
+    epochs = epochs_ahead(material, RECIPE, seed=7, first=0, end=3, workers=2)
+    next(epochs)
+    other = multiprocessing.get_context("spawn").Process(target=time.sleep, args=(60,))
+    other.start()
+    try:
+        epochs.close()
+        assert multiprocessing.active_children() == [other]
+    finally:
+        other.terminate()
+        other.join()
+
+
 def interrupt_once_busy(epochs) -> None:
     """Ask for an epoch and press Ctrl-C, as it were, while two processes make one each."""
 
