@@ -52,8 +52,8 @@ def epochs_ahead(
                 epoch = coming.popleft().result()
             except BrokenProcessPool as error:
                 raise RuntimeError(
-                    f"one of {workers} processes that prepare epochs has ended, perhaps for want of memory; "
-                    "choose fewer workers"
+                    f"one of {workers} processes that prepare epochs has ended, perhaps for want of memory; choose "
+                    "fewer workers (no more than OMP_NUM_THREADS says are taken by a notebook or a sweep)"
                 ) from error
             coming.extend(executor.submit(make, number) for number in islice(ahead, 1))
             yield epoch
