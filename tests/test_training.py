@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from scipy.special import log_softmax
 
-from digit_utils import training
+from digit_utils import epochs, training
 from digit_utils.data import load_dataset
 from digit_utils.material import LabelledInk, Material, Recipe, ink_of, make_epoch
 from digit_utils.network import build_network
@@ -350,7 +350,7 @@ def finished(undisturbed, tmp_path) -> Path:
 
 def test_a_finished_run_is_not_trained_again(finished, material, undisturbed, monkeypatch):
     reports: list[str] = []
-    monkeypatch.setattr(training, "make_epoch", lambda *args: pytest.fail("an epoch was made"))
+    monkeypatch.setattr(epochs, "make_epoch", lambda *args: pytest.fail("an epoch was made"))
     again = quiet(CONFIGS["simple_cnn"], material, finished, report=reports.append)
     assert same_weights(again.network, undisturbed["simple_cnn"].network)
     assert again.history == undisturbed["simple_cnn"].history
