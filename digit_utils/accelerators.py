@@ -44,7 +44,7 @@ class Accelerator:
 
     @property
     def workers(self) -> int:
-        """How many processes should prepare epochs: a thread is enough for a processor, and starves all others."""
+        """How many processes should prepare epochs: a thread is enough for a processor, but keeps others waiting."""
         return 0 if self.kind == "cpu" else min(MOST_WORKERS, usable_cores())
 
     def __str__(self) -> str:

@@ -9,14 +9,10 @@ import multiprocessing
 import os
 import signal
 import threading
-from collections import deque
-from collections.abc import Iterator
-from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
-from functools import partial
-from itertools import islice
-from multiprocessing.context import SpawnContext, SpawnProcess
-from typing import Any
+from collections.abc import Generator, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from multiprocessing.connection import Connection
 
 import numpy as np
 
@@ -27,10 +23,11 @@ Epoch = tuple[np.ndarray, np.ndarray]  # ink and targets, as digit_utils.materia
 
 def epochs_ahead(
     material: Material, recipe: Recipe, *, seed: int, first: int, end: int, workers: int = 0
-) -> Iterator[Epoch]:
+) -> Generator[Epoch, None, None]:
     """Yield the epochs from `first` to before `end`; the next ones are made meanwhile.
 
-    An epoch depends on the seed and its number alone, not on who makes it or which ones were made before.
+    An epoch depends on the seed and its number alone, not on who makes it or which ones were made before. Close the
+    generator when no more are wanted: that ends the processes.
 
     Args:
         material: what they are made of.
@@ -39,71 +36,102 @@ def epochs_ahead(
         first: the number of the first one, from 0.
         end: the number after the last one.
         workers: processes that make them, each of which takes as much memory as the material and two epochs; 0: a
-            thread of this process makes them.
+            thread of this process makes them. They are started anew, so a script needs its `if __name__ == "__main__"`.
 
-    Raises RuntimeError when the system has ended a process, as it does where memory runs out.
+    Raises ValueError when there are fewer than no workers, RuntimeError when one has ended, as the system has it where
+    memory runs out, and whatever `make_epoch` raises.
     """
-    make = partial(_make, material, recipe, seed) if workers == 0 else partial(_make_remembered, seed)
-    with _makers(material, recipe, min(workers, end - first)) as executor:
-        ahead = iter(range(first, end))
-        coming = deque(executor.submit(make, number) for number in islice(ahead, max(1, workers)))
-        while coming:
-            try:
-                epoch = coming.popleft().result()
-            except BrokenProcessPool as error:
-                raise RuntimeError(
-                    f"one of {workers} processes that prepare epochs has ended, perhaps for want of memory; choose "
-                    "fewer workers (no more than OMP_NUM_THREADS says are taken by a notebook or a sweep)"
-                ) from error
-            coming.extend(executor.submit(make, number) for number in islice(ahead, 1))
-            yield epoch
-
-
-@contextlib.contextmanager
-def _makers(material: Material, recipe: Recipe, workers: int) -> Iterator[Executor]:
-    """Give a thread or processes to make epochs with; the processes end at once when nothing more is wanted of them."""
-    if workers <= 0:
-        with ThreadPoolExecutor(max_workers=1) as executor:
-            yield executor
-        return
-    context = _Spawning()
-    executor = ProcessPoolExecutor(workers, context, initializer=_remember, initargs=(material, recipe))
-    try:
-        yield executor
-    finally:
-        for process in context.started:
-            if process.pid is not None:  # it was started
-                process.terminate()  # what is half made, minutes of work perhaps, is for nobody
-        executor.shutdown(cancel_futures=True)
-
-
-class _Spawning(SpawnContext):
-    """Starts processes anew, since a fork would inherit the locks of the backend's threads, and remembers which."""
-
-    def __init__(self):
-        super().__init__()
-        self.started: list[SpawnProcess] = []
-
-    def Process(self, *arguments: Any, **options: Any) -> SpawnProcess:  # noqa: N802 (multiprocessing's name)
-        """Return a new process, not yet started."""
-        self.started.append(SpawnProcess(*arguments, **options))
-        return self.started[-1]
+    if workers < 0:
+        raise ValueError(f"workers is {workers}; it counts processes, so 0 or more")
+    numbers = range(first, end)
+    if workers and numbers:
+        yield from _from_processes(material, recipe, seed, numbers, workers=min(workers, len(numbers)))
+    else:
+        yield from _from_a_thread(material, recipe, seed, numbers)
 
 
 def _make(material: Material, recipe: Recipe, seed: int, number: int) -> Epoch:
     return make_epoch(material, recipe, np.random.default_rng([seed, number]))
 
 
-def _remember(material: Material, recipe: Recipe) -> None:
-    """Keep in a new process what all its epochs are made of, and end it with the one that started it."""
-    global _remembered
-    _remembered = material, recipe
+def _from_a_thread(material: Material, recipe: Recipe, seed: int, numbers: range) -> Iterator[Epoch]:
+    executor = ThreadPoolExecutor(max_workers=1)
+    try:
+        coming = {number: executor.submit(_make, material, recipe, seed, number) for number in numbers[:1]}
+        for number in numbers:
+            epoch = coming.pop(number).result()
+            if number + 1 in numbers:
+                coming[number + 1] = executor.submit(_make, material, recipe, seed, number + 1)
+            yield epoch
+    finally:
+        executor.shutdown(wait=False, cancel_futures=True)  # who interrupts a run does not wait for one more epoch
+
+
+def _from_processes(material: Material, recipe: Recipe, seed: int, numbers: range, *, workers: int) -> Iterator[Epoch]:
+    """Yield epochs that processes make in turns: each sends one when it is asked for, and makes its next meanwhile."""
+    needed = replace(material, validation={}, hashes={})
+    with _processes(workers) as connections:
+        with _ends_told():
+            for worker, connection in enumerate(connections):
+                connection.send((needed, recipe, seed, numbers[worker::workers]))
+        for index in range(len(numbers)):
+            with _ends_told():
+                epoch = connections[index % workers].recv()
+            if isinstance(epoch, Exception):
+                raise epoch
+            yield epoch
+
+
+@contextlib.contextmanager
+def _ends_told() -> Iterator[None]:
+    """Say what it means that the other end of a connection is gone, perhaps in the midst of an epoch."""
+    try:
+        yield
+    except (EOFError, OSError) as error:
+        raise RuntimeError(
+            "a process that prepares epochs has ended, perhaps for want of memory; pass fewer workers, or set "
+            "OMP_NUM_THREADS to fewer for a notebook"
+        ) from error
+
+
+@contextlib.contextmanager
+def _processes(count: int) -> Iterator[list[Connection]]:
+    """Start processes, give the connections to them, and end them at once when nothing more is wanted of them.
+
+    Each has a connection to itself, of which this process keeps one end: so nobody waits for one that has ended. They
+    are no forks, which would inherit the locks of the backend's threads.
+    """
+    context = multiprocessing.get_context("spawn")
+    started, connections = [], []
+    try:
+        for _ in range(count):
+            here, there = context.Pipe()
+            connections.append(here)
+            process = context.Process(target=_send_epochs, args=(there,), daemon=True)
+            process.start()
+            started.append(process)
+            there.close()
+        yield connections
+    finally:
+        for process in started:
+            process.terminate()  # what is half made, minutes of work perhaps, is for nobody
+        for process in started:
+            process.join()
+        for connection in connections:
+            connection.close()
+
+
+def _send_epochs(connection: Connection) -> None:
+    """Be a process that makes epochs: those that it is told, of the material that it is given."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all of them; the one that trains ends the others
     threading.Thread(target=_end_with_parent, daemon=True).start()
-
-
-def _make_remembered(seed: int, number: int) -> Epoch:
-    return _make(*_remembered, seed, number)
+    material, recipe, seed, numbers = connection.recv()
+    for number in numbers:
+        try:
+            epoch = _make(material, recipe, seed, number)
+        except Exception as error:
+            epoch = error
+        connection.send(epoch)
 
 
 def _end_with_parent() -> None:

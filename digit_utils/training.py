@@ -5,12 +5,13 @@ The folder of a run holds `config.json`, `progress.json` and `checkpoint-NNN.ker
 later lies beside it: `model.tflite` (digit_utils.export) and `metrics.json`.
 """
 
+import contextlib
 import csv
 import io
 import json
 import os
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -26,7 +27,7 @@ from matplotlib.figure import Figure
 from tqdm.auto import tqdm
 
 from digit_utils.data import content_hash
-from digit_utils.epochs import epochs_ahead
+from digit_utils.epochs import Epoch, epochs_ahead
 from digit_utils.files import atomic_write, write_json
 from digit_utils.ink import Strokes
 from digit_utils.material import LabelledInk, Material, Recipe
@@ -178,20 +179,20 @@ def train(
         report(f"goes on after epoch {len(history)} of {config.epochs}")
     start = time.perf_counter()
     read = build_network(config.network) if config.averaged else network  # the one that counts
-    coming = prepared_epochs(config, material, first=len(history), workers=workers)
-    for epoch, (ink, targets) in enumerate(coming, start=len(history)):
-        loss = _train_epoch(network, config, ink, targets, epoch, show_progress=show_progress)
-        if config.averaged:
-            _take_average(read, network, ink, batch_size=config.batch_size)
-        errors = {f"{name}_errors": error_rate(read, digits) for name, digits in material.validation.items()}
-        start, seconds = time.perf_counter(), time.perf_counter() - start
-        history.append({"epoch": epoch + 1, "loss": loss, "seconds": round(seconds, 2), **errors})
-        name = f"checkpoint-{len(history):03d}.keras"
-        if len(history) == config.epochs:
-            network.set_weights(read.get_weights())
-            network, name = in_full_precision(network), KERAS_MODEL
-        _save_checkpoint(folder, network, history, name=name)
-        report(_describe(history[-1], config.epochs))
+    with contextlib.closing(prepared_epochs(config, material, first=len(history), workers=workers)) as coming:
+        for epoch, (ink, targets) in enumerate(coming, start=len(history)):
+            loss = _train_epoch(network, config, ink, targets, epoch, show_progress=show_progress)
+            if config.averaged:
+                _take_average(read, network, ink, batch_size=config.batch_size)
+            errors = {f"{name}_errors": error_rate(read, digits) for name, digits in material.validation.items()}
+            start, seconds = time.perf_counter(), time.perf_counter() - start
+            history.append({"epoch": epoch + 1, "loss": loss, "seconds": round(seconds, 2), **errors})
+            name = f"checkpoint-{len(history):03d}.keras"
+            if len(history) == config.epochs:
+                network.set_weights(read.get_weights())
+                network, name = in_full_precision(network), KERAS_MODEL
+            _save_checkpoint(folder, network, history, name=name)
+            report(_describe(history[-1], config.epochs))
     _save_curves(folder, history)
     return TrainingResult(network, history, folder)
 
@@ -222,7 +223,7 @@ def new_network(config: TrainingConfig, material: Material, *, precision: str = 
 
 def prepared_epochs(
     config: TrainingConfig, material: Material, *, first: int = 0, workers: int = 0
-) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+) -> Generator[Epoch, None, None]:
     """Yield the material of each epoch from `first` on; `workers` processes, or a thread, prepare the next ones."""
     return epochs_ahead(material, config.recipe, seed=config.seed, first=first, end=config.epochs, workers=workers)
 

@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
+import contextlib
 import multiprocessing
 import os
 import signal
 import subprocess
 import sys
+import threading
 import time
+from collections.abc import Iterator
+from dataclasses import replace
 
 import numpy as np
 import psutil
 import pytest
 
+from digit_utils import epochs
 from digit_utils.data import load_dataset
 from digit_utils.epochs import epochs_ahead
-from digit_utils.material import Material, Recipe, ink_of, make_epoch
+from digit_utils.material import LabelledInk, Material, Recipe, ink_of, make_epoch
 from digit_utils.sample_strokes import sample_digits
+from digit_utils.training import TrainingConfig, train
 
 RECIPE = Recipe(augmentation="strong", pen_strokes=20, allographs=20, non_digits=20, photographed=0.5, sharpness=0.4)
 
@@ -47,57 +53,118 @@ def test_epochs_depend_on_seed_and_number_alone(material, workers):
 
 
 @pytest.mark.parametrize("workers", [0, 2])
-def test_no_epoch_is_made_where_none_is_wanted(material, workers):
+def test_no_epoch_is_made_where_none_is_wanted(material, workers, monkeypatch):
+    monkeypatch.setattr(epochs, "make_epoch", lambda *_: pytest.fail("an epoch was made"))
+    monkeypatch.setattr(epochs, "_processes", lambda *_: pytest.fail("a process was started"))
     assert list(epochs_ahead(material, RECIPE, seed=7, first=3, end=3, workers=workers)) == []
+    assert list(epochs_ahead(material, RECIPE, seed=7, first=3, end=1, workers=workers)) == []
+
+
+def test_a_negative_number_of_workers_is_refused(material):
+    with pytest.raises(ValueError, match="workers is -1"):
+        next(epochs_ahead(material, RECIPE, seed=7, first=0, end=1, workers=-1))
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_what_goes_wrong_in_making_an_epoch_is_told(material, workers):
+    without_strokes = replace(material, strokes=())
+    with pytest.raises(ValueError, match="the recipe asks for pen strokes, but the material holds none"):
+        next(epochs_ahead(without_strokes, RECIPE, seed=7, first=0, end=3, workers=workers))
     assert not multiprocessing.active_children()
 
 
-def test_processes_end_at_once_when_nothing_more_is_wanted(material):
-    slow = Recipe(allographs=200_000)  # minutes of work
-    epochs = epochs_ahead(material, slow, seed=7, first=0, end=4, workers=2)
-    started = time.monotonic()
-    with pytest.raises(KeyboardInterrupt):
-        interrupt_once_busy(epochs)
-    assert time.monotonic() - started < 40
+SLOW = Recipe(allographs=200_000)  # minutes of work
+
+
+def test_processes_end_at_once_when_who_waits_for_them_is_interrupted(material):
+    with within(60), pytest.raises(KeyboardInterrupt), pressing_ctrl_c(after=8):
+        next(epochs_ahead(material, SLOW, seed=7, first=0, end=4, workers=2))
+    assert not multiprocessing.active_children()
+
+
+def test_processes_end_while_they_send_what_nobody_wants(material):
+    """An epoch is larger than what a connection holds, so a process that sends one is in the midst of it for long."""
+    large = replace(material, scans=LabelledInk(np.zeros((20_000, 28, 28), np.float32), np.zeros(20_000, np.int64)))
+    for _ in range(4):
+        coming = epochs_ahead(large, Recipe(augmentation="none"), seed=7, first=0, end=9, workers=2)
+        with within(60):
+            next(coming)
+            coming.close()
+        assert not multiprocessing.active_children()
+
+
+@pytest.mark.parametrize("pause", [0, 3])
+def test_a_process_that_the_system_ends_is_told_with_the_remedy(material, pause):
+    coming = epochs_ahead(material, RECIPE, seed=7, first=0, end=50, workers=2)
+    with within(60):
+        next(coming)
+        time.sleep(pause)  # then the next epochs wait to be sent
+        for process in multiprocessing.active_children():
+            os.kill(process.pid, signal.SIGKILL)
+        with pytest.raises(RuntimeError, match=r"a process that prepares epochs has ended.*pass fewer workers"):
+            list(coming)
+    assert not multiprocessing.active_children()
+
+
+def test_a_script_that_cannot_be_started_anew_ends_with_an_error(tmp_path):
+    script = tmp_path / "unguarded.py"
+    script.write_text(
+        "import numpy as np\n"
+        "from digit_utils.epochs import epochs_ahead\n"
+        "from digit_utils.material import LabelledInk, Material, Recipe\n"
+        "material = Material(LabelledInk(np.zeros((2000, 28, 28), np.float32), np.zeros(2000, np.int64)))\n"
+        "list(epochs_ahead(material, Recipe(), seed=0, first=0, end=4, workers=2))\n"
+    )
+    ended = subprocess.run([sys.executable, script], capture_output=True, text=True, timeout=60)
+    assert ended.returncode == 1
+    assert "RuntimeError: a process that prepares epochs has ended" in ended.stderr
+    assert '__name__ == "__main__"' in ended.stderr or "__name__ == '__main__'" in ended.stderr  # Python's own advice
+
+
+def test_a_run_that_is_stopped_ends_its_processes_though_the_error_is_kept(tmp_path):
+    digits = load_dataset("digits8x8")
+    material = Material(ink_of(digits.train.take(slice(100))), validation={"digits8x8": ink_of(digits.validation)})
+    config = TrainingConfig(epochs=30, batch_size=50, recipe=Recipe(allographs=500))
+
+    def stop(_: str) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt) as kept:
+        train(config, material, tmp_path, report=stop, show_progress=False, workers=2)
+    assert kept.traceback
     assert not multiprocessing.active_children()
 
 
 def test_processes_of_others_go_on(material):
-    epochs = epochs_ahead(material, RECIPE, seed=7, first=0, end=3, workers=2)
-    next(epochs)
+    coming = epochs_ahead(material, RECIPE, seed=7, first=0, end=3, workers=2)
+    next(coming)
     other = multiprocessing.get_context("spawn").Process(target=time.sleep, args=(60,))
     other.start()
     try:
-        epochs.close()
+        coming.close()
         assert multiprocessing.active_children() == [other]
     finally:
         other.terminate()
         other.join()
 
 
-def interrupt_once_busy(epochs) -> None:
-    """Ask for an epoch and press Ctrl-C, as it were, while two processes make one each."""
-
-    def interrupt(*_):
-        raise KeyboardInterrupt
-
-    before = signal.signal(signal.SIGALRM, interrupt)
-    signal.alarm(15)
+@contextlib.contextmanager
+def pressing_ctrl_c(*, after: int) -> Iterator[None]:
+    """Interrupt what is done, as Ctrl-C would, after some seconds."""
+    timer = threading.Timer(after, os.kill, (os.getpid(), signal.SIGINT))
+    timer.start()
     try:
-        next(epochs)
+        yield
     finally:
-        signal.alarm(0)
-        signal.signal(signal.SIGALRM, before)
+        timer.cancel()
 
 
-def test_a_process_that_the_system_ends_is_told_with_the_remedy(material):
-    epochs = epochs_ahead(material, RECIPE, seed=7, first=0, end=50, workers=2)
-    next(epochs)
-    for process in multiprocessing.active_children():
-        os.kill(process.pid, signal.SIGKILL)
-    with pytest.raises(RuntimeError, match=r"2 processes that prepare epochs has ended.*choose fewer workers"):
-        list(epochs)
-    assert not multiprocessing.active_children()
+@contextlib.contextmanager
+def within(seconds: float) -> Iterator[None]:
+    """Fail when what is done takes longer."""
+    started = time.monotonic()
+    yield
+    assert time.monotonic() - started < seconds
 
 
 def test_processes_end_with_the_one_that_trains():
@@ -113,7 +180,7 @@ def test_processes_end_with_the_one_that_trains():
     try:
         assert parent.stdout.readline() == "epoch\n"
         workers = psutil.Process(parent.pid).children(recursive=True)
-        assert len(workers) >= 2
+        assert sum("spawn_main" in " ".join(worker.cmdline()) for worker in workers) == 2
     finally:
         parent.kill()
         parent.wait()
