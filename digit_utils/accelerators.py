@@ -61,7 +61,10 @@ def usable_cores() -> int:
 
 
 def find_accelerator() -> Accelerator:
-    """Return what the backend trains on: a GPU or TPU where it sees one, else the processor."""
+    """Return what the backend trains on: a GPU or TPU where it sees one, else the processor.
+
+    An Apple GPU ("mps:0") counts as the processor: it is used, but in 32 bits and with the preset's steps.
+    """
     try:
         devices = keras.distribution.list_devices()  # "gpu:0"
     except AttributeError:  # PyTorch, for which Keras cannot list any: where it puts a variable tells as well
