@@ -1,7 +1,7 @@
 """Epochs ahead of time: what the network sees next is made while it trains, by a thread or by several processes.
 
-A processor that trains is slower than one thread that draws, deforms and photographs digits. A graphics card is not: it
-goes through an epoch of the full recipe in about a second, which one core takes one or two minutes to make.
+A processor that trains is slower than one thread that draws, deforms and photographs digits. A graphics card is far
+faster than that: it would wait for the epochs of the full recipe nearly all of the time.
 """
 
 import contextlib
@@ -68,7 +68,7 @@ def _from_a_thread(material: Material, recipe: Recipe, seed: int, numbers: range
 
 
 def _from_processes(material: Material, recipe: Recipe, seed: int, numbers: range, *, workers: int) -> Iterator[Epoch]:
-    """Yield epochs that processes make in turns: each sends one when it is asked for, and makes its next meanwhile."""
+    """Yield epochs that processes make in turns: each makes its next as soon as its last one has been taken."""
     needed = replace(material, validation={}, hashes={})
     with _processes(workers) as connections:
         with _ends_told():
