@@ -8,10 +8,11 @@ epoch's pictures: several processes prepare those. What comes out of a run is a 
 import os
 from collections.abc import Collection
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import keras
 
-from digit_utils.training import TrainingConfig
+from digit_utils.training import TrainingConfig, holds_run
 
 
 @dataclass(frozen=True)
@@ -74,7 +75,13 @@ def find_accelerator() -> Accelerator:
     return Accelerator(kind, max(1, kinds.count(kind)))
 
 
-def fit_to(accelerator: Accelerator, config: TrainingConfig, *, chosen: Collection[str] = ()) -> TrainingConfig:
+def fit_to(
+    accelerator: Accelerator,
+    config: TrainingConfig,
+    *,
+    chosen: Collection[str] = (),
+    folder: str | Path | None = None,
+) -> TrainingConfig:
     """Return a run's configuration with steps that suit an accelerator.
 
     Larger steps are fewer, so the learning rate grows with the square root of their size.
@@ -83,9 +90,15 @@ def fit_to(accelerator: Accelerator, config: TrainingConfig, *, chosen: Collecti
         accelerator: what the run trains on.
         config: the run as the preset has it.
         chosen: names of values that somebody chose on purpose; these stay.
+        folder: of the run; where it was begun there on another kind of accelerator, it keeps the steps of that.
     """
+    kinds = [accelerator.kind, *(USES if folder else ())]
+    fitted = [_with_larger_steps(config, USES[kind].larger_steps, chosen=chosen) for kind in kinds]
+    return next((begun for begun in fitted if folder and holds_run(folder, begun)), fitted[0])
+
+
+def _with_larger_steps(config: TrainingConfig, factor: int, *, chosen: Collection[str]) -> TrainingConfig:
     if "batch_size" in chosen:
         return config
-    factor = USES[accelerator.kind].larger_steps
     changes = {"batch_size": config.batch_size * factor, "learning_rate": config.learning_rate * factor**0.5}
     return replace(config, **{name: value for name, value in changes.items() if name not in chosen})

@@ -12,6 +12,7 @@ import json
 import math
 import os
 import time
+import warnings
 from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
@@ -165,7 +166,8 @@ def train(
 
     The last epoch is the result: none is chosen by looking at figures. A finished run is not trained again.
     `precision` is Keras' dtype policy while it trains; the result computes in float32 whatever that was. `workers` is
-    how many processes prepare epochs; with 0 a thread does. It changes nothing but the time.
+    how many processes prepare epochs; with 0 a thread does. It changes nothing but the time. A run may go on with
+    another backend and precision, and on another kind of processor, than those it was begun with.
 
     Raises TrainingFolderError when the folder holds a run with another configuration, or is damaged, and RuntimeError
     when the system ends one of these processes.
@@ -177,6 +179,7 @@ def train(
         report(f"{folder} holds this run, finished; remove the folder to train anew")
     elif history:
         report(f"goes on after epoch {len(history)} of {config.epochs}")
+        network = _made_for_here(network, new_network(config, material, precision=precision))
     start = time.perf_counter()
     read = build_network(config.network) if config.averaged else network  # the one that counts
     with contextlib.closing(prepared_epochs(config, material, first=len(history), workers=workers)) as coming:
@@ -299,6 +302,15 @@ def _describe(record: dict[str, float], epochs: int) -> str:
 # ------------------------------------------------------------------------------------- what is on the disk
 
 
+def holds_run(folder: str | Path, config: TrainingConfig) -> bool:
+    """Tell whether a folder holds a run with this configuration, on whatever material."""
+    try:
+        found = json.loads((Path(folder) / CONFIG).read_text(encoding="utf-8"))
+        return found["config"] == json.loads(json.dumps(asdict(config)))
+    except (OSError, ValueError, KeyError, TypeError):  # there is none, or `train` will say what is wrong with it
+        return False
+
+
 def _identity(config: TrainingConfig, material: Material) -> dict[str, Any]:
     """Return what makes a run this run and no other, as it reads back from JSON."""
     seen = content_hash(
@@ -376,12 +388,29 @@ def _resume(folder: Path) -> tuple[keras.Model, list[dict[str, float]]] | None:
         return None
     try:
         progress = json.loads(path.read_text(encoding="utf-8"))
-        network, history = keras.models.load_model(folder / progress["checkpoint"]), progress["history"]
+        with warnings.catch_warnings():  # what it was compiled for does not matter: see _made_for_here
+            warnings.filterwarnings("ignore", "Model doesn't support `jit_compile")
+            network, history = keras.models.load_model(folder / progress["checkpoint"]), progress["history"]
     except Exception as error:  # Keras lets through whatever zip, HDF5 and JSON make of damaged files
         raise TrainingFolderError(
             f"{path} or its checkpoint is damaged ({error}); remove {folder} to train from the start"
         ) from error
     return network, history
+
+
+def _made_for_here(checkpoint: keras.Model, network: keras.Model) -> keras.Model:
+    """Return a new network with the weights of a checkpoint and what its optimiser remembers.
+
+    The checkpoint itself may be compiled for a graphics card, and in a precision that is slow on a processor.
+    """
+    network.set_weights(checkpoint.get_weights())
+    network.optimizer.build(network.trainable_variables)
+    old, new = checkpoint.optimizer, network.optimizer
+    if type(old) is not type(new):  # one of them scales its loss, for 16 bits
+        old, new = (getattr(optimizer, "inner_optimizer", optimizer) for optimizer in (old, new))
+    for variable, value in zip(new.variables, old.variables, strict=True):
+        variable.assign(value)
+    return network
 
 
 def _save_curves(folder: Path, history: list[dict[str, float]]) -> None:

@@ -17,7 +17,7 @@ from digit_utils.accelerators import MOST_WORKERS, USES, Accelerator, find_accel
 from digit_utils.data import load_dataset
 from digit_utils.material import Material, ink_of
 from digit_utils.network import NETWORKS, build_network, in_full_precision
-from digit_utils.training import TrainingConfig, preset, train
+from digit_utils.training import TrainingConfig, _made_for_here, new_network, preset, train
 
 
 @pytest.mark.parametrize(
@@ -148,6 +148,53 @@ def test_any_precision_learns_resumes_exactly_and_ends_in_full_precision(precisi
         assert {layer.compute_dtype for layer in network.layers} == {"float32"}
         pairs = zip(undisturbed.network.get_weights(), network.get_weights(), strict=True)
         assert all(np.array_equal(a, b) for a, b in pairs)
+
+
+@pytest.mark.parametrize("optimizer", ["adamw", "muon"])
+@pytest.mark.parametrize(("begun", "ended"), [("mixed_float16", "float32"), ("float32", "mixed_float16")])
+def test_a_run_goes_on_with_another_precision(begun, ended, optimizer, tmp_path):
+    """As when a graphics card is no longer lent: in the precision that is asked for then, and from where it was."""
+    digits = load_dataset("digits8x8")
+    material = Material(ink_of(digits.train.take(slice(500))), validation={"digits8x8": ink_of(digits.validation)})
+    config = TrainingConfig(epochs=2, batch_size=25, learning_rate=0.005, optimizer=optimizer, averaged=True, seed=1)
+    seen = []
+
+    def stop_after_one(line: str) -> None:
+        seen.append(line)
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        train(config, material, tmp_path, report=stop_after_one, show_progress=False, precision=begun)
+    old = keras.models.load_model(tmp_path / "checkpoint-001.keras")
+    new = _made_for_here(old, new_network(config, material, precision=ended))
+    assert {layer.compute_dtype for layer in new.layers} == {ended.removeprefix("mixed_")}
+    inner = [getattr(network.optimizer, "inner_optimizer", network.optimizer) for network in (old, new)]
+    assert int(inner[0].iterations) == int(inner[1].iterations) == 20
+    assert float(inner[0].learning_rate) == float(inner[1].learning_rate)
+    assert len(inner[0].variables) > 2 * len(old.trainable_variables), "no momenta, or no averages"
+    for one, other in zip(inner[0].variables + old.weights, inner[1].variables + new.weights, strict=True):
+        assert np.array_equal(keras.ops.convert_to_numpy(one), keras.ops.convert_to_numpy(other)), one.path
+    resumed = train(config, material, tmp_path, report=seen.append, show_progress=False, precision=ended)
+    assert seen[1] == "goes on after epoch 1 of 2"
+    assert {layer.compute_dtype for layer in resumed.network.layers} == {"float32"}
+    assert resumed.history[-1]["digits8x8_errors"] < 0.2
+
+
+def test_a_run_begun_on_another_accelerator_keeps_its_steps(tmp_path):
+    digits = load_dataset("digits8x8").train.take(slice(60))
+    material = Material(ink_of(digits), validation={"digits8x8": ink_of(digits)})
+    config = TrainingConfig(epochs=1, batch_size=10, learning_rate=0.001)
+    on_gpu = fit_to(Accelerator("gpu"), config, folder=tmp_path)  # nothing is there yet
+    assert on_gpu == fit_to(Accelerator("gpu"), config) != config
+    train(on_gpu, material, tmp_path, show_progress=False)
+    for kind in USES:
+        assert fit_to(Accelerator(kind), config, folder=tmp_path) == on_gpu
+    # What nobody's accelerator would have made of this run is another run, which `train` refuses.
+    assert fit_to(Accelerator("cpu"), config, chosen=["batch_size"], folder=tmp_path) == config
+    other = replace(config, seed=3)
+    assert fit_to(Accelerator("cpu"), other, folder=tmp_path) == other
+    (tmp_path / "config.json").write_text("[]")
+    assert fit_to(Accelerator("cpu"), config, folder=tmp_path) == config
 
 
 def test_the_package_calls_nothing_of_tensorflow_but_its_converter():
