@@ -68,10 +68,10 @@ def test_the_table_holds_what_each_training_measured(undisturbed: Place):
 def test_a_sweep_that_was_killed_while_it_trained_ends_with_the_same_networks(undisturbed: Place, tmp_path: Path):
     place = Place(tmp_path, SWEEP)
     process = place.start("--workers", "1")
-    wait_until(lambda: list(place.output.glob("*/checkpoint-*.keras")), "a first epoch to be kept")
+    wait_until(lambda: list(place.output.glob("[!.]*/checkpoint-*.keras")), "a first epoch to be kept")
     os.kill(process.pid, signal.SIGKILL)
     finish(process)
-    (begun,) = {path.parent for path in place.output.glob("*/progress.json")}
+    (begun,) = {path.parent for path in place.output.glob("[!.]*/progress.json")}
     epochs = len(json.loads((begun / "progress.json").read_text())["history"])
     assert 1 <= epochs < EPOCHS
     code, printed = place.run("--workers", "1")
