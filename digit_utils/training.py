@@ -39,7 +39,7 @@ from digit_utils.plots import DPI, show_learning_curves
 
 CONFIG, PROGRESS, KERAS_MODEL = "config.json", "progress.json", "model.keras"
 CURVES, CURVES_PICTURE = "learning_curves.csv", "learning_curves.png"
-SKETCH_TOLERANCE = 0.02  # over 55,000 scans of MNIST, another picture makes 4 (the median), another processor 0.002
+SKETCH_TOLERANCE = 0.02  # far more than another processor makes, far less than nearly any other picture
 STATISTICS_BATCHES = 100  # batch normalisation forgets a twentieth of its statistics with each
 
 
@@ -179,7 +179,7 @@ def train(
         report(f"{folder} holds this run, finished; remove the folder to train anew")
     elif history:
         report(f"goes on after epoch {len(history)} of {config.epochs}")
-        network = _made_for_here(network, new_network(config, material, precision=precision))
+        network = _made_for_here(network, new_network(config, material, precision=precision), folder=folder)
     start = time.perf_counter()
     read = build_network(config.network) if config.averaged else network  # the one that counts
     with contextlib.closing(prepared_epochs(config, material, first=len(history), workers=workers)) as coming:
@@ -398,18 +398,24 @@ def _resume(folder: Path) -> tuple[keras.Model, list[dict[str, float]]] | None:
     return network, history
 
 
-def _made_for_here(checkpoint: keras.Model, network: keras.Model) -> keras.Model:
-    """Return a new network with the weights of a checkpoint and what its optimiser remembers.
+def _made_for_here(checkpoint: keras.Model, network: keras.Model, *, folder: Path) -> keras.Model:
+    """Return a new network with the weights of a folder's checkpoint and what its optimiser remembers.
 
     The checkpoint itself may be compiled for a graphics card, and in a precision that is slow on a processor.
     """
-    network.set_weights(checkpoint.get_weights())
     network.optimizer.build(network.trainable_variables)
     old, new = checkpoint.optimizer, network.optimizer
     if type(old) is not type(new):  # one of them scales its loss, for 16 bits
         old, new = (getattr(optimizer, "inner_optimizer", optimizer) for optimizer in (old, new))
-    for variable, value in zip(new.variables, old.variables, strict=True):
-        variable.assign(value)
+    try:
+        network.set_weights(checkpoint.get_weights())
+        for variable, value in zip(new.variables, old.variables, strict=True):
+            variable.assign(value)
+    except ValueError as error:
+        raise TrainingFolderError(
+            f"the checkpoint in {folder} is none of this run's network and optimizer; remove the folder to "
+            "train from the start"
+        ) from error
     return network
 
 

@@ -166,7 +166,7 @@ def test_a_run_goes_on_with_another_precision(begun, ended, optimizer, tmp_path)
     with pytest.raises(KeyboardInterrupt):
         train(config, material, tmp_path, report=stop_after_one, show_progress=False, precision=begun)
     old = keras.models.load_model(tmp_path / "checkpoint-001.keras")
-    new = _made_for_here(old, new_network(config, material, precision=ended))
+    new = _made_for_here(old, new_network(config, material, precision=ended), folder=tmp_path)
     assert {layer.compute_dtype for layer in new.layers} == {ended.removeprefix("mixed_")}
     inner = [getattr(network.optimizer, "inner_optimizer", network.optimizer) for network in (old, new)]
     assert int(inner[0].iterations) == int(inner[1].iterations) == 20

@@ -347,6 +347,23 @@ def test_other_ink_is_other_material(material, tmp_path):
             quiet(config, replace(material, scans=LabelledInk(other, labels)), tmp_path)
 
 
+@pytest.mark.parametrize("other", [{"network": "sprint"}, {"optimizer": "muon"}])
+def test_a_checkpoint_of_another_network_or_optimizer_is_refused_and_kept(other, material, tmp_path):
+    config = replace(CONFIGS["simple_cnn"], epochs=2)
+
+    def stop_after_one(line: str) -> None:
+        raise KeyboardInterrupt
+
+    for folder, changes in ((tmp_path / "run", {}), (tmp_path / "other", other)):
+        with pytest.raises(KeyboardInterrupt):
+            train(replace(config, **changes), material, folder, report=stop_after_one, show_progress=False)
+    stray = (tmp_path / "other" / "checkpoint-001.keras").read_bytes()
+    (tmp_path / "run" / "checkpoint-001.keras").write_bytes(stray)
+    with pytest.raises(TrainingFolderError, match=r"the checkpoint in .*run is none of this run's.*remove the folder"):
+        quiet(config, material, tmp_path / "run")
+    assert (tmp_path / "run" / "checkpoint-001.keras").read_bytes() == stray
+
+
 def test_other_strokes_are_other_material(material, tmp_path):
     a, b, c = np.array([[0.0, 0.0], [5.0, 9.0]]), np.array([[3.0, 1.0], [4.0, 4.0]]), np.array([[8.0, 2.0]])
     labels = np.array([7, 7])
