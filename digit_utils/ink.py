@@ -44,14 +44,16 @@ def clean_strokes(strokes: Strokes) -> list[np.ndarray]:
     cleaned = []
     for index, stroke in enumerate(strokes):
         try:
-            points = np.asarray(stroke, dtype=np.float64)
+            points = np.array(stroke, dtype=np.float64)
         except (TypeError, ValueError, OverflowError) as error:
             raise ValueError(f"stroke {index} is no (n, 2) array of numbers: {error}") from error
         if points.size == 0:
             continue
         if points.ndim != 2 or points.shape[1] != 2:
             raise ValueError(f"stroke {index} has shape {points.shape}; expected (n, 2) with a column x and a column y")
-        points = points[np.isfinite(points).all(axis=1)]
+        finite = np.isfinite(points)
+        if not finite.all():
+            points = points[finite.all(axis=1)]
         if len(points):
             cleaned.append(points)
     return cleaned
@@ -62,16 +64,17 @@ def fit_to_box(strokes: Strokes, *, long_side: float) -> list[np.ndarray]:
 
     The long side of the box becomes `long_side`. A dot has no size, so it stays a point at (0, 0).
     """
-    everything = np.concatenate(strokes)
-    magnitude = np.abs(everything).max()
-    unit = magnitude if magnitude > 1e100 else 1.0  # far from overflow when the extent is squared or doubled
-    low, high = everything.min(axis=0) / unit, everything.max(axis=0) / unit
-    extent = (high - low).max()
-    with np.errstate(over="ignore"):
-        scale = long_side / extent if extent > 0 else 0.0
-    if not np.isfinite(scale):  # an extent so small that its inverse overflows: a dot
+    everything = np.concatenate(strokes) if len(strokes) > 1 else strokes[0]
+    low, high = everything.min(axis=0), everything.max(axis=0)
+    magnitude = max(-low.min(), high.max())
+    if magnitude > 1e100:  # far from overflow when the extent is squared or doubled
+        strokes, low, high = [stroke / magnitude for stroke in strokes], low / magnitude, high / magnitude
+    extent = float((high - low).max())
+    scale = float(long_side) / extent if extent > 0 else 0.0
+    if scale == np.inf:  # an extent so small that its inverse overflows: a dot
         scale = 0.0
-    return [(stroke / unit - (low + high) / 2) * scale for stroke in strokes]
+    middle = (low + high) / 2
+    return [(stroke - middle) * scale for stroke in strokes]
 
 
 def ink_from_strokes(strokes: Strokes, *, pen_width: float = PEN_WIDTH) -> np.ndarray:
@@ -111,10 +114,13 @@ def _fitted_curves(strokes: Strokes, *, long_side: float) -> list[np.ndarray]:
 
 
 def _without_long_chords(stroke: np.ndarray) -> np.ndarray:
-    lengths = np.hypot(*np.diff(stroke, axis=0).T)
-    if len(stroke) < 3 or lengths.max() <= LONGEST_CHORD:
+    if len(stroke) < 3:
         return stroke
-    moved = lengths > 1e-9 * lengths.max()
+    lengths = np.hypot(*(stroke[1:] - stroke[:-1]).T)
+    longest = lengths.max()
+    if longest <= LONGEST_CHORD:
+        return stroke
+    moved = lengths > 1e-9 * longest
     pieces = np.ceil(lengths[moved] / LONGEST_CHORD).astype(int)
     return curve_through(stroke[np.concatenate([[True], moved])], pieces=pieces)
 
@@ -143,11 +149,11 @@ def curve_through(points: np.ndarray, *, pieces: int | np.ndarray, exponent: flo
     out, back = np.concatenate([straight[:1], inner]) * times, np.concatenate([inner, straight[-1:]]) * times
 
     counts = np.full(len(steps), pieces) if np.ndim(pieces) == 0 else np.asarray(pieces)
-    cubic = np.concatenate([points[:-1], out, 3 * steps - 2 * out - back, out + back - 2 * steps], axis=1)
-    cubic = np.repeat(cubic, counts, axis=0)  # of each piece: four coefficients, from the constant one on, of x and y
-    firsts = np.repeat(np.cumsum(counts) - counts, counts)
-    t = ((np.arange(len(cubic)) - firsts) / np.repeat(counts, counts))[:, np.newaxis]
-    curve = cubic[:, :2] + t * (cubic[:, 2:4] + t * (cubic[:, 4:6] + t * cubic[:, 6:]))
+    cubic = [points[:-1], out, 3 * steps - 2 * out - back, out + back - 2 * steps]  # from the constant coefficient on
+    cuts = [np.cumsum(counts) - counts, counts]  # of which number its first point is, and in how many it is cut
+    cubic = np.repeat(np.column_stack(cubic + cuts), counts, axis=0)
+    t = ((np.arange(len(cubic)) - cubic[:, 8]) / cubic[:, 9])[:, np.newaxis]
+    curve = cubic[:, :2] + t * (cubic[:, 2:4] + t * (cubic[:, 4:6] + t * cubic[:, 6:8]))
     return np.concatenate([curve, points[-1:]])
 
 
@@ -218,7 +224,7 @@ def ink_from_image(image: np.ndarray) -> np.ndarray:
         ink = _closer_look(image, ink)
     if ink is None:
         return blank_ink()
-    crop = crop_to_ink(_with_usual_pen(crop_to_ink(ink)))
+    crop = _with_usual_pen(crop_to_ink(ink))
     return ink_from_strokes([[[0, 0]]]) if _is_dot(crop) else _place(crop)
 
 
@@ -262,24 +268,24 @@ def pen_width_of(ink: np.ndarray) -> float:
     factor = max(1, int(np.ceil(160 / max(ink.shape))))
     if factor > 1:
         ink = cv2.resize(ink, None, fx=factor, fy=factor, interpolation=cv2.INTER_LINEAR)
-    inside = cv2.copyMakeBorder((ink > 0.5).astype(np.uint8), 1, 1, 1, 1, cv2.BORDER_CONSTANT, value=0)
-    if not inside.any():
+    inside = cv2.copyMakeBorder((ink > 0.5).view(np.uint8), 1, 1, 1, 1, cv2.BORDER_CONSTANT, value=0)
+    area = cv2.countNonZero(inside)
+    if not area:
         return 0.0
-    distances = cv2.distanceTransform(inside, cv2.DIST_L2, 5)
-    return 4 * (cv2.mean(distances, mask=inside)[0] - 0.5) / factor
+    distances = cv2.distanceTransform(inside, cv2.DIST_L2, 5)  # 0 outside
+    return 4 * (cv2.sumElems(distances)[0] / area - 0.5) / factor
 
 
-def _with_usual_pen(ink: np.ndarray) -> np.ndarray:
-    """Thicken or thin the ink so that, at the final size, its pen lies within PICTURE_PEN_RANGE."""
-    rows, columns = ink_box(ink)
-    scale = BOX_SIZE / max(rows.stop - rows.start, columns.stop - columns.start)
-    width = pen_width_of(ink) * scale
+def _with_usual_pen(crop: np.ndarray) -> np.ndarray:
+    """Thicken or thin a crop of ink so that, at the final size, its pen lies within PICTURE_PEN_RANGE."""
+    scale = BOX_SIZE / max(crop.shape)
+    width = pen_width_of(crop) * scale
     low, high = PICTURE_PEN_RANGE
     if width < low:
-        return _thickened(ink, by=(low - width) / scale / 2)
+        return crop_to_ink(_thickened(crop, by=(low - width) / scale / 2))
     if width > high:  # never by so much that the thin places of the digit vanish
-        return _thinned(ink, by=min(width - high, width * 0.5) / scale / 2)
-    return ink
+        return crop_to_ink(_thinned(crop, by=min(width - high, width * 0.5) / scale / 2))
+    return crop
 
 
 def _thickened(ink: np.ndarray, *, by: float) -> np.ndarray:
@@ -309,10 +315,9 @@ def _place(crop: np.ndarray) -> np.ndarray:
     if size != crop.shape[::-1]:
         how = cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC
         crop = np.clip(cv2.resize(crop, size, interpolation=how), 0, 1)
-    page = blank_ink()
-    extent = np.array(size)
     # Whole pixels, as MNIST was made: a fraction would blur the ink.
-    corner = np.floor(CENTRE - centre_of_mass(crop) + 0.5).astype(int) if crop.any() else (4, 4)
-    left, top = np.clip(corner, 0, IMAGE_SIZE - extent)
+    corner = np.floor(CENTRE - centre_of_mass(crop) + 0.5) if crop.any() else (4, 4)
+    left, top = (min(max(int(at), 0), IMAGE_SIZE - side) for at, side in zip(corner, size, strict=True))
+    page = blank_ink()
     page[top : top + size[1], left : left + size[0]] = crop
     return page
