@@ -400,7 +400,9 @@ def test_noise_below_the_faintest_contrast_is_blank_even_in_small_pictures():
         assert not ink_from_image(rng.integers(100, 120, (28, 28)).astype(np.uint8)).any()
 
 
-@pytest.mark.parametrize("shape", [(1, 1), (1, 2), (1, 9), (9, 1), (2, 2), (3, 5), (1, 4000), (4000, 1), (7, 600)])
+@pytest.mark.parametrize(
+    "shape", [(1, 1), (1, 2), (1, 9), (9, 1), (2, 2), (3, 5), (1, 4000), (4000, 1), (5, 4000), (7, 600)]
+)
 def test_pictures_of_any_size_are_read(shape):
     rng = np.random.default_rng(0)
     noise = rng.integers(0, 256, shape).astype(np.uint8)
@@ -416,6 +418,20 @@ def test_a_huge_picture_takes_less_than_a_second_of_computing():
     found = ink_from_image(huge)
     assert time.process_time() - start < 1
     assert with_shift(ink_from_image(drawn()), found) > 0.93
+
+
+@pytest.mark.parametrize("side", [385, 600, 767, 768, 800, 1151, 3001])
+@pytest.mark.parametrize("pen", [2, 20])
+def test_a_large_picture_shows_what_its_mean_over_pixels_shows(side, pen):
+    t = np.linspace(0, 2 * np.pi, 200)
+    eight = np.stack([np.sin(2 * t) * 0.22, np.cos(t) * 0.36], axis=1) * side + side / 2
+    picture = np.zeros((side, side - side // 7), np.uint8)
+    width = max(2, round(pen * side / 768))
+    cv2.polylines(picture, [np.round(16 * eight).astype(np.int32)], True, 255, width, cv2.LINE_AA, 4)
+    small = cv2.resize(picture, (384 - 384 // 7, 384), interpolation=cv2.INTER_AREA)
+    found = ink_from_image(picture)
+    assert with_shift(ink_from_image(small), found) > 0.98
+    assert cv2.connectedComponents((found > 0.4).astype(np.uint8), connectivity=8)[0] == 2  # in one piece
 
 
 def test_dust_is_removed():
