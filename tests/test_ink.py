@@ -14,6 +14,7 @@ from digit_utils.ink import (
     BOX_SIZE,
     PEN_WIDTH,
     PICTURE_PEN_RANGE,
+    _shrink_to,
     blank_ink,
     centre_of_mass,
     clean_strokes,
@@ -432,6 +433,30 @@ def test_a_large_picture_shows_what_its_mean_over_pixels_shows(side, pen):
     found = ink_from_image(picture)
     assert with_shift(ink_from_image(small), found) > 0.98
     assert cv2.connectedComponents((found > 0.4).astype(np.uint8), connectivity=8)[0] == 2  # in one piece
+
+
+def mean_over_pixels(picture: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """Return a picture shrunk to (height, width), each pixel the mean of all that it covers, parts of pixels too."""
+    for axis in (0, 1):
+        sums = np.concatenate([np.zeros((1, picture.shape[1])), np.cumsum(picture, axis=0, dtype=np.float64)])
+        edges = np.linspace(0, len(picture), size[axis] + 1)
+        whole = np.minimum(edges.astype(int), len(picture) - 1)
+        up_to = sums[whole] + (edges - whole)[:, np.newaxis] * picture[whole]
+        picture = np.diff(up_to, axis=0) / np.diff(edges)[:, np.newaxis]
+        picture = picture.T
+    return picture
+
+
+@pytest.mark.parametrize(
+    ("side", "close"), [(385, 0.99), (600, 0.9), (768, 0.99), (800, 0.78), (1151, 0.7), (3072, 0.99)]
+)
+def test_a_large_picture_is_shrunk_by_means_so_that_its_grain_averages_out(side, close):
+    grainy = np.random.default_rng(0).integers(0, 256, (side, side), dtype=np.uint8)
+    small = _shrink_to(grainy, 384).astype(float)
+    means = mean_over_pixels(grainy, small.shape)
+    assert small.shape == (384, 384)
+    assert small.std() < 1.35 * means.std()  # 1.5 to 8 times where pixels are picked, or only neighbours interpolated
+    assert np.corrcoef(small.ravel(), means.ravel())[0, 1] > close
 
 
 def test_dust_is_removed():
