@@ -1,4 +1,4 @@
-"""Two small helpers for whatever writes to the disk: files that appear whole or not at all, and hashes."""
+"""Small helpers for whatever writes to the disk: files that appear whole or not at all, locks, and hashes."""
 
 from __future__ import annotations
 
@@ -33,6 +33,7 @@ def atomic_write(path: str | os.PathLike[str]) -> Iterator[Path]:
             raise FileNotFoundError(f"nothing was written for {target}: the block must write to {temporary}")
         _flush_to_disk(temporary)
         os.replace(temporary, target)  # noqa: PTH105 (the one call that replaces on every system)
+        _flush_names_to_disk(target.parent)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 
@@ -41,6 +42,38 @@ def _flush_to_disk(path: Path) -> None:
     """Bring the content to the disk before a rename shows it, lest a power cut leave an empty file."""
     with path.open("rb+") as stream:
         os.fsync(stream.fileno())
+
+
+def _flush_names_to_disk(folder: Path) -> None:
+    """Bring a rename to the disk, where the system can: not on Windows, nor on some file systems of a network."""
+    with contextlib.suppress(OSError):
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
+@contextlib.contextmanager
+def locked(path: str | os.PathLike[str], *, blocking: bool) -> Iterator[bool]:
+    """Hold a lock of the system, which ends with the process that holds it; yield False when somebody else does.
+
+    The lock is an empty file, which stays; its folder is created if needed. With `blocking` it is waited for.
+    """
+    from filelock import FileLock, Timeout  # not at once: whoever only reads a model needs no lock
+
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(path, thread_local=False)
+    try:
+        lock.acquire(timeout=-1 if blocking else 0)
+    except Timeout:
+        yield False
+        return
+    try:
+        yield True
+    finally:
+        lock.release()
 
 
 def sha256_of(path: str | os.PathLike[str]) -> str:

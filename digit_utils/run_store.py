@@ -30,7 +30,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from digit_utils.files import atomic_write, write_json
+from digit_utils.files import atomic_write, locked, write_json
 from digit_utils.metrics import flat_metrics, metrics_of_run
 from digit_utils.notebook_files import PACKAGE
 from digit_utils.sweep import PATHS, Sweep, SweepError
@@ -136,7 +136,7 @@ class RunStore:
     @contextlib.contextmanager
     def lock(self, run: Run) -> Iterator[bool]:
         """Hold the lock of a run; yield False when another process holds it."""
-        with _lock(self.folder(run) / LOCK, blocking=False) as held:
+        with locked(self.folder(run) / LOCK, blocking=False) as held:
             yield held
 
     # ------------------------------------------------------------------------------------- what became of a run
@@ -238,13 +238,13 @@ class RunStore:
         """Return the status; whoever died while running left its record behind, but no lock."""
         if recorded != RUNNING:
             return recorded
-        with _lock(self.root / run_id / LOCK, blocking=False) as free:
+        with locked(self.root / run_id / LOCK, blocking=False) as free:
             return INTERRUPTED if free else RUNNING
 
     def write_results(self) -> Path:
         """Write `results.csv` anew and return its path; of several processes the last one sees what all others did."""
         path = self.root / RESULTS
-        with _lock(self.root / f".{RESULTS}{LOCK}", blocking=True):
+        with locked(self.root / f".{RESULTS}{LOCK}", blocking=True):
             rows = self.rows()
             table = io.StringIO()
             writer = csv.DictWriter(table, fieldnames=columns_of(rows), lineterminator="\n")
@@ -262,21 +262,3 @@ def columns_of(rows: Sequence[Mapping[str, Any]]) -> list[str]:
     first, seconds, error = ([name for name in names if name in found] for names in groups)
     grouped = [[name for name in found if name.startswith(start)] for start in ("parameter.", "metric.", "version.")]
     return [*first, *grouped[0], *grouped[1], *seconds, *grouped[2], *error]
-
-
-@contextlib.contextmanager
-def _lock(path: Path, *, blocking: bool) -> Iterator[bool]:
-    """Hold a lock of the system, which ends with the process that holds it; yield False when somebody else does."""
-    from filelock import FileLock, Timeout
-
-    path.parent.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(path, thread_local=False)
-    try:
-        lock.acquire(timeout=-1 if blocking else 0)
-    except Timeout:
-        yield False
-        return
-    try:
-        yield True
-    finally:
-        lock.release()

@@ -30,7 +30,7 @@ from tqdm.auto import tqdm
 
 from digit_utils.data import content_hash
 from digit_utils.epochs import Epoch, epochs_ahead
-from digit_utils.files import atomic_write, write_json
+from digit_utils.files import atomic_write, locked, write_json
 from digit_utils.ink import IMAGE_SIZE, Strokes
 from digit_utils.material import LabelledInk, Material, Recipe
 from digit_utils.network import CLASSES, NETWORKS, WITHOUT_DIGIT_HEAD, DigitLoss, build_network, in_full_precision
@@ -39,6 +39,7 @@ from digit_utils.plots import DPI, show_learning_curves
 
 CONFIG, PROGRESS, KERAS_MODEL = "config.json", "progress.json", "model.keras"
 CURVES, CURVES_PICTURE = "learning_curves.csv", "learning_curves.png"
+LOCK = ".training.lock"  # not the one that a sweep holds on the same folder
 SKETCH_TOLERANCE = 0.02  # far more than another processor makes, far less than nearly any other picture
 STATISTICS_BATCHES = 100  # batch normalisation forgets a twentieth of its statistics with each
 
@@ -169,35 +170,36 @@ def train(
     how many processes prepare epochs; with 0 a thread does. It changes nothing but the time. A run may go on with
     another backend and precision, and on another kind of processor, than those it was begun with.
 
-    Raises TrainingFolderError when the folder holds a run with another configuration, or is damaged, and RuntimeError
-    when the system ends one of these processes.
+    Raises TrainingFolderError when the folder holds a run with another configuration, is damaged, or when another
+    process trains in it, and RuntimeError when the system ends one of the processes that prepare epochs.
     """
     folder = Path(folder)
-    _claim(folder, config, material)
-    network, history = _resume(folder) or (new_network(config, material, precision=precision), [])
-    if len(history) == config.epochs:
-        report(f"{folder} holds this run, finished; remove the folder to train anew")
-    elif history:
-        report(f"goes on after epoch {len(history)} of {config.epochs}")
-        network = _made_for_here(network, new_network(config, material, precision=precision), folder=folder)
-    start = time.perf_counter()
-    read = build_network(config.network) if config.averaged else network  # the one that counts
-    with contextlib.closing(prepared_epochs(config, material, first=len(history), workers=workers)) as coming:
-        for epoch, (ink, targets) in enumerate(coming, start=len(history)):
-            loss = _train_epoch(network, config, ink, targets, epoch, show_progress=show_progress)
-            if config.averaged:
-                _take_average(read, network, ink, batch_size=config.batch_size)
-            errors = {f"{name}_errors": error_rate(read, digits) for name, digits in material.validation.items()}
-            start, seconds = time.perf_counter(), time.perf_counter() - start
-            history.append({"epoch": epoch + 1, "loss": loss, "seconds": round(seconds, 2), **errors})
-            name = f"checkpoint-{len(history):03d}.keras"
-            if len(history) == config.epochs:
-                network.set_weights(read.get_weights())
-                network, name = in_full_precision(network), KERAS_MODEL
-            _save_checkpoint(folder, network, history, name=name)
-            report(_describe(history[-1], config.epochs))
-    _save_curves(folder, history)
-    return TrainingResult(network, history, folder)
+    with _alone_in(folder):
+        _claim(folder, config, material)
+        network, history = _resume(folder) or (new_network(config, material, precision=precision), [])
+        if len(history) == config.epochs:
+            report(f"{folder} holds this run, finished; remove the folder to train anew")
+        elif history:
+            report(f"goes on after epoch {len(history)} of {config.epochs}")
+            network = _made_for_here(network, new_network(config, material, precision=precision), folder=folder)
+        start = time.perf_counter()
+        read = build_network(config.network) if config.averaged else network  # the one that counts
+        with contextlib.closing(prepared_epochs(config, material, first=len(history), workers=workers)) as coming:
+            for epoch, (ink, targets) in enumerate(coming, start=len(history)):
+                loss = _train_epoch(network, config, ink, targets, epoch, show_progress=show_progress)
+                if config.averaged:
+                    _take_average(read, network, ink, batch_size=config.batch_size)
+                errors = {f"{name}_errors": error_rate(read, digits) for name, digits in material.validation.items()}
+                start, seconds = time.perf_counter(), time.perf_counter() - start
+                history.append({"epoch": epoch + 1, "loss": loss, "seconds": round(seconds, 2), **errors})
+                name = f"checkpoint-{len(history):03d}.keras"
+                if len(history) == config.epochs:
+                    network.set_weights(read.get_weights())
+                    network, name = in_full_precision(network), KERAS_MODEL
+                _save_checkpoint(folder, network, history, name=name)
+                report(_describe(history[-1], config.epochs))
+        _save_curves(folder, history)
+        return TrainingResult(network, history, folder)
 
 
 def new_network(config: TrainingConfig, material: Material, *, precision: str = "float32") -> keras.Model:
@@ -342,9 +344,17 @@ def _joined(drawings: Sequence[Strokes]) -> tuple[np.ndarray, np.ndarray]:
     return np.concatenate([np.empty((0, 2)), *points]), np.array(counts, np.int64)
 
 
+@contextlib.contextmanager
+def _alone_in(folder: Path) -> Iterator[None]:
+    """Keep other processes from training in a folder; raise TrainingFolderError where one already does."""
+    with locked(folder / LOCK, blocking=False) as alone:
+        if not alone:
+            raise TrainingFolderError(f"another process trains in {folder}; wait for it, or choose another folder")
+        yield
+
+
 def _claim(folder: Path, config: TrainingConfig, material: Material) -> None:
     """Write the configuration of a new run, or check that the folder belongs to the same run."""
-    folder.mkdir(parents=True, exist_ok=True)
     path, identity = folder / CONFIG, _identity(config, material)
     if not path.exists():
         write_json(path, identity)

@@ -2,12 +2,13 @@ from __future__ import annotations
 
 import os
 import signal
+import stat
 import subprocess
 import sys
 
 import pytest
 
-from digit_utils.files import atomic_write, sha256_of
+from digit_utils.files import atomic_write, locked, sha256_of
 
 
 def names_in(folder):
@@ -33,6 +34,48 @@ def test_existing_file_is_replaced(tmp_path):
         temporary.write_text("new")
         assert target.read_text() == "old"
     assert target.read_text() == "new"
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows flushes no folders")
+def test_content_is_on_the_disk_before_the_name_and_the_name_before_the_end(tmp_path, monkeypatch):
+    done, flush, replace = [], os.fsync, os.replace
+
+    def noting_flush(descriptor):
+        done.append("names" if stat.S_ISDIR(os.fstat(descriptor).st_mode) else "content")
+        flush(descriptor)
+
+    def noting_replace(source, target):
+        done.append("replace")
+        replace(source, target)
+
+    monkeypatch.setattr(os, "fsync", noting_flush)
+    monkeypatch.setattr(os, "replace", noting_replace)
+    with atomic_write(tmp_path / "result.txt") as temporary:
+        temporary.write_text("done")
+    assert done == ["content", "replace", "names"]
+
+
+HOLDER = """
+import sys, time
+from digit_utils.files import locked
+with locked(sys.argv[1], blocking=False) as held:
+    print(held, flush=True)
+    time.sleep(60)
+"""
+
+
+def test_a_lock_ends_with_the_process_that_holds_it(tmp_path):
+    path = tmp_path / "new folder" / ".lock"
+    holder = subprocess.Popen([sys.executable, "-c", HOLDER, path], stdout=subprocess.PIPE, text=True)
+    try:
+        assert holder.stdout.readline() == "True\n"
+        with locked(path, blocking=False) as held:
+            assert not held
+    finally:
+        holder.kill()
+        holder.communicate()
+    with locked(path, blocking=True) as held:
+        assert held
 
 
 def test_error_in_the_block_leaves_everything_as_it_was(tmp_path):

@@ -136,6 +136,20 @@ def test_a_run_that_was_stopped_between_epochs_ends_as_if_it_had_not_been(
     assert contents(tmp_path) == contents(undisturbed["simple_cnn"].folder)
 
 
+def test_a_second_run_in_a_folder_is_refused_while_one_trains_there(material, undisturbed, tmp_path):
+    refused = []
+
+    def report(line: str) -> None:  # after each epoch of the first
+        with pytest.raises(TrainingFolderError, match=f"another process trains in {tmp_path}; wait for it"):
+            quiet(CONFIGS["simple_cnn"], material, tmp_path)
+        refused.append(line)
+
+    first = quiet(CONFIGS["simple_cnn"], material, tmp_path, report=report)
+    assert len(refused) == 2
+    assert same_weights(first.network, undisturbed["simple_cnn"].network)
+    quiet(CONFIGS["simple_cnn"], material, tmp_path)  # the lock is gone with it
+
+
 def contents(folder: Path) -> set[str]:
     return {entry.name for entry in folder.iterdir()}
 
