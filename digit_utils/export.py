@@ -35,7 +35,7 @@ pathlib.Path(sys.argv[2]).write_bytes(to_litert(network))
 """
 NON_DIGITS = 2000  # made anew, to be told from the validation digits
 REJECTED_AT_MOST = 0.002  # of each validation set's digits: what the threshold for "no digit" may cost
-PASSES = 0.07  # of those non-digits: to let fewer in, too many digits of strangers would be turned away
+PASSES = 0.1  # of those non-digits: to let fewer in, too many digits of strangers would be turned away
 
 
 def export_network(

@@ -3,8 +3,9 @@
 Hendrycks et al., 2019, "Deep anomaly detection with outlier exposure": a network that has seen some things that are
 not its business recognises others, too. The material: letters and signs of Hershey's vector fonts (Hershey, 1967,
 "Calligraphy for computers") deformed like handwriting, scribbles, doodles, several digits side by side, lines, dots
-and blobs. Letters and signs that *are* digit shapes (O, l, I, Z, S, B, b, q, g, |, ...) are left out: whoever draws
-an O may well mean a zero. So is everything of the datasets by which rejection is judged.
+and blobs. Letters and signs that *are* digit shapes (O, l, I, Z, S, b, q, g, |, ...) are left out: whoever draws an O
+may well mean a zero. So is everything of the datasets and fonts by which rejection is judged. What only resembles a
+digit (B, D, G, Q, y, ?) is shown: digits are so many more that they keep their own.
 """
 
 from collections.abc import Callable, Sequence
@@ -28,14 +29,22 @@ from digit_utils.ink import BOX_SIZE, IMAGE_SIZE, Strokes, ink_from_image, ink_f
 
 # What is written under each key of a font, looked at one by one; what resembles a digit is missing.
 GLYPHS = {
-    "futural": "ACEFHKLMNPRTUVWXJacdefhjkmnprtuvwx#$%&*+:<=>@^~",
-    "scripts": "ACEFHKMNPRTUVWXacdehkmnpruvwx",
+    "futural": "ABCDEFGHJKLMNPQRTUVWXYacdefhijkmnprtuvwxy!#$%&*+:;<=>?@[^~",
+    "scripts": "ABCDEFGHKLMNPRTUVWXacdefhijkmnprtuvwx&?",
+    "timesi": "ABCDEFGHJKLMNPQRTUVWXYacdefhijkmnprtuvwxy!?",
+    "timesr": "ABCDEFGHJKLMNPQRTUVWXYacdefhijkmnprtuvwxy!?",
+    "gothiceng": "ABCDEFGHKLMNPQRTUVWXYacdefhijkmnprtuvw",
     "greeks": "CDGJKLNPRVWXaegjklmptvwx",
+    "greek": "CDEFGHKLMNPQRSTUWXYacefgkmnpqrvwxy",
+    "cyrillic": "$%&CDEFGHKLMNPQRSTUVWX[]^`acdfhkmqtuw",
     "mathlow": "!\"#&'?@^_adefghiknwxyz",
-    "symbolic": "CDEFGJKLMNOPQRSTUWXYZabcdefhijklmnop",
+    "symbolic": "36789<>CDEFGJKLMNOPQRSTUWXYZabcdefhijklmnop",
+    "astrology": "!$%&'+/:;=>?@[]^_`{|}~",
+    "music": "',/;<=>?@",
+    "meteorology": "\"#$&'():;_`|",
     "japanese": "$%&')*+,-./ADEFGIKMNPUVWXZ\\^_`abcdfhln",
 }
-LETTER_FONTS = ("futural", "scripts", "greeks")
+LETTER_FONTS = ("futural", "scripts", "timesi", "timesr", "gothiceng", "greeks", "greek", "cyrillic")
 
 
 @cache
@@ -181,13 +190,13 @@ def line_or_dots(rng: np.random.Generator) -> Strokes:
 
 
 STROKE_KINDS: dict[Callable[[np.random.Generator], Strokes], float] = {
-    letter: 0.34,
+    letter: 0.38,
     sign: 0.2,
-    several_digits: 0.14,
+    several_digits: 0.12,
     word: 0.05,
     crossed_out: 0.04,
-    scribble: 0.12,
-    doodle: 0.06,
+    scribble: 0.11,
+    doodle: 0.05,
     line_or_dots: 0.05,
 }  # how often each kind is drawn; a choice made by hand, before any figure was seen
 

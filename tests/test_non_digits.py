@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import string
+
 import numpy as np
 import pytest
 
@@ -62,10 +64,28 @@ def test_drawing_does_not_change_the_glyphs_that_are_kept_for_later():
         assert all(np.array_equal(a, b) for a, b in zip(before, after, strict=True))
 
 
+WHERE_KEYS_ARE_WHAT_IS_DRAWN = ("futural", "scripts", "timesi", "timesr", "gothiceng")
+
+
 def test_letters_that_are_digit_shapes_are_left_out():
-    for font in ("futural", "scripts"):  # where keys are what is drawn
-        assert not set(GLYPHS[font]) & set("0123456789OoIilSsZzBbqgGQDyY|/\\-")
+    for font in WHERE_KEYS_ARE_WHAT_IS_DRAWN:
+        assert not set(GLYPHS[font]) & set("0123456789OoIlSsZzbqg|/\\()-")
     assert all(len(set(keys)) == len(keys) for keys in GLYPHS.values())
+
+
+def test_every_other_letter_is_shown_printed_written_and_with_serifs():
+    others = set(string.ascii_letters) - set("OoIlSsZzbqg")
+    for fonts in (("futural",), ("timesr",), ("timesi",)):
+        assert others <= set("".join(GLYPHS[font] for font in fonts))
+    assert others - set("JQYy") <= set(GLYPHS["scripts"])  # whose J, Q, Y and y look like digits
+
+
+@pytest.mark.parametrize("font", GLYPHS)
+def test_every_glyph_can_be_drawn(font):
+    drawings = non_digits._glyphs((font,))
+    assert len(drawings) == len(GLYPHS[font])
+    for key, drawing in zip(GLYPHS[font], drawings, strict=True):
+        assert ink_from_strokes(drawing).sum() > 10, f"{font} has nothing under {key!r}"
 
 
 def test_the_kinds_are_drawn_as_often_as_they_weigh(monkeypatch: pytest.MonkeyPatch):
