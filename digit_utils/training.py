@@ -350,7 +350,11 @@ def _alone_in(folder: Path) -> Iterator[None]:
     with locked(folder / LOCK, blocking=False) as alone:
         if not alone:
             raise TrainingFolderError(f"another process trains in {folder}; wait for it, or choose another folder")
-        yield
+        try:
+            yield
+        finally:
+            with contextlib.suppress(OSError):  # Windows removes no open file
+                (folder / LOCK).unlink()
 
 
 def _claim(folder: Path, config: TrainingConfig, material: Material) -> None:
