@@ -59,8 +59,10 @@ def main() -> None:
     print(f"{len(fonts)} of {len(MODELS)} handwriting models, each with {len(WEIGHTS)} pens")
     recognizer = Recognizer.load(options.model) if options.model else Recognizer.load()
     report_digits(recognizer, fonts)
+    ink = np.concatenate([ink_of(load_dataset(name).validation).ink for name in ("mnist", "pendigits")])
+    digits = recognizer.probabilities_and_scores(ink)[1]
     for name, group in GROUPS.items():
-        report_group(recognizer, fonts, name, group)
+        report_group(recognizer, fonts, name, group, digits)
 
 
 def report_digits(recognizer: Recognizer, fonts: Sequence[Path]) -> None:
@@ -72,10 +74,10 @@ def report_digits(recognizer: Recognizer, fonts: Sequence[Path]) -> None:
     print(f"digits: {wrong.sum()} misread, {rejected.sum()} rejected of {len(wrong):,}")
 
 
-def report_group(recognizer: Recognizer, fonts: Sequence[Path], name: str, group: Sequence[str]) -> None:
-    """Print how well the characters of a group are told from validation digits, and which pass most often."""
-    ink = np.concatenate([ink_of(load_dataset(dataset).validation).ink for dataset in ("mnist", "pendigits")])
-    digits = recognizer.probabilities_and_scores(ink)[1]
+def report_group(
+    recognizer: Recognizer, fonts: Sequence[Path], name: str, group: Sequence[str], digits: np.ndarray
+) -> None:
+    """Print how well the characters of a group are told from digits by their scores, and which pass most often."""
     scores = {c: recognizer.probabilities_and_scores(ink_of_character(fonts, c))[1] for c in group}
     others, threshold = np.concatenate(list(scores.values())), recognizer.card.threshold
     passing, low, high = rate(int((others >= threshold).sum()), len(others))

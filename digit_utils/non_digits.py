@@ -27,7 +27,7 @@ from digit_utils.augmentation import (
 )
 from digit_utils.ink import BOX_SIZE, IMAGE_SIZE, Strokes, ink_from_image, ink_from_strokes
 
-# What is written under each key of a font, looked at one by one; what resembles a digit is missing.
+# What is written under each key of a font, looked at one by one; what has the form of a digit is missing.
 GLYPHS = {
     "futural": "ABCDEFGHJKLMNPQRTUVWXYacdefhijkmnprtuvwxy!#$%&*+:;<=>?@[^~",
     "scripts": "ABCDEFGHKLMNPRTUVWXacdefhijkmnprtuvwx&?",
@@ -198,7 +198,7 @@ STROKE_KINDS: dict[Callable[[np.random.Generator], Strokes], float] = {
     scribble: 0.11,
     doodle: 0.05,
     line_or_dots: 0.05,
-}  # how often each kind is drawn; a choice made by hand, before any figure was seen
+}  # how often each kind is drawn: chosen by hand; letters more often since those of school fonts passed for digits
 
 
 BLANK_PAGES = 0.1  # part of the photographed non-digits that shows nothing but paper: lines, shadows and grain
