@@ -9,6 +9,7 @@ points a little, lays smooth curves through them and leaves slant, proportions, 
 A stroke is written as a string: points "x,y" with a blank between them, and a "/" where the pen turns a sharp corner.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from itertools import pairwise
@@ -61,6 +62,7 @@ ALLOGRAPHS: tuple[Allograph, ...] = tuple(
         short_flag=".4,.13 .55,.0 / .55,.5 .55,1",
         long_flag=".1,.55 .37,.25 .6,.0 / .6,.5 .6,1",
         very_long_flag=".08,.85 .36,.42 .6,.0 / .62,.5 .62,1",
+        flag_from_the_ground=".05,.95 .58,.0 / .62,1",
         curved_flag=".2,.42 .43,.26 .6,.0 / .58,.5 .55,1",
         foot=(".5,0 .5,.5 .5,1", ".2,1 .5,1 .8,1"),
         flag_and_foot=(".2,.25 .5,.0 / .5,.5 .5,1", ".15,1 .5,1 .85,1"),
@@ -79,6 +81,7 @@ ALLOGRAPHS: tuple[Allograph, ...] = tuple(
         straight_neck=".1,.25 .3,.02 .7,.02 .85,.25 / .08,.98 / .95,.98",
         round_back=".05,.15 .4,.0 .8,.15 .88,.42 .7,.72 .4,.92 .08,1 / .95,1",
         curled=".3,.3 .12,.25 .2,.05 .55,.0 .82,.2 .7,.5 .35,.82 .05,1 / .6,.98 .95,.9",
+        curled_and_looped=".32,.26 .12,.3 .1,.1 .45,.0 .78,.14 .68,.45 .3,.85 .1,.98 .03,.85 .2,.77 .5,.95 .97,.9",
     )
     + _forms(
         3,
@@ -91,6 +94,8 @@ ALLOGRAPHS: tuple[Allograph, ...] = tuple(
         big_belly=".2,.1 .5,.0 .7,.15 .6,.35 .35,.4 / .8,.45 .98,.72 .65,1 .05,.9",
         small_belly=".05,.2 .4,.0 .9,.12 .85,.45 .4,.6 / .7,.65 .7,.9 .4,1 .1,.95",
         hooked=".2,.25 .1,.1 .45,.0 .8,.15 .7,.4 .4,.48 / .8,.55 .88,.8 .55,1 .15,.95 .15,.8",
+        curled=".3,.22 .18,.2 .22,.05 .5,.0 .76,.12 .68,.36 .42,.46 .8,.58 .86,.84 .5,1 .1,.93 .02,.77 .2,.74",
+        curled_corner=".2,.2 .2,.05 .5,.0 .8,.14 .7,.38 / .4,.46 / .8,.52 .88,.82 .5,1 .1,.9 .12,.72 .3,.74",
     )
     + _forms(
         4,
@@ -115,6 +120,11 @@ ALLOGRAPHS: tuple[Allograph, ...] = tuple(
         long_bar=(".2,.05 .18,.4 / .55,.38 .8,.6 .7,.9 .3,1 .05,.92", ".2,.05 .6,.04 1.1,-.04"),
         detached_bar=(".2,.15 .18,.48 / .5,.42 .85,.58 .8,.85 .45,1 .08,.93", ".25,.0 .6,.02 .95,-.02"),
         small_top=(".3,.0 .28,.22 / .7,.25 .9,.6 .65,.95 .1,.95", ".3,.0 .75,.0"),
+        wavy_bar=(
+            ".34,.06 .26,.4 / .56,.36 .86,.54 .78,.88 .35,1 .0,.92 .02,.78",
+            ".2,.1 .42,.0 .72,.1 1.0,.06 1.08,-.08",
+        ),
+        curled=(".32,.05 .24,.42 / .58,.36 .88,.56 .8,.9 .4,1 .08,.92 .06,.75 .25,.72", ".3,.05 .6,.08 .95,-.02"),
     )
     + _forms(
         6,
@@ -137,7 +147,9 @@ ALLOGRAPHS: tuple[Allograph, ...] = tuple(
         wavy_top=".05,.1 .3,.0 .6,.08 .92,.0 / .6,.5 .42,1",
         serif=".08,.22 .1,.02 / .5,.03 .92,.0 / .6,.45 .4,1",
         hooked=".05,.25 .12,.03 .5,.05 .92,.0 .65,.45 .45,1",
-        short_bar=".2,.2 .5,.08 .75,.0 / .55,.45 .4,1",
+        narrow=".2,.03 .5,.01 .8,.0 / .72,.5 .66,1",
+        narrow_slanted=".25,.02 .82,.0 / .6,.5 .42,1",
+        curled=".24,.26 .06,.22 .1,.05 .45,.07 .95,.0 / .62,.45 .42,1",
         barred=(".05,.02 .5,.02 .92,.0 / .6,.45 .4,1", ".3,.52 .6,.5 .88,.48"),
         barred_long=(".05,.03 .95,.0 / .6,.5 .4,1", ".15,.55 .6,.5 1.0,.45"),
         barred_low=(".1,.03 .9,.0 / .6,.5 .4,1", ".22,.65 .55,.63 .8,.6"),
@@ -145,7 +157,8 @@ ALLOGRAPHS: tuple[Allograph, ...] = tuple(
         barred_steep=(".1,.03 .85,.0 / .72,.5 .65,1", ".4,.5 .7,.47 1.0,.45"),
         barred_wide=(".05,.05 .9,.0 / .55,.5 .35,1", ".0,.52 .5,.5 1.0,.5"),
         barred_hooked=(".05,.18 .1,.03 .5,.05 .9,.0 .6,.5 .45,1", ".2,.5 .55,.5 .95,.47"),
-        drooping=".1,.25 .4,.1 .8,.0 / .5,.5 .3,1",
+        barred_wavy=(".05,.12 .25,.0 .6,.1 .95,.0 / .6,.5 .42,1", ".25,.54 .6,.52 .9,.48"),
+        barred_dipping=(".05,.0 .18,.19 .48,.22 .92,.02 / .56,.3 .46,1", ".15,.62 .5,.6 .88,.57"),
         barred_tilted=(".08,.05 .9,.0 / .6,.45 .4,1", ".35,.4 .6,.5 .85,.58"),
     )
     + _forms(
@@ -161,6 +174,8 @@ ALLOGRAPHS: tuple[Allograph, ...] = tuple(
         open_top=".7,.05 .3,.1 .3,.35 .65,.55 .8,.8 .5,1 .18,.85 .3,.6 .6,.42 .8,.08",
         crossed=".8,.1 .45,.0 .2,.2 .8,.8 .55,1 .2,.9 .25,.7 .85,.12",
         small_head=".65,.08 .45,.0 .35,.18 .5,.35 .85,.6 .75,.95 .35,1 .12,.75 .4,.42 .65,.2 .62,.06",
+        open_to_the_right=".98,.0 .6,.04 .28,.22 .45,.46 .76,.64 .72,.92 .38,1 .13,.82 .38,.56 .7,.36 .98,.16",
+        wide_open_top=".55,.0 .25,.16 .4,.42 .8,.66 .75,.94 .4,1 .16,.82 .4,.52 .75,.3 .92,.04",
         slanted_start=".9,.0 .55,.02 .25,.2 .45,.45 .75,.62 .7,.92 .35,1 .15,.8 .35,.55 .7,.35 .88,.02",
     )
     + _forms(
@@ -206,8 +221,15 @@ def draw_allograph(
     With a generator the points of the skeleton are moved at random with a deviation of `jitter`; without one the
     drawing is the skeleton itself.
     """
+    return draw_skeleton(allograph.strokes, rng, jitter=jitter)
+
+
+def draw_skeleton(
+    paths: Sequence[str], rng: np.random.Generator | None = None, *, jitter: float = JITTER
+) -> list[np.ndarray]:
+    """Return one drawing of paths, one a stroke, written as above: what `draw_allograph` does for a digit's form."""
     strokes = []
-    for path in allograph.strokes:
+    for path in paths:
         pieces = _parse(path)
         moved = [piece if rng is None else piece + rng.normal(0, jitter, piece.shape) for piece in pieces]
         for before, after in pairwise(moved):

@@ -2,10 +2,11 @@
 
 Hendrycks et al., 2019, "Deep anomaly detection with outlier exposure": a network that has seen some things that are
 not its business recognises others, too. The material: letters and signs of Hershey's vector fonts (Hershey, 1967,
-"Calligraphy for computers") deformed like handwriting, scribbles, doodles, several digits side by side, lines, dots
-and blobs. Letters and signs that *are* digit shapes (O, l, I, Z, S, b, q, g, |, ...) are left out: whoever draws an O
-may well mean a zero. So is everything of the datasets and fonts by which rejection is judged. What only resembles a
-digit (B, D, G, Q, y, ?) is shown: digits are so many more that they keep their own.
+"Calligraphy for computers") and of `digit_utils.letters`, deformed like handwriting, scribbles, doodles, several
+digits side by side, lines, dots and blobs. Letters and signs that *are* digit shapes (O, l, I, Z, S, a straight q, |,
+...) are left out: whoever draws an O may well mean a zero. So is everything of the datasets and fonts by which
+rejection is judged. What only resembles a digit (B, D, G, Q, y, a looped g, ?) is shown: digits are so many more that
+they keep their own.
 """
 
 from collections.abc import Callable, Sequence
@@ -15,7 +16,7 @@ from functools import cache
 import cv2
 import numpy as np
 
-from digit_utils.allographs import random_allographs, smooth_curve
+from digit_utils.allographs import draw_skeleton, random_allographs, smooth_curve
 from digit_utils.augmentation import (
     MILD,
     STRONG,
@@ -26,6 +27,7 @@ from digit_utils.augmentation import (
     random_pen_width,
 )
 from digit_utils.ink import BOX_SIZE, IMAGE_SIZE, Strokes, ink_from_image, ink_from_strokes
+from digit_utils.letters import LETTERS, SIGNS
 
 # What is written under each key of a font, looked at one by one; what has the form of a digit is missing.
 GLYPHS = {
@@ -34,16 +36,17 @@ GLYPHS = {
     "timesi": "ABCDEFGHJKLMNPQRTUVWXYacdefhijkmnprtuvwxy!?",
     "timesr": "ABCDEFGHJKLMNPQRTUVWXYacdefhijkmnprtuvwxy!?",
     "gothiceng": "ABCDEFGHKLMNPQRTUVWXYacdefhijkmnprtuvw",
-    "greeks": "CDGJKLNPRVWXaegjklmptvwx",
-    "greek": "CDEFGHKLMNPQRSTUWXYacefgkmnpqrvwxy",
+    "greeks": "CDGJLNPRVWXaegjklmptvwx",
+    "greek": "CDEFGHKMNPQRSTUWXYacefgkmnpqrvwxy",
     "cyrillic": "$%&CDEFGHKLMNPQRSTUVWX[]^`acdfhkmqtuw",
-    "mathlow": "!\"#&'?@^_adefghiknwxyz",
+    "mathlow": "!\"#&'?@^_adefghiknwxy",
     "symbolic": "36789<>CDEFGJKLMNOPQRSTUWXYZabcdefhijklmnop",
     "astrology": "!$%&'+/:;=>?@[]^_`{|}~",
     "music": "',/;<=>?@",
     "meteorology": "\"#$&'():;_`|",
     "japanese": "$%&')*+,-./ADEFGIKMNPUVWXZ\\^_`abcdfhln",
 }
+WRITTEN = 0.4  # part of letters and of signs that is one of our own pen paths instead of a glyph: chosen by hand
 LETTER_FONTS = ("futural", "scripts", "timesi", "timesr", "gothiceng", "greeks", "greek", "cyrillic")
 
 
@@ -72,13 +75,23 @@ def _refined(path: np.ndarray) -> np.ndarray:
 
 
 def letter(rng: np.random.Generator) -> Strokes:
-    """Return a letter, Latin or Greek, printed or written."""
+    """Return a letter, Latin, Greek or Cyrillic, printed or written."""
+    if rng.random() < WRITTEN:
+        return _written(tuple(LETTERS.values()), rng)
     return _pick(_glyphs(LETTER_FONTS), rng)
 
 
 def sign(rng: np.random.Generator) -> Strokes:
     """Return a mathematical or other sign, or a Japanese character."""
+    if rng.random() < WRITTEN:
+        return _written(tuple(SIGNS.values()), rng)
     return _pick(_glyphs(tuple(font for font in GLYPHS if font not in LETTER_FONTS)), rng)
+
+
+def _written(characters: Sequence[tuple[tuple[str, ...], ...]], rng: np.random.Generator) -> Strokes:
+    """Return one of some characters, evenly, in one of its forms."""
+    forms = characters[rng.integers(len(characters))]
+    return draw_skeleton(forms[rng.integers(len(forms))], rng)
 
 
 def word(rng: np.random.Generator) -> Strokes:
