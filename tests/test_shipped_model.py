@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from digit_utils import Recognizer
+from digit_utils import Recognizer, non_digits
 from digit_utils.allographs import ALLOGRAPHS, draw_allograph
 from digit_utils.augmentation import PictureAugmentation, augment_pictures, augment_strokes
 from digit_utils.data import DatasetUnavailable, DigitDataset, Digits, load_dataset
@@ -163,8 +163,7 @@ def test_changed_pen_strokes_are_read_as_well(
 ):
     ink = np.stack([ink_from_strokes(change(strokes)) for strokes in pendigits.test.strokes])
     changed = score(read(recognizer, LabelledInk(ink, pendigits.test.labels)))
-    # Half a point is the aim; ten points and slants miss it by 1 to 6 drawings, and ties may round otherwise.
-    assert changed.errors <= pen_score.errors + 0.0075 * pen_score.digits
+    assert changed.errors <= pen_score.errors + 0.007 * pen_score.digits  # half a point, and ties that round otherwise
 
 
 def test_dark_ink_on_light_paper_reads_the_same(recognizer: Recognizer, scans: DigitDataset):
@@ -195,6 +194,14 @@ def test_letters_and_signs_are_told_from_digits(recognizer: Recognizer):
     passing = accepted_by_kind(recognizer, np.random.default_rng(20261127), count=500)
     assert passing["letter"][0] < 0.15
     assert passing["sign"][0] < 0.18
+
+
+def test_printed_letters_and_signs_alone_are_told_from_digits(recognizer: Recognizer, monkeypatch: pytest.MonkeyPatch):
+    """Hershey's glyphs without those written by hand: the bounds of the model before still hold."""
+    monkeypatch.setattr(non_digits, "WRITTEN", 0.0)
+    passing = accepted_by_kind(recognizer, np.random.default_rng(20261127), count=500)
+    assert passing["letter"][0] < 0.15
+    assert passing["sign"][0] < 0.1
 
 
 @pytest.mark.parametrize("digit", range(10))
