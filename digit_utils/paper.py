@@ -38,6 +38,7 @@ STEEPEST_SLOPE = 12  # grey levels by which light falls over a few pixels; what 
 CLEAR_GAPS = (4.5, 2.3)  # deviations of the grain between page and ink, in large photos and in enlarged ones
 HANGS_TOGETHER = 0.2  # part of the ink in its largest piece; grain lies in many small ones
 PHOTO_INK = (0.35, 0.7)  # of full ink: below, a ruled line or grain; above, as good as full
+STRONGEST = (0.005, 30)  # part of the pixels of a photo, or pixels of a large one: a small digit there has few more
 MOST_GRAIN = 0.5  # of full ink; a bold digit leaves little page to measure the grain on
 FULL_DEPTH = 32  # grey levels; what is as much darker than its surroundings is a stroke
 
@@ -367,7 +368,8 @@ def _light_under_ink(image: np.ndarray, *, pen: float) -> np.ndarray:
 
 def _is_only_grain(light: np.ndarray, *, enlarged: float) -> bool:
     """Tell whether what stands out in a blurred photo is neither far from the page nor hangs together."""
-    half = 0.4 * float(np.percentile(light, 99.5))
+    strongest = min(STRONGEST[0], STRONGEST[1] / light.size)
+    half = 0.4 * float(np.percentile(light, 100 * (1 - strongest)))
     inside = light > half
     if float(light.max()) < FAINTEST_CONTRAST or not 2 < inside.sum() < light.size:
         return True

@@ -113,6 +113,9 @@ CONDITIONS = {  # each with how many percentage points more errors than from the
     "photo, middling": (photo(sides=(48, 90), size=0.7, slope=0.9, grain=5.0), 4),
     "photo, small": (photo(sides=(28, 48), size=0.75, slope=0.5, grain=2.0), 2),
     "photo, small and soft": (photo(sides=(24, 48), size=0.7, slope=0.9, grain=6.0, blur=0.7), 4),
+    "photo, a twelfth of it": (photo(sides=(280, 320), size=0.085, grain=2.0), 2),
+    "photo, large, a tenth of it": (photo(sides=(700, 1000), size=0.1, slope=0.5, grain=4.0), 2),
+    "photo, large and faint, a tenth of it": (photo(sides=(700, 1000), size=0.1, contrast=(30, 45), grain=1.0), 2),
     "photo, all at once": (photo(slope=0.4, shadow=0.3, grain=5.0, blur=1.5, quality=40, squares=10.0), 2),
 }
 
@@ -155,6 +158,7 @@ def test_digits_are_read_from_pictures_nearly_as_well_as_from_strokes(
     [
         pytest.param(photo(grain=8.0, slope=0.9), 0, id="grain and slope"),
         pytest.param(photo(shadow=0.4, blur=3.0), 0, id="soft shadow"),
+        pytest.param(photo(sides=(700, 1000), slope=0.5, grain=5.0, quality=50), 0, id="large"),
         pytest.param(photo(grain=5.0, quality=12), 0, id="compressed"),
         pytest.param(photo(sides=(20, 48), slope=0.9, grain=3.0), 0, id="small"),
         pytest.param(photo(sides=(48, 100), slope=0.6, grain=8.0), 3, id="middling, coarse grain"),
