@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,8 @@ def record_metrics(metrics: Mapping[str, Any], folder: str | Path, *, notebook: 
     """Write what a notebook measured to `metrics.json` in a folder, and leave it in the notebook that calls this.
 
     Args:
-        metrics: a tree that JSON can hold, without NaN; its numbers are the measurements.
+        metrics: a tree that JSON can hold; its numbers are the measurements. NaN and infinity, which JSON knows not,
+            are written as null: a training that diverged has a loss that is no number, and all else still counts.
         folder: where the file goes, made if needed; "~" is the user's home.
         notebook: its name, for example "02_train"; it becomes part of the file.
 
@@ -32,9 +34,18 @@ def record_metrics(metrics: Mapping[str, Any], folder: str | Path, *, notebook: 
     owner = _owner(path)
     if owner not in (None, notebook):
         raise MetricsError(f"{path} holds what {owner} measured; choose another output_folder for {notebook}")
-    content = {"notebook": notebook, **metrics}
+    content = _finite({"notebook": notebook, **metrics})
     write_json(path, content)
     _show(content, path)
+
+
+def _finite(tree: Any) -> Any:
+    """Return a tree with None in place of each number that is not finite."""
+    if isinstance(tree, Mapping):
+        return {name: _finite(value) for name, value in tree.items()}
+    if isinstance(tree, (list, tuple)):
+        return [_finite(value) for value in tree]
+    return None if isinstance(tree, float) and not math.isfinite(tree) else tree
 
 
 def _owner(path: Path) -> str | None:
@@ -78,11 +89,14 @@ def _metrics_within(notebook: Path) -> dict[str, Any]:
 
 
 def flat_metrics(metrics: Mapping[str, Any], prefix: str = "") -> dict[str, float]:
-    """Return the numbers of a tree by their paths, such as "validation.mnist_errors", without settings and lists."""
+    """Return the numbers of a tree by their paths, such as "validation.mnist_errors", without settings and lists.
+
+    A number that is not finite, in a file that another program wrote, measures nothing and is left out, too.
+    """
     result: dict[str, float] = {}
     for name, value in metrics.items():
         if isinstance(value, Mapping) and name not in NO_MEASUREMENTS:
             result |= flat_metrics(value, f"{prefix}{name}.")
-        elif type(value) in (int, float):
+        elif type(value) is int or (type(value) is float and math.isfinite(value)):
             result[prefix + name] = value
     return result

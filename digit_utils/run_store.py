@@ -60,7 +60,8 @@ def plan_runs(sweep: Sweep, data: Sequence[str]) -> list[Run]:
     notebook, package = code_of_notebook(sweep.notebook), code_of_package()
     runs = []
     for parameters, content in zip(sweep.runs, data, strict=True):
-        counting = {name: value for name, value in parameters.items() if not _is_place(name, value)}
+        places = [name for name, value in parameters.items() if sweep.ours and _is_place(name, value)]
+        counting = {name: value for name, value in parameters.items() if name not in places}
         identity = {
             "notebook": notebook,
             "package": package,
@@ -87,7 +88,7 @@ def _check_apart(runs: Sequence[Run]) -> None:
 
 
 def _is_place(name: str, value: Any) -> bool:
-    """Tell whether a parameter says only where something lies: what lies there counts, as the run's data."""
+    """Tell whether a parameter of our notebooks says only where something lies: that counts, as the run's data."""
     return name in PATHS and isinstance(value, str) and (not value or Path(value).is_absolute())
 
 

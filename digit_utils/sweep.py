@@ -18,6 +18,21 @@ Instead of a grid, a random sample, which the same seed draws again:
         batch_size: {from: 32, to: 256}
         augmentation: [mild, strong]
 
+A range gives whole numbers where the notebook says `int`, or says no type but has a whole number and both ends are
+whole. Both ends are among them, and each is as likely as the others (on the scale log: as likely as its logarithm is
+far from the next).
+
+A run that is finished is done again only when its notebook, this package, its parameters or its data have changed:
+
+- In the notebooks of the project, data are the datasets that they read, and what `model` and `drawings` name. They
+  count by their content, wherever it lies.
+- In a notebook of your own, whatever its parameters are called, data are the files that they name by a whole path
+  ("/home/me/words.txt"), and the `model.tflite` in a folder that `model` names: path and content both count. Nothing
+  else in a folder is looked at. When it has changed, give it another name, or let a parameter count its versions.
+
+What a notebook writes is best named without a folder: each run has a working directory of its own, which is also
+what `output_folder` names. An output that a parameter names by its whole path would be taken for data.
+
 Everything is checked here, before anything runs.
 """
 
@@ -44,6 +59,7 @@ SEED, OUTPUT_FOLDER = "seed", "output_folder"
 # Parameters that name a place: made absolute, since a run has its own working directory.
 PATHS = ("data_dir", "model", "drawings")
 MOST_RUNS = 100_000
+NO_TYPE = "None"  # how papermill says that a parameter has no annotation
 EXAMPLES = {"int": "3", "float": "0.5", "bool": "true", "str": "text", "list": "[1, 2]", "dict": "{a: 1}"}
 
 
@@ -72,6 +88,7 @@ class Sweep:
     runs: tuple[dict[str, Any], ...]  # the parameters of each run, none twice
     defaults: dict[str, Any]  # of the notebook's parameters
     objective: Objective | None
+    ours: bool  # whether the notebook is one of the project's, in which names of parameters mean what they mean there
 
 
 def read_sweep(path: str | Path) -> Sweep:
@@ -100,7 +117,7 @@ def _load(path: Path) -> dict[str, Any]:
         ) from error
     try:
         content = yaml.load(text, Loader=_loader())
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, ValueError, OverflowError) as error:  # the last two: "\UFFFFFFFF" is no character
         raise SweepError(f"it is no YAML: {error}") from error
     if not isinstance(content, dict):
         raise SweepError("it must hold keys such as `notebook:` and `grid:`")
@@ -108,10 +125,22 @@ def _load(path: Path) -> dict[str, Any]:
 
 
 def _loader() -> type:
-    """Return a safe loader that refuses a repeated key, of which YAML would silently keep the last."""
+    """Return a safe loader that names a value which only looks like a date or a number, such as 2024-13-45.
+
+    It also refuses a repeated key, of which YAML would silently keep the last.
+    """
     import yaml
 
     class Loader(yaml.SafeLoader):
+        def construct_object(self, node: yaml.Node, deep: bool = False) -> Any:
+            try:
+                return super().construct_object(node, deep)
+            except (ValueError, LookupError) as error:
+                raise SweepError(
+                    f"line {node.start_mark.line + 1} has {node.value!r}, which cannot be read ({error}); "
+                    "put it in quotes if it is a text"
+                ) from error
+
         def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict:
             keys = [self.construct_object(key) for key, _ in node.value if not key.tag.endswith(":merge")]
             for key in keys:
@@ -138,7 +167,7 @@ def _sweep_of(content: dict[str, Any], *, default_name: str, folder: Path) -> Sw
     name = content.get("name", default_name)
     if not isinstance(name, str) or not name or "/" in name or name.startswith("."):
         raise SweepError(f"name is {name!r}; it must be a word that can be a file's name")
-    return Sweep(name, notebook, tuple(unique), checks.defaults(), _objective(content))
+    return Sweep(name, notebook, tuple(unique), checks.defaults(), _objective(content), checks.ours)
 
 
 def _check_once(parts: list[list[dict[str, Any]]]) -> None:
@@ -193,6 +222,13 @@ class _Checks:
             with contextlib.suppress(ValueError, SyntaxError):
                 found[name] = ast.literal_eval(parameter["default"])
         return found
+
+    def is_whole(self, name: str, low: float, high: float) -> bool:
+        """Tell whether a range means whole numbers: by the parameter's type, or else by its default and both ends."""
+        wanted = self.known[name]["inferred_type_name"]
+        if wanted != NO_TYPE:
+            return wanted == "int"
+        return type(self.defaults().get(name)) is int and low.is_integer() and high.is_integer()
 
     def name(self, name: Any, where: str) -> None:
         """Refuse a name that is no parameter of the notebook."""
@@ -303,17 +339,44 @@ def _draw(name: str, source: Any, runs: int, generator: np.random.Generator, che
         return [choices[place] for place in generator.integers(len(choices), size=runs)]
     checks.name(name, where)
     _check_keys(source, RANGE_KEYS, f"{where}: {name}")
+    low, high, scale = _range(source, f"{where}: {name}")
+    if checks.is_whole(name, low, high):
+        values = _whole_numbers(low, high, scale, runs, generator, where=f"{where}: {name}")
+    else:
+        values = [float(f"{value:.6g}") for value in _numbers(low, high, scale, runs, generator)]
+    return [checks.value(name, value, where) for value in values]
+
+
+def _range(source: Mapping[str, Any], where: str) -> tuple[float, float, str]:
+    """Return both ends of a range and its scale."""
     low, high = (_as_type(source.get(key), "float") for key in ("from", "to"))
-    if not isinstance(low, float) or not isinstance(high, float) or not low < high < math.inf:
-        raise SweepError(f"{where}: {name} must have numbers as `from` and `to`, the first lower; it has {source!r}")
+    if not isinstance(low, float) or not isinstance(high, float) or not -math.inf < low < high < math.inf:
+        raise SweepError(f"{where} must have numbers as `from` and `to`, the first lower; it has {source!r}")
     scale = source.get("scale", "linear")
     if scale not in ("linear", "log") or (scale == "log" and low <= 0):
-        raise SweepError(f"{where}: {name} has the scale {scale!r}; choose linear, or log with `from` above 0")
-    drawn = np.exp(generator.uniform(math.log(low), math.log(high), runs)) if scale == "log" else None
-    drawn = generator.uniform(low, high, runs) if drawn is None else drawn
-    whole = checks.known[name]["inferred_type_name"] == "int"
-    values = [round(value) if whole else float(f"{value:.6g}") for value in drawn.tolist()]
-    return [checks.value(name, value, where) for value in values]
+        raise SweepError(f"{where} has the scale {scale!r}; choose linear, or log with `from` above 0")
+    return low, high, scale
+
+
+def _numbers(low: float, high: float, scale: str, runs: int, generator: np.random.Generator) -> list[float]:
+    if scale == "log":
+        return np.exp(generator.uniform(math.log(low), math.log(high), runs)).tolist()
+    return generator.uniform(low, high, runs).tolist()
+
+
+def _whole_numbers(
+    low: float, high: float, scale: str, runs: int, generator: np.random.Generator, *, where: str
+) -> list[int]:
+    """Return whole numbers of a range, both ends included.
+
+    Each stands for all that is rounded to it, which for the ends lies half outside the range: so it is drawn from half
+    a step more on either side, lest the ends come half as often as the others.
+    """
+    first, last = math.ceil(low), math.floor(high)
+    if first > last:
+        raise SweepError(f"{where} must be a whole number, and none lies from {low:g} to {high:g}; widen that")
+    drawn = _numbers(first - 0.5, last + 0.5, scale, runs, generator)
+    return [min(max(round(value), first), last) for value in drawn]
 
 
 def _seeds(content: Mapping[str, Any], checks: _Checks) -> list[dict[str, int]]:

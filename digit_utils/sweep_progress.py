@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 import time
 from collections import Counter
@@ -88,8 +89,10 @@ class Progress:
         return done + failed + best
 
     def _consider(self, metrics: Mapping[str, float], run_id: str) -> None:
-        value = metrics.get(self._objective.metric) if self._objective else None
-        if value is not None and (self._best is None or self._objective.better(value, self._best[0])):
+        value = metrics.get(self._objective.metric, math.nan) if self._objective else math.nan
+        if not math.isfinite(value):  # a run that diverged: it is not the best, and nothing would compare as better
+            return
+        if self._best is None or self._objective.better(value, self._best[0]):
             self._best = (value, run_id)
 
     def _show(self, *, now: bool = False) -> None:

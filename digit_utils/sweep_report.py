@@ -9,12 +9,14 @@ from __future__ import annotations
 import csv
 import html
 import math
+import os
 import tempfile
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 
 import numpy as np
 
@@ -276,18 +278,31 @@ def settings_table(results: SweepResults) -> str:
 
 
 def runs_table(results: SweepResults, rows: Sequence[Mapping[str, Any]]) -> str:
-    """Return runs as a table of HTML, each with a link to its folder and notebook."""
+    """Return runs as a table of HTML, each with a link to its folder and notebook.
+
+    Links lead there from the working directory, which is that of the page, or of the notebook that shows the table.
+    """
     names = results.varied
     metrics = [results.metric] if results.metric else []
     table = []
     for row in rows:
-        links = Html(f'<a href="{row["run"]}/">{row["run"]}</a>')
-        notebook = results.folder / row["run"] / row["notebook"]
+        folder = results.folder / row["run"]
+        links = Html(f'<a href="{_address(folder)}/">{row["run"]}</a>')
+        notebook = folder / row["notebook"]
         if notebook.exists():
-            links = Html(f'{links}, <a href="{row["run"]}/{html.escape(row["notebook"])}">notebook</a>')
+            links = Html(f'{links}, <a href="{_address(notebook)}">notebook</a>')
         table.append([links, row["status"], *[row.get(name, "") for name in [*names, *metrics, "seconds"]]])
     heads = [name.split(".", 1)[1] for name in [*names, *metrics]]
     return html_table(["run", "status", *heads, "seconds"], table)
+
+
+def _address(path: Path) -> str:
+    """Return where a file lies as seen from the working directory, as a link says it."""
+    try:
+        relative = os.path.relpath(path)
+    except ValueError:  # on Windows it may lie on another drive
+        return html.escape(path.resolve().as_uri())
+    return html.escape(quote(Path(relative).as_posix()))
 
 
 def failures_text(results: SweepResults) -> str:
@@ -340,20 +355,24 @@ def summary(results: SweepResults) -> str:
 def write_report(folder: str | Path, output: str | Path | None = None) -> Path:
     """Write one HTML page of all sweeps in a folder, without anything fetched from elsewhere, and return its path.
 
-    The page is the notebook `report.ipynb` of this package, run for each sweep.
+    The page is the notebook `report.ipynb` of this package, run for each sweep in the page's folder, which is made if
+    needed: so its links lead from there to the runs.
 
-    Raises SweepError when the folder holds no sweep.
+    Raises SweepError when the folder holds no sweep, or `output` is a folder.
     """
     from digit_utils.notebook_runner import execute_notebook
 
     root = RunStore(folder).root
     path = Path(output).expanduser().resolve() if output else root / "report.html"
-    bodies = []
+    if path.is_dir():
+        raise SweepError(f"{path} is a folder; name the file of the page, such as {path / 'report.html'}")
+    found, bodies = read_results(root), []
+    path.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as scratch:
-        for results in read_results(root):
+        for results in found:
             notebook = Path(scratch) / f"{results.name}.ipynb"
             parameters = {"folder": str(root), "sweep": results.name}
-            execute_notebook(TEMPLATE, notebook, parameters=parameters)
+            execute_notebook(TEMPLATE, notebook, parameters=parameters, folder=path.parent)
             bodies.append(_body_of(notebook))
     with atomic_write(path) as temporary:
         temporary.write_text(_page(f"Sweep: {root.name}", bodies), encoding="utf-8")

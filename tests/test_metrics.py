@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 
 import nbformat
@@ -16,6 +17,21 @@ TREE = {"validation": {"errors": 0.25, "digits": 4}, "config": {"seed": 3}, "nam
 
 def test_numbers_are_found_by_their_paths_without_settings():
     assert flat_metrics(TREE | {"a": 1}) == {"validation.errors": 0.25, "validation.digits": 4, "a": 1}
+
+
+def test_numbers_that_are_not_finite_measure_nothing():
+    assert flat_metrics({"loss": math.nan, "validation": {"errors": 0.9, "worst": -math.inf}}) == {
+        "validation.errors": 0.9
+    }
+
+
+def test_a_training_that_diverged_leaves_json_and_all_its_other_figures(tmp_path: Path):
+    history = ({"loss": math.nan}, {"loss": math.inf}, {"loss": 0.5})
+    record_metrics({"validation": {"loss": math.nan, "errors": 0.9}, "history": history}, tmp_path, notebook="mine")
+    assert "NaN" not in (tmp_path / "metrics.json").read_text()
+    found = metrics_of_run(tmp_path, "none.ipynb")
+    assert found["history"] == [{"loss": None}, {"loss": None}, {"loss": 0.5}]
+    assert flat_metrics(found) == {"validation.errors": 0.9}
 
 
 def test_file_says_whose_it_is(tmp_path: Path):

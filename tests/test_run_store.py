@@ -129,20 +129,24 @@ def test_a_damaged_plan_and_a_folder_without_one_are_told(store, tmp_path: Path)
         RunStore(tmp_path / "empty").plans()
 
 
-def test_what_depends_on_a_place_is_no_part_of_an_identity(sweep):
+def test_what_depends_on_a_place_is_no_part_of_the_identity_of_our_notebooks_but_of_others(sweep):
     moved = replace(sweep, runs=tuple({**parameters, "data_dir": "/elsewhere"} for parameters in sweep.runs))
-    assert [run.id for run in plan_runs(moved, ["data"] * 2)] == [run.id for run in plan_runs(sweep, ["data"] * 2)]
+    ids = {run.id for run in plan_runs(sweep, ["data"] * 2)}
+    assert {run.id for run in plan_runs(replace(moved, ours=True), ["data"] * 2)} == ids
+    assert ids.isdisjoint(run.id for run in plan_runs(moved, ["data"] * 2))
 
 
-def test_a_parameter_with_the_name_of_a_place_counts_when_it_names_none(tmp_path: Path):
+@pytest.mark.parametrize("values", ["[cnn, mlp]", "[/data/one, /data/other]"])
+def test_a_parameter_of_another_notebook_counts_though_it_has_the_name_of_a_place(values: str, tmp_path: Path):
     notebook = write_tiny_notebook(tmp_path)
     notebook.write_text(notebook.read_text().replace("word: str", "model: str"))
-    (tmp_path / "s.yaml").write_text("notebook: tiny.ipynb\ngrid: {model: [cnn, mlp]}\n")
+    (tmp_path / "s.yaml").write_text(f"notebook: tiny.ipynb\ngrid: {{model: {values}}}\n")
     first, second = plan_runs(read_sweep(tmp_path / "s.yaml"), ["data"] * 2)
     assert first.id != second.id
 
 
 def test_runs_that_differ_in_nothing_that_counts_are_refused(sweep):
+    sweep = replace(sweep, ours=True)
     same = tuple({"x": 1, "data_dir": place} for place in ("/one", "/other"))
     with pytest.raises(SweepError, match=r"two runs differ in data_dir alone \(/other\).*keep one"):
         plan_runs(replace(sweep, runs=same), ["data"] * 2)

@@ -69,6 +69,31 @@ def test_a_random_sample_is_the_same_for_the_same_seed(folder: Path):
 
 
 @pytest.mark.parametrize(
+    ("scale", "shares"), [("linear", [1 / 4] * 4), ("log", [0.500, 0.233, 0.153, 0.114])], ids=["linear", "log"]
+)
+def test_both_ends_of_a_range_of_whole_numbers_come_as_often_as_their_neighbours_let_expect(
+    scale: str, shares: list[float], folder: Path
+):
+    count = 4000
+    source = f"{{from: 1, to: 4, scale: {scale}}}"
+    sweep = read(folder, f"{HEAD}random: {{runs: {count}, parameters: {{x: {source}, seed: {{from: 0, to: 1e9}}}}}}\n")
+    drawn = [run["x"] for run in sweep.runs]
+    assert set(drawn) == {1, 2, 3, 4}
+    for value, share in enumerate(shares, start=1):
+        assert abs(drawn.count(value) / len(drawn) - share) < 0.03  # four standard deviations
+
+
+@pytest.mark.parametrize(
+    ("ends", "kind"), [("from: 3, to: 12", int), ("from: 0.5, to: 12", float)], ids=["whole ends", "other ends"]
+)
+def test_a_parameter_without_a_type_is_drawn_as_what_it_is_and_the_ends_are(ends: str, kind: type, tmp_path: Path):
+    notebook = write_tiny_notebook(tmp_path)
+    notebook.write_text(notebook.read_text().replace("x: int = 1", "x = 1"))
+    sweep = read(tmp_path, f"{HEAD}random: {{runs: 20, parameters: {{x: {{{ends}}}}}}}\n")
+    assert {type(run["x"]) for run in sweep.runs} == {kind}
+
+
+@pytest.mark.parametrize(
     ("text", "expected"),
     [
         ("", "must hold keys such as `notebook:`"),
@@ -95,6 +120,8 @@ def test_a_random_sample_is_the_same_for_the_same_seed(folder: Path):
         (HEAD + "random: {runs: 0, parameters: {x: [1]}}", "random: runs is 0; it must be a whole number from 1"),
         (HEAD + "random: {runs: 1, parameters: {x: {from: 2, to: 1}}}", "x must have numbers as `from` and `to`"),
         (HEAD + "random: {runs: 1, parameters: {x: {from: 0, to: 1, scale: log}}}", "x has the scale 'log'; choose"),
+        (HEAD + "random: {runs: 1, parameters: {x: {from: -.inf, to: 1}}}", "x must have numbers as `from` and `to`"),
+        (HEAD + "random: {runs: 1, parameters: {x: {from: 0.2, to: 0.8}}}", "x must be a whole number, and none lies"),
         (HEAD + "lowest: a\nhighest: b", "it has lowest and highest; keep one"),
         (HEAD + "lowest: test.errors", "test digits choose nothing; name a figure of validation digits"),
         (
@@ -107,6 +134,12 @@ def test_a_random_sample_is_the_same_for_the_same_seed(folder: Path):
         ),
         (HEAD + "name: a/b", "name is 'a/b'; it must be a word that can be a file's name"),
         ("notebook: [", "it is no YAML"),
+        (HEAD + 'name: "\\UFFFFFFFF"', "it is no YAML"),
+        (
+            HEAD + "name: 2024-13-45",
+            r"line 2 has '2024-13-45', which cannot be read \(month .*; put it in quotes",
+        ),
+        (HEAD + "grid: {x: [!!int many]}", "line 2 has 'many', which cannot be read .*; put it in quotes"),
         ("notebook: 02_train\ngrid: {augmentation: [wild]}", "grid: augmentation is 'wild'; choose one of 'none'"),
         ("notebook: 02_train\ngrid: {epochs: [-1]}", "grid: epochs is -1; it must be a whole number from 0"),
         ("notebook: 04_draw\nseeds: 3", "seeds has 'seed', but 04_draw.ipynb has no such parameter"),

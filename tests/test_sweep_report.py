@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from pathlib import Path
+from urllib.parse import unquote
 
 import numpy as np
 import pytest
@@ -56,6 +58,29 @@ def test_share_of_variance_is_eta_squared_and_chance_is_below_it_only_when_it_ma
     assert x.share < 2 * x.by_chance
 
 
+def test_links_lead_to_the_runs_from_the_folder_of_the_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    results = replace(results_of({("a", 0): 0.3}), folder=tmp_path / "runs #1")
+    run = results.folder / results.rows[0]["run"]
+    run.mkdir(parents=True)
+    (run / "n.ipynb").touch()
+    monkeypatch.chdir(results.folder)
+    assert f'<a href="{run.name}/">' in sweep_report.runs_table(results, results.rows)
+    (tmp_path / "pages").mkdir()
+    monkeypatch.chdir(tmp_path / "pages")
+    page = sweep_report.runs_table(results, results.rows)
+    assert re.findall('href="([^"]+)"', page) == [f"../runs%20%231/{run.name}/", f"../runs%20%231/{run.name}/n.ipynb"]
+
+
+def test_a_link_to_another_drive_is_a_whole_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    def refuse(path: Path) -> str:
+        raise ValueError("path is on mount 'C:', start on mount 'D:'")
+
+    monkeypatch.setattr(sweep_report.os.path, "relpath", refuse)
+    results = replace(results_of({("a", 0): 0.3}), folder=tmp_path)
+    address = (tmp_path / results.rows[0]["run"]).as_uri()
+    assert f'<a href="{address}/">' in sweep_report.runs_table(results, results.rows)
+
+
 def test_cells_are_escaped():
     assert '<td class="text">&lt;b&gt;</td>' in sweep_report.html_table(["a"], [["<b>"]])
 
@@ -82,13 +107,43 @@ def test_a_folder_without_a_sweep_is_told(tmp_path: Path, capsys: pytest.Capture
     assert "holds no sweep; start one with `digits sweep FILE" in capsys.readouterr().err
 
 
-def test_an_unknown_metric_is_told_with_those_that_there_are(tmp_path: Path):
+@pytest.fixture
+def store(tmp_path: Path) -> RunStore:
+    """Return the folder of two runs, of which one is finished."""
     write_tiny_notebook(tmp_path)
     (tmp_path / "s.yaml").write_text("notebook: tiny.ipynb\ngrid: {x: [1, 2]}\n")
     sweep = read_sweep(tmp_path / "s.yaml")
     runs, store = plan_runs(sweep, ["data"] * 2), RunStore(tmp_path / "runs")
     store.keep_plan(sweep, runs)
     store.end(runs[0], store.begin(runs[0]), status=FINISHED, metrics={"validation.errors": 0.25}, seconds=1.5)
+    store.notebook(runs[0]).write_text("{}")
+    store.folder(runs[1]).mkdir()
+    return store
+
+
+@pytest.mark.slow
+def test_links_of_a_page_elsewhere_lead_to_the_runs(
+    store: RunStore, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    page = tmp_path / "my pages" / "report.html"
+    assert cli.main(["report", str(store.root), "--output", str(page)]) == 0
+    linked = re.findall(r'href="([^"]+)"', page.read_text())
+    assert len(linked) >= 3
+    assert all((page.parent / unquote(target)).exists() for target in linked)
+
+
+def test_a_folder_in_place_of_the_page_is_told_before_any_work(
+    store: RunStore, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+):
+    worked = []
+    monkeypatch.setattr("digit_utils.notebook_runner.execute_notebook", lambda *args, **options: worked.append(args))
+    assert cli.main(["report", str(store.root), "--output", str(tmp_path)]) == 1
+    told = f"digits report: {tmp_path} is a folder; name the file of the page, such as {tmp_path / 'report.html'}"
+    assert told in capsys.readouterr().err
+    assert not worked
+
+
+def test_an_unknown_metric_is_told_with_those_that_there_are(store: RunStore):
     with pytest.raises(SweepError, match=r"no run recorded 'nothing'.* validation\.errors"):
         sweep_report.read_results(store.root, metric="nothing")
 
