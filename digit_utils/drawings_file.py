@@ -10,7 +10,9 @@ same `id` replaces the earlier one, and takes it back where its `digit` is null:
 
 A line is never half-written and never lost, whatever writes at the same time and whenever it is killed: under a lock,
 the file is copied, the line added to the copy, and the copy takes the file's place in one step. Appending in place is
-quicker on a file of many thousand drawings, but a process killed between two pages of a long line leaves a half.
+quicker on a file of many thousand drawings, but a process killed between two pages of a long line leaves a half, which
+every program that reads the file meets until another writer mends it. So that copying stays quick, no drawing is added
+beyond LARGEST_FILE; a line that takes one back is short, and always added.
 """
 
 import errno
@@ -38,10 +40,17 @@ HELD_OUT = 5  # every so manieth drawing of each digit is not for training
 DECIMALS = 2  # of a coordinate as it is written, in pixels of the pad
 FARTHEST = 1e6  # a coordinate beyond it is no place on a page
 LONGEST_WAIT = 30.0  # seconds that a writer waits for the others
+# Bytes up to which drawings are added: ten thousand at least, as hands draw digits. Visitors of a page cannot fill the
+# disk, and a save, which copies them all, takes a tenth of a second, so thirty people who save at once wait for three.
+LARGEST_FILE = 16_000_000
 
 
 class DrawingsFileError(RuntimeError):
     """A drawing could not be saved; the message names the file, the reason and what to do."""
+
+
+class DrawingsFileFull(DrawingsFileError):  # noqa: N818 (reads well where it is caught)
+    """There is no room for another drawing. One that was saved before can still be taken back."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,13 +68,14 @@ class LabelledDrawing:
 # ----------------------------------------------------------------------------------------------- writing
 
 
-def append_drawing(path: str | Path, drawing: LabelledDrawing) -> None:
-    """Add a drawing to a file, which is made where there is none, and its folder with it.
+def append_drawing(path: str | Path, drawing: LabelledDrawing) -> int:
+    """Add a drawing to a file, which is made where there is none, and its folder with it; return its line's bytes.
 
     Safe for any number of threads and processes at once. When this returns, the file holds the line.
 
     Raises:
         ValueError: a stroke is not an (n, 2) array of numbers, a place is beyond FARTHEST, or the digit is none.
+        DrawingsFileFull: with the drawing the file would be larger than LARGEST_FILE. Taking one back never raises it.
         DrawingsFileError: the file cannot be written; it is as it was.
     """
     line = _line(drawing)
@@ -74,6 +84,8 @@ def append_drawing(path: str | Path, drawing: LabelledDrawing) -> None:
         target.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(target.with_name(f".{target.name}.lock"), timeout=LONGEST_WAIT):
             _remove_leftovers(target)
+            if drawing.digit is not None:
+                _check_room(target, needed=len(line))
             with atomic_write(target) as temporary:
                 _copy_and_add(target, temporary, line)
     except Timeout as error:
@@ -85,6 +97,7 @@ def append_drawing(path: str | Path, drawing: LabelledDrawing) -> None:
             f"the drawing was not saved: {target} cannot be written ({error.strerror or error}); "
             "free some space, see who may write there, or choose another file"
         ) from error
+    return len(line)
 
 
 def check_drawings_file(path: str | Path) -> None:
@@ -92,6 +105,7 @@ def check_drawings_file(path: str | Path) -> None:
 
     Raises:
         ValueError: its name does not end in .jsonl, by which `load_dataset` knows such a file.
+        DrawingsFileFull: there is no room for a drawing.
         DrawingsFileError: it cannot be written.
     """
     if Path(path).suffix != ENDING:
@@ -105,10 +119,21 @@ def check_drawings_file(path: str | Path) -> None:
             raise PermissionError(errno.EACCES, "it may not be both read and written")
         with tempfile.TemporaryFile(dir=target.parent):
             pass
+        _check_room(target, needed=1)
     except OSError as error:
         raise DrawingsFileError(
             f"drawings cannot be saved in {target}: {error.strerror or error}; choose another file"
         ) from error
+
+
+def _check_room(target: Path, *, needed: int) -> None:
+    """Raise DrawingsFileFull when a file would grow beyond LARGEST_FILE."""
+    size = target.stat().st_size if target.exists() else 0
+    if size + needed > LARGEST_FILE:
+        raise DrawingsFileFull(
+            f"there is no room for another drawing: {target} has {size / 1e6:.1f} of {LARGEST_FILE / 1e6:.1f} MB; "
+            "move it to another place, where it stays of use, or choose another file"
+        )
 
 
 def _line(drawing: LabelledDrawing) -> bytes:

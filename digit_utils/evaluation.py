@@ -196,23 +196,24 @@ def load_drawings(data_dir: str, rng: np.random.Generator, *, count: int = 1000)
 def own_drawings_for(recognizer: Recognizer, path: str) -> tuple[Digits, str]:
     """Return the drawings of a .jsonl file by which a model may be judged, and what they are, in a sentence.
 
-    A model that was trained with a file of drawings is judged by those that training held out, every fifth of each
-    digit; any other one by all. Broken lines are printed.
+    A model that was trained with this file, as its card tells by the file's name or content, is judged by those that
+    training holds out, every fifth of each digit: the same ones when the file has grown. Any other model is judged by
+    all. Broken lines are printed.
 
     Raises FileNotFoundError or DatasetCorrupt when there is no drawing to be read.
     """
     own, problems = load_own_drawings(path)
     if problems:
         print(told(problems))
-    trained_with = [name for name in recognizer.card.provenance.get("data", {}) if name.endswith(ENDING)]
-    if not trained_with:
-        count = len(own.train) + len(own.validation)
-        return joined(own.train, own.validation), f"all {count} drawings of {own.name}"
-    count = len(own.validation)
-    sentence = (
-        f"{count} drawings of {own.name}, those held out when the model was trained with {', '.join(trained_with)}"
-    )
-    return own.validation, sentence
+    data = recognizer.card.provenance.get("data", {})
+    trained_with = {name: content for name, content in data.items() if name.endswith(ENDING)}
+    if own.name in trained_with or own.sha256 in trained_with.values():
+        count = len(own.validation)
+        return own.validation, f"{count} drawings of {own.name}, every fifth of each digit, which training holds out"
+    sentence = f"all {len(own.train) + len(own.validation)} drawings of {own.name}"
+    if trained_with:
+        sentence += f"; the model was trained with {', '.join(trained_with)}: a drawing in both was not new to it"
+    return joined(own.train, own.validation), sentence
 
 
 def joined(first: Digits, second: Digits) -> Digits:

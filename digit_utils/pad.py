@@ -30,7 +30,7 @@ from digit_utils.teaching import Lesson, Reader, Teacher, able_to_learn
 SIZE = 400  # CSS pixels, side of the paper where there is room
 PIXEL_RATIO = 2  # pixels of the drawing per CSS pixel: crisp on high-resolution screens
 PEN_SHARE = 0.045  # width of the pen as a part of the side
-DIGIT_KEYS = "0123456789"  # on the paper they say what the drawing is, as the ten buttons do
+DIGIT_KEYS = tuple("0123456789")  # on the paper they say what the drawing is, as the ten buttons do
 INK_COLOUR = "#22304f"
 FARTHEST = 1e6  # pixels from the corner of the pad; no pointer is farther away
 MOST_FINGERS = 20  # on the screen at once; telling them apart takes time that grows with their number
@@ -254,26 +254,37 @@ class DigitPad(widgets.Box):
 
     def _extend(self, x: float, y: float) -> None:
         with self._lock:
-            if not _are_numbers(x, y) or not self._state.extend(float(x), float(y)):
+            if not _are_numbers(x, y) or not self._state.is_drawing:
                 return
-            newest = self._state.newest_stroke[-3:]
-            # Up to the middle of the newest piece; the other half is drawn when it is known where the pen goes.
-            path = smooth_path(newest)[1:-1] if len(newest) == 3 else np.array([newest[0], _middle(*newest)])
-            if not self._state.is_drawing:  # the stroke has just ended at the edge
-                path = np.concatenate([path, newest[-1:]])
-            with _drawing_lock:
-                self._canvas.stroke_lines(path)
-        self._readings.request()
+            has_grown = self._state.extend(float(x), float(y))
+            if has_grown:
+                self._draw_to_middle()
+            has_ended = not self._state.is_drawing  # at the edge, where no further event will end it
+            if has_ended:
+                self._draw_to_end()
+        if has_grown or has_ended:
+            self._readings.request(announce=has_ended)
 
     def _end(self) -> None:
         with self._lock:
             if not self._state.end():
                 return
-            newest = self._state.newest_stroke[-2:]
-            if len(newest) == 2:
-                with _drawing_lock:
-                    self._canvas.stroke_lines(np.array([_middle(*newest), newest[-1]]))
+            self._draw_to_end()
         self._readings.request(announce=True)
+
+    def _draw_to_middle(self) -> None:
+        """Draw up to the middle of the newest piece; the other half follows when it is known where the pen goes."""
+        newest = self._state.newest_stroke[-3:]
+        path = smooth_path(newest)[1:-1] if len(newest) == 3 else np.array([newest[0], _middle(*newest)])
+        with _drawing_lock:
+            self._canvas.stroke_lines(path)
+
+    def _draw_to_end(self) -> None:
+        """Draw the other half of the newest piece, the pen being lifted."""
+        newest = self._state.newest_stroke[-2:]
+        if len(newest) == 2:
+            with _drawing_lock:
+                self._canvas.stroke_lines(np.array([_middle(*newest), newest[-1]]))
 
     @property
     def _pen_width(self) -> float:

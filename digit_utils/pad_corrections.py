@@ -16,7 +16,8 @@ BECAME = {
     Kept.NOT_ASKED: "Forms like this are read so from now on.",
     Kept.SAVED: "Forms like this are read so from now on. Saved.",
     Kept.TAKEN_BACK: "The correction is taken back.",
-    Kept.FULL: "Not saved: this page has saved as much as it may.",
+    Kept.FULL: "Not saved: there is no room for more drawings.",
+    Kept.ONLY_TAKEN_BACK: "What was saved is taken back, but there is no room to save this.",
     Kept.FAILED: "It could not be saved.",
 }
 

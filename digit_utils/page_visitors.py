@@ -3,7 +3,7 @@
 Each visitor has a kernel, a process of about a tenth of a gigabyte, or less than half of that where kernels are forked
 and share what they have imported. A kernel whose page is gone is ended after a minute, so that a phone whose network
 comes back finds its drawing; one that has died, at once; one whose page is open and unused, after an hour, or after ten
-minutes when others wait.
+minutes when others wait. One that could not be ended takes its place still, and is ended at one of the next sweeps.
 """
 
 import logging
@@ -36,6 +36,17 @@ class VisitorsKernels(AsyncMappingKernelManager):
     Jupyter's server would unpack everything that a kernel says a second time only to learn that it is not idle.
     """
 
+    async def end_kernel(self, kernel_id: str) -> None:
+        """End a kernel at once. Raises whatever kept it from ending."""
+        try:
+            await ensure_async(self.shutdown_kernel(kernel_id, now=True))
+        except Exception:
+            if kernel_id not in self:
+                raise
+            # Voila, whose class is derived from this one, first looks through the kernels that wait for a visitor, and
+            # stumbles over one that could not be started. Jupyter's own method does not look there.
+            await ensure_async(super().shutdown_kernel(kernel_id, now=True))
+
     def start_watching_activity(self, kernel_id: str) -> None:
         """Note when a kernel was started."""
         kernel = self._kernels[kernel_id]
@@ -52,7 +63,7 @@ class PageKernelSpecs(KernelSpecManager):
 class Visitors:
     """The visitors of a page, each known by the id of a kernel. Kernels that wait for one do not count."""
 
-    def __init__(self, kernels: AsyncMappingKernelManager, *, limit: int, clock: Callable[[], float] = time.monotonic):
+    def __init__(self, kernels: VisitorsKernels, *, limit: int, clock: Callable[[], float] = time.monotonic):
         """Watch over the visitors' kernels; `clock` tells seconds."""
         self.limit = limit
         self._kernels = kernels
@@ -60,13 +71,14 @@ class Visitors:
         self._arriving = 0  # visitors whose kernel is not known yet
         self._last_sign: dict[str, float] = {}  # of each visitor, by kernel: when there was one
         self._pages: dict[str, list] = {}  # websockets by kernel
+        self._left: set[str] = set()  # kernels whose visitor is gone, and which could not be ended
 
     # ------------------------------------------------------------------------------------------- coming in
 
     @property
     def here(self) -> int:
-        """How many visitors there are, those whose page is being made included."""
-        return len(self._last_sign) + self._arriving
+        """How many visitors there are, those whose page is being made and kernels that did not end included."""
+        return len(self._last_sign) + len(self._left) + self._arriving
 
     def is_full(self) -> bool:
         """Tell whether nobody else can come in: too many visitors, or too little memory for one more."""
@@ -112,6 +124,8 @@ class Visitors:
 
     async def sweep(self) -> None:
         """End the kernels that nobody uses any more, and those that have died."""
+        for kernel_id in list(self._left):
+            await self._end_kernel(kernel_id)
         for kernel_id in list(self._last_sign):
             # While one is waited for, whoever leaves may end another.
             if kernel_id in self._last_sign and await self._is_over(kernel_id):
@@ -135,13 +149,22 @@ class Visitors:
         """End a visitor's kernel, if it is there, and tell the page."""
         if self._last_sign.pop(kernel_id, None) is None:
             return
-        pages = self._pages.pop(kernel_id, [])
+        await self._end_kernel(kernel_id)
+
+    async def _end_kernel(self, kernel_id: str) -> None:
+        """End a kernel and tell its pages. One that lives on takes a place and memory: the next sweep tries again."""
         try:
             if kernel_id in self._kernels:
-                await ensure_async(self._kernels.shutdown_kernel(kernel_id, now=True))
+                await self._kernels.end_kernel(kernel_id)
+            self._left.discard(kernel_id)
         except Exception:
-            _log.warning("a kernel could not be ended", exc_info=True)
-        for page in pages:
+            if kernel_id not in self._left:  # once, not at each sweep
+                _log.warning("a kernel could not be ended", exc_info=True)
+            if await self._is_alive(kernel_id):
+                self._left.add(kernel_id)
+            else:
+                self._left.discard(kernel_id)
+        for page in self._pages.pop(kernel_id, []):
             page.close(ENDED, "this page has ended")
 
 

@@ -11,6 +11,7 @@ from typing import Protocol
 
 from digit_utils.drawings_file import (
     DrawingsFileError,
+    DrawingsFileFull,
     LabelledDrawing,
     append_drawing,
     check_drawings_file,
@@ -21,7 +22,7 @@ from digit_utils.ink import Strokes
 from digit_utils.memory import LARGEST_MEMORY, LearningRecognizer
 from digit_utils.recognizer import Prediction, Recognizer
 
-MOST_KEPT = 1000  # lines that one pad adds to the file, so that no visitor of a page can fill the disk
+MOST_KEPT = 2_000_000  # bytes that one pad adds to the file, of the LARGEST_FILE that all visitors of a page share
 
 _log = logging.getLogger(__name__)
 
@@ -44,7 +45,8 @@ class Kept(Enum):
     NOT_ASKED = "not asked"  # there is no file, or it takes corrections only and this was none
     SAVED = "saved"
     TAKEN_BACK = "taken back"  # the earlier label of this drawing was a slip
-    FULL = "full"  # this pad has added as much as it may
+    FULL = "full"  # there is no room for it in the file, or this pad has added as much as it may
+    ONLY_TAKEN_BACK = "only taken back"  # likewise, but the earlier label, a slip, is no longer there
     FAILED = "failed"  # the log says why
 
 
@@ -55,7 +57,7 @@ class Lesson:
     name: str = field(default_factory=lambda: uuid.uuid4().hex[:16])
     is_labelled: bool = False
     read: int | None = None  # as it was before the first label
-    is_kept: bool = False
+    kept: int | None = None  # as what it is in the file
 
 
 class Teacher:
@@ -71,11 +73,14 @@ class Teacher:
         Raises ValueError when its name does not end in .jsonl, DrawingsFileError when it cannot be written.
         """
         if drawings:
-            check_drawings_file(drawings)
+            try:
+                check_drawings_file(drawings)
+            except DrawingsFileFull as error:  # a page whose file is full is still a page to draw on
+                _log.error("%s", error)
         self.drawings = Path(drawings).expanduser() if drawings else None
         self.keep_all = keep_all
         self._lock = threading.Lock()
-        self._lines = 0
+        self._added = 0  # bytes
 
     def recall(self, reader: Reader) -> None:
         """Teach a reader the newest corrections of the file. Broken lines are told in a warning."""
@@ -103,16 +108,46 @@ class Teacher:
 
     def _keep(self, lesson: Lesson, strokes: Strokes, digit: int) -> Kept:
         is_wanted = self.keep_all or digit != lesson.read
-        if self.drawings is None or not (is_wanted or lesson.is_kept):
+        if self.drawings is None or not (is_wanted or lesson.kept is not None):
             return Kept.NOT_ASKED
-        if self._lines >= MOST_KEPT:
-            return Kept.FULL
-        drawing = LabelledDrawing(strokes if is_wanted else [], digit if is_wanted else None, lesson.read, lesson.name)
         try:
-            append_drawing(self.drawings, drawing)
+            return self._save(lesson, strokes, digit) if is_wanted else self._take_back(lesson)
+        except DrawingsFileFull as error:
+            _log.error("%s", error)
+            return Kept.FULL
         except DrawingsFileError as error:
             _log.error("%s", error)
             return Kept.FAILED
-        self._lines += 1
-        lesson.is_kept = is_wanted
-        return Kept.SAVED if is_wanted else Kept.TAKEN_BACK
+
+    def _save(self, lesson: Lesson, strokes: Strokes, digit: int) -> Kept:
+        """Add a drawing to the file; where it finds no room, take back at least what the file says of it, if wrong.
+
+        Raises DrawingsFileFull where there is nothing to take back, DrawingsFileError when the file cannot be written.
+        """
+        if digit == lesson.kept:
+            return Kept.SAVED  # another tap on the same button need not write all the strokes again
+        try:
+            self._check_share()
+            self._added += append_drawing(self.drawings, LabelledDrawing(strokes, digit, lesson.read, lesson.name))
+        except DrawingsFileFull as error:
+            if lesson.kept is None:
+                raise
+            _log.error("%s", error)
+            self._take_back(lesson)
+            return Kept.ONLY_TAKEN_BACK
+        lesson.kept = digit
+        return Kept.SAVED
+
+    def _take_back(self, lesson: Lesson) -> Kept:
+        """Have the file say nothing of a drawing any more. Raises DrawingsFileError when it cannot be written."""
+        append_drawing(self.drawings, LabelledDrawing([], None, lesson.read, lesson.name))
+        lesson.kept = None
+        return Kept.TAKEN_BACK
+
+    def _check_share(self) -> None:
+        """Raise DrawingsFileFull when this pad has added as much as it may."""
+        if self._added >= MOST_KEPT:
+            raise DrawingsFileFull(
+                f"there is no room for another drawing: one page has added {self._added / 1e6:.1f} MB to "
+                f"{self.drawings}, as much as it may; load the page anew to go on"
+            )

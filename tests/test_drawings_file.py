@@ -20,6 +20,7 @@ from digit_utils import drawings_file
 from digit_utils.data import DatasetCorrupt, load_dataset
 from digit_utils.drawings_file import (
     DrawingsFileError,
+    DrawingsFileFull,
     LabelledDrawing,
     append_drawing,
     check_drawings_file,
@@ -147,6 +148,33 @@ def test_a_full_disk_leaves_the_file_as_it_was(path, monkeypatch):
     monkeypatch.undo()
     append_drawing(path, LabelledDrawing(SAMPLES[1].strokes, 1))
     assert len(read_drawings(path)[0]) == 2
+
+
+def test_no_drawing_is_added_beyond_the_largest_file_but_one_can_be_taken_back(path, monkeypatch):
+    first = LabelledDrawing(SAMPLES[0].strokes, 0)
+    size = append_drawing(path, first)
+    assert size == path.stat().st_size
+    monkeypatch.setattr(drawings_file, "LARGEST_FILE", 2 * size - 1)
+    check_drawings_file(path)
+    with pytest.raises(DrawingsFileFull, match=rf"no room for another drawing: {re.escape(str(path))} has .*move it"):
+        append_drawing(path, LabelledDrawing(SAMPLES[0].strokes, 7, id=first.id))
+    assert path.stat().st_size == size
+    monkeypatch.setattr(drawings_file, "LARGEST_FILE", size)
+    with pytest.raises(DrawingsFileFull, match="move it"):  # told before anybody draws
+        check_drawings_file(path)
+    append_drawing(path, LabelledDrawing([], None, id=first.id))
+    assert read_drawings(path) == ([], [])
+    assert {entry.name for entry in path.parent.iterdir()} <= {path.name, f".{path.name}.lock"}
+
+
+def test_a_file_as_large_as_it_may_be_takes_another_drawing_in_a_blink(path):
+    append_drawing(path, LabelledDrawing(SAMPLES[0].strokes, 0))
+    line = path.read_bytes()
+    path.write_bytes(line * (drawings_file.LARGEST_FILE // len(line) - 10))
+    start = time.process_time()
+    for _ in range(5):
+        append_drawing(path, LabelledDrawing(SAMPLES[0].strokes, 0))
+    assert time.process_time() - start < 1.0
 
 
 def test_whoever_waits_too_long_is_told_so(path, monkeypatch):

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import math
 from itertools import pairwise
+from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
-from digit_utils.data import Digits
+from digit_utils.data import Digits, load_dataset
+from digit_utils.drawings_file import LabelledDrawing, append_drawing
 from digit_utils.evaluation import (
     Readings,
     confusion_counts,
@@ -17,6 +20,7 @@ from digit_utils.evaluation import (
     expected_calibration_error,
     naive_ink,
     naive_ink_of_image,
+    own_drawings_for,
     read,
     reliability,
     resampled,
@@ -27,6 +31,7 @@ from digit_utils.evaluation import (
 )
 from digit_utils.ink import ink_from_strokes
 from digit_utils.material import LabelledInk, ink_of
+from digit_utils.model_file import ModelCard
 from digit_utils.recognizer import Recognizer
 
 pytestmark = pytest.mark.filterwarnings("error")
@@ -144,6 +149,55 @@ def test_confusions_are_counted():
     counts = confusion_counts(readings)
     assert counts.tolist() == by_hand
     assert counts.sum() - np.trace(counts) == score(readings).errors
+
+
+# ------------------------------------------------------------------------------------------------------------
+# One's own drawings
+
+
+@pytest.fixture
+def drawings(tmp_path) -> Path:
+    """Five ones and a three, in a file."""
+    return add_drawings(tmp_path / "a.jsonl", 1, 1, 1, 1, 1, 3)
+
+
+def add_drawings(path: Path, *digits: int) -> Path:
+    for place, digit in enumerate(digits):
+        append_drawing(path, LabelledDrawing([stroke + 3 * place for stroke in SEVEN], digit))
+    return path
+
+
+def trained_with(path: Path) -> SimpleNamespace:
+    own = load_dataset(str(path))
+    return SimpleNamespace(card=ModelCard(provenance={"data": {"mnist": "ab", own.name: own.sha256}}))
+
+
+def test_a_model_that_no_file_of_drawings_trained_is_judged_by_all(drawings):
+    asked, told = own_drawings_for(SimpleNamespace(card=ModelCard()), str(drawings))
+    assert sorted(asked.labels.tolist()) == [1, 1, 1, 1, 1, 3]
+    assert told == "all 6 drawings of a.jsonl"
+
+
+@pytest.mark.parametrize(
+    ("name", "more"),
+    [("a.jsonl", ()), ("a.jsonl", (3, 3, 3, 3, 8)), ("renamed.jsonl", ())],
+    ids=["as it was", "grown", "renamed"],
+)
+def test_a_model_is_judged_by_what_training_with_the_file_holds_out(drawings, name, more):
+    model = trained_with(drawings)
+    path = add_drawings(drawings.rename(drawings.with_name(name)), *more)
+    asked, told = own_drawings_for(model, str(path))
+    assert asked.labels.tolist() == [1, 3][: 1 + bool(more)]
+    assert told == f"{len(asked)} drawings of {name}, every fifth of each digit, which training holds out"
+
+
+def test_a_model_is_judged_by_all_of_another_file_than_it_was_trained_with(drawings, tmp_path):
+    other = add_drawings(tmp_path / "b.jsonl", *5 * [2], 4)
+    asked, told = own_drawings_for(trained_with(drawings), str(other))
+    assert sorted(asked.labels.tolist()) == [2, 2, 2, 2, 2, 4]
+    assert told == (
+        "all 6 drawings of b.jsonl; the model was trained with a.jsonl: a drawing in both was not new to it"
+    )
 
 
 # ------------------------------------------------------------------------------------------------------------

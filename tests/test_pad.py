@@ -1,4 +1,5 @@
 import base64
+import itertools
 import json
 import subprocess
 import sys
@@ -105,6 +106,16 @@ def test_leaving_the_pad_with_the_button_down_ends_the_stroke_at_the_edge(pad):
     send(pad, "mouse_out", x=500, y=200)
     send(pad, "mouse_move", x=100, y=100)  # back again, the button released out there or not
     assert strokes_of(pad) == [[[300, 200], [400, 200]]]
+
+
+@pytest.mark.parametrize("inside", [(300, 200), (400, 200)])
+def test_a_stroke_that_ends_at_the_edge_is_read_aloud_like_any_other(pad, inside):
+    send(pad, "mouse_down", x=200, y=200)
+    send(pad, "mouse_move", x=inside[0], y=inside[1])
+    wait_until(lambda: pad.prediction is not None)
+    assert "This is a 1" not in pad._view._announcement.value
+    send(pad, "mouse_out", x=500, y=200)
+    wait_until(lambda: "This is a 1" in pad._view._announcement.value)
 
 
 def test_the_last_finger_lifted_ends_the_stroke(pad):
@@ -253,6 +264,23 @@ def test_each_move_is_one_short_message(pad, commands):
     draw(pad, (10, 10), (20, 30), (40, 50), (60, 50))
     drawing = [message for message in commands if message != ["switchCanvas"]]
     assert drawing == [["fillCircle"], *[["strokeLines"]] * 4]
+
+
+@pytest.mark.parametrize("beyond", [(500, 10), (390, 500), (500, 500)])
+@pytest.mark.parametrize("last", [(390, 390), (400, 390), (390, 400), (400, 400)])
+@pytest.mark.parametrize("count", [1, 2, 5])
+def test_ink_reaches_the_end_of_a_stroke_that_leaves_the_paper(pad, monkeypatch, count, last, beyond):
+    paths = []
+    monkeypatch.setattr(pad._canvas, "stroke_lines", lambda path: paths.append(np.asarray(path)))
+    start = [(100.0 + 20 * index, 150.0) for index in range(count)]
+    for index, (x, y) in enumerate([*start, last, beyond]):
+        send(pad, "mouse_move" if index else "mouse_down", x=x, y=y)
+    assert not pad._state.is_drawing
+    ink = np.concatenate(paths)
+    assert ink[0].tolist() == [*start[0]]
+    assert ink[-1].tolist() == pad.strokes[0][-1].tolist()
+    for earlier, later in itertools.pairwise(paths):
+        np.testing.assert_allclose(earlier[-1], later[0], err_msg="a gap in the ink")
 
 
 def test_a_page_that_connects_gets_the_whole_drawing_in_one_message(pad, commands):

@@ -4,9 +4,18 @@ import asyncio
 from types import SimpleNamespace
 
 import pytest
+from jupyter_server.services.kernels.kernelmanager import AsyncMappingKernelManager
+from voila.voila_kernel_manager import voila_kernel_manager_factory
 
 from digit_utils import page_visitors
-from digit_utils.page_visitors import ENDED, UNCONNECTED_SECONDS, UNUSED_SECONDS, UNUSED_SECONDS_WHEN_FULL, Visitors
+from digit_utils.page_visitors import (
+    ENDED,
+    UNCONNECTED_SECONDS,
+    UNUSED_SECONDS,
+    UNUSED_SECONDS_WHEN_FULL,
+    Visitors,
+    VisitorsKernels,
+)
 
 
 class Kernels(dict):
@@ -19,7 +28,7 @@ class Kernels(dict):
     def get_kernel(self, name):
         return self[name]
 
-    async def shutdown_kernel(self, name, *, now):
+    async def end_kernel(self, name):
         del self[name]
 
 
@@ -166,15 +175,73 @@ def test_a_kernel_that_died_is_cleared_away_at_once_and_its_page_is_told(visitor
     assert page.closed == ENDED
 
 
-def test_a_kernel_that_cannot_be_ended_does_not_stop_the_sweep(visitors, kernels, monkeypatch, caplog):
-    async def fail(name, *, now):
+@pytest.fixture
+def unending(kernels, monkeypatch):
+    """The names of kernels that someone tried to end, while none can be ended."""
+    tried = []
+
+    async def fail(name):
+        tried.append(name)
         raise RuntimeError("no")
 
-    monkeypatch.setattr(kernels, "shutdown_kernel", fail)
-    let_in(visitors, kernels, "a")
+    monkeypatch.setattr(kernels, "end_kernel", fail)
+    return tried
+
+
+def test_a_kernel_that_could_not_be_ended_takes_its_place_until_a_later_sweep_ends_it(
+    visitors, kernels, unending, monkeypatch, caplog
+):
+    let_in(visitors, kernels, "a", "b", "c")
+    page, late = Page(), Page()
+    visitors.connected("a", page)
+    asyncio.run(visitors.end("a"))
+    assert page.closed == ENDED
+    assert (visitors.here, visitors.is_full()) == (3, True)
+    visitors.connected("a", late)  # which makes no visitor of it again
+    for _ in range(2):
+        sweep(visitors)
+    assert unending == ["a"] * 3, "once at a sweep"
+    assert caplog.text.count("could not be ended") == 1
+    assert late.closed == ENDED
+    monkeypatch.undo()
+    sweep(visitors)
+    assert set(kernels) == {"b", "c"}
+    assert visitors.here == 2
+
+
+def test_a_kernel_that_died_is_forgotten_even_when_it_cannot_be_cleared_away(visitors, kernels, unending, caplog):
+    let_in(visitors, kernels, "a", "b", "c")
     kernels["a"].alive = False
+    asyncio.run(visitors.end("b"))
     sweep(visitors)
     assert "could not be ended" in caplog.text
+    assert visitors.here == 2
+    kernels["b"].alive = False
+    sweep(visitors)
+    assert visitors.here == 1
+    del kernels["c"]
+    asyncio.run(visitors.end("c"))
+    sweep(visitors)
+    assert (visitors.here, unending) == (0, ["b", "b", "a", "b"])
+
+
+def test_a_kernel_is_ended_although_one_that_waits_for_a_visitor_could_not_be_started(monkeypatch):
+    ended = []
+
+    async def shut_down(self, name, *, now):
+        ended.append(name)
+
+    async def end():
+        failed = asyncio.get_running_loop().create_future()
+        failed.set_exception(RuntimeError("no kernel could be started"))
+        kernels = manager.__new__(manager)  # without a server, which would start kernels
+        kernels._kernels, kernels._pools, kernels.notebook_data = {"a": None}, {"draw.ipynb": [failed]}, {}
+        await kernels.end_kernel("a")
+
+    manager = voila_kernel_manager_factory(VisitorsKernels, preheat_kernel=True, default_pool_size=1)
+    monkeypatch.setattr(AsyncMappingKernelManager, "shutdown_kernel", shut_down)
+    asyncio.run(end())
+    assert ended == ["a"]
 
 
 def test_what_is_known_of_visitors_who_left_is_forgotten(visitors, kernels):
@@ -185,6 +252,7 @@ def test_what_is_known_of_visitors_who_left_is_forgotten(visitors, kernels):
     sweep(visitors)
     assert not visitors._pages
     assert not visitors._last_sign
+    assert not visitors._left
 
 
 def test_the_default_limit_is_what_the_memory_holds(monkeypatch):

@@ -9,8 +9,9 @@ import time
 import numpy as np
 import pytest
 
-from digit_utils import teaching
+from digit_utils import drawings_file, teaching
 from digit_utils.data import load_dataset
+from digit_utils.drawing import LARGEST_DRAWING
 from digit_utils.drawings_file import DrawingsFileError, LabelledDrawing, append_drawing, read_drawings
 from digit_utils.memory import LearningRecognizer
 from digit_utils.pad import DigitPad
@@ -109,6 +110,15 @@ def test_digit_keys_on_the_paper_do_the_same_but_not_with_ctrl():
     press(pad, "5")
     assert pad.prediction.digit == 5
     assert chosen(pad) == [5]
+
+
+@pytest.mark.parametrize("key", ["", "12", "0123456789", "Unidentified", None])
+def test_a_key_that_is_no_single_digit_labels_nothing(key):
+    pad = DigitPad()
+    draw(pad, SAMPLES[3])
+    press(pad, key)
+    assert chosen(pad) == []
+    assert note(pad) == QUESTION
 
 
 def test_a_drawing_that_goes_on_or_is_undone_is_asked_about_anew():
@@ -264,14 +274,85 @@ def test_a_save_that_fails_is_told_and_the_form_is_learnt_all_the_same(path, mon
     assert [line["digit"] for line in lines(path)] == [7]
 
 
-def test_one_visitor_cannot_fill_the_disk(path, monkeypatch):
-    monkeypatch.setattr(teaching, "MOST_KEPT", 3)
+@pytest.fixture
+def scribble():
+    """As many points as a drawing may have."""
+    return [np.random.default_rng(0).uniform(0, 800, (LARGEST_DRAWING, 2))]
+
+
+def tapped(pad, strokes, *digits):
+    """Draw anew and tap digits; return what the pad said each time."""
+    pad.clear()
+    draw(pad, strokes)
+    said = []
+    for digit in digits:
+        tap(pad, digit)
+        said.append(note(pad))
+    return said
+
+
+def test_one_page_cannot_fill_the_file_with_taps_on_a_huge_drawing(path, scribble, caplog):
+    pad = DigitPad(OneTrackReader(), drawings=path)
+    said = tapped(pad, scribble, *[3, 4] * 10)
+    assert "Saved." in said[0]
+    assert "is taken back" in " ".join(said)
+    assert path.stat().st_size < teaching.MOST_KEPT + 400_000
+    assert f"MB to {path}, as much as it may; load the page anew" in caplog.text
+    assert read_drawings(path) == ([], [])  # rather nothing than a label that was a slip
+    assert "no room for more" in tapped(pad, SAMPLES[1], 7)[0]
+    assert "Saved." in tapped(DigitPad(OneTrackReader(), drawings=path), SAMPLES[1], 7)[0]
+
+
+def test_pages_that_are_loaded_again_and_again_cannot_make_the_file_larger_than_it_may_be(
+    path, scribble, monkeypatch, caplog
+):
+    monkeypatch.setattr(drawings_file, "LARGEST_FILE", 1_500_000)
+    for digit in (3, 4, 5, 6, 7, 8):
+        became = teaching.Teacher(drawings=path).label(OneTrackReader(), teaching.Lesson(), scribble, digit)
+    assert became is teaching.Kept.FULL
+    assert path.stat().st_size <= 1_500_000
+    assert f"no room for another drawing: {path} has" in caplog.text
+    assert "move it to another place" in caplog.text
+    assert [drawing.digit for drawing in read_drawings(path)[0]] == [3, 4, 5, 6]
+
+
+def test_a_pad_whose_file_is_full_is_still_a_pad_to_draw_on(path, monkeypatch, caplog):
     pad = DigitPad(drawings=path)
-    draw(pad, SAMPLES[1])
-    for digit in (2, 3, 4, 5, 6):
-        pad.correct(digit)
-    assert len(lines(path)) == 3
-    assert "saved as much as it may" in note(pad)
+    tapped(pad, SAMPLES[1], 7)
+    monkeypatch.setattr(drawings_file, "LARGEST_FILE", path.stat().st_size)
+    newcomer = DigitPad(drawings=path)
+    assert f"no room for another drawing: {path} has" in caplog.text
+    assert "no room for more" in tapped(newcomer, SAMPLES[3], 8)[0]
+    assert newcomer.prediction.digit == 8
+
+
+def test_in_a_full_file_a_slip_is_taken_back_whatever_is_tapped_next(path, monkeypatch):
+    pad = DigitPad(OneTrackReader(), drawings=path)
+    tapped(pad, SAMPLES[5], 5)
+    for digit, told in ((2, "The correction is taken back"), (4, "is taken back, but there is no room")):
+        monkeypatch.undo()
+        tapped(pad, SAMPLES[1], 7)
+        monkeypatch.setattr(drawings_file, "LARGEST_FILE", path.stat().st_size)
+        tap(pad, digit)
+        assert told in note(pad)
+        assert "/" not in note(pad).replace("</span>", "")  # a visitor learns nothing about the machine
+        assert [drawing.digit for drawing in read_drawings(path)[0]] == [5]
+    size = path.stat().st_size
+    for digit in (4, 7, 2):
+        tap(pad, digit)
+    assert path.stat().st_size == size, "what is not there need not be taken back"
+    monkeypatch.undo()
+    tap(pad, 4)
+    assert [drawing.digit for drawing in read_drawings(path)[0]] == [5, 4]
+
+
+def test_another_tap_on_the_same_button_writes_nothing(path):
+    pad = DigitPad(OneTrackReader(), drawings=path)
+    assert all("Saved." in said for said in tapped(pad, SAMPLES[1], 7, 7, 7))
+    assert len(lines(path)) == 1
+    tap(pad, 1)
+    tap(pad, 7)
+    assert [line["digit"] for line in lines(path)] == [7, 1, 7]
 
 
 def test_pads_of_many_visitors_share_one_file(path):
@@ -301,7 +382,7 @@ def test_a_slow_disk_does_not_label_the_next_drawing(path, monkeypatch):
     def slow(*arguments):
         started.set()
         release.wait(20)
-        append_drawing(*arguments)
+        return append_drawing(*arguments)
 
     monkeypatch.setattr(teaching, "append_drawing", slow)
     correcting = threading.Thread(target=pad.correct, args=(1,))
@@ -385,7 +466,7 @@ def test_a_model_trained_with_a_file_is_asked_only_what_was_held_out(path, capsy
         append_drawing(path, LabelledDrawing(SAMPLES[digit], digit))
     with path.open("ab") as stream:
         stream.write(b"?")
-    trained = SimpleNamespace(card=ModelCard(provenance={"data": {"mnist": "ab", "mine.jsonl": "cd"}}))
+    trained = SimpleNamespace(card=ModelCard(provenance={"data": {"mnist": "ab", "drawings.jsonl": "cd"}}))
     stranger = SimpleNamespace(card=ModelCard(provenance={"data": {"mnist": "ab"}}))
     asked, told = own_drawings_for(trained, str(path))
     assert (asked.labels.tolist(), len(asked.strokes)) == ([1], 1)
