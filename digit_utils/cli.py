@@ -2,11 +2,13 @@
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from digit_utils import __version__
 from digit_utils.model_file import ModelFileError
+
+PATHS = ("model", "output_folder", "data_dir", "drawings")  # parameters of the notebooks that name a place
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -89,7 +91,10 @@ def _add_train(commands: argparse._SubParsersAction) -> None:
         "and the notebook itself. Draw with it: digits draw --model FOLDER",
     )
     train.add_argument(
-        "--preset", choices=("quick", "full"), help="quick: about a minute; full: what the bundled model came from"
+        "--preset",
+        choices=("quick", "full"),
+        help="quick: a minute, and another without augmentation unless -p compare=False; full: what the bundled model "
+        "came from, 80 minutes (default: quick)",
     )
     train.add_argument("--epochs", type=_at_least_one, help="times through the material (default: the preset's)")
     train.add_argument("--seed", type=int, help="of the weights, the order, the augmentation (default: 0)")
@@ -164,11 +169,11 @@ def _draw(options: argparse.Namespace) -> None:
     from digit_utils.page import serve
 
     serve(
-        model=options.model,
+        model=_expanded(options.model),
         port=options.port,
         host=options.host,
         theme=options.theme,
-        drawings=options.drawings,
+        drawings=_expanded(options.drawings),
         keep_all=options.keep_all,
         visitors=options.visitors,
         open_browser=not options.no_browser,
@@ -187,8 +192,9 @@ def _train(options: argparse.Namespace) -> None:
         "drawings": _drawings(options.drawings),
         **dict(options.parameter),
     }
+    parameters |= _places_of(parameters)
     named = f"runs/{parameters['preset'] or 'quick'}-seed{parameters['seed'] or 0}"
-    folder = Path(str(parameters["output_folder"] or named)).expanduser()
+    folder = Path(str(parameters["output_folder"] or named))
     parameters["output_folder"] = str(folder)
     notebook = run_notebook("02_train", folder / "02_train.ipynb", parameters=parameters)
     print(f"The run is in {folder}; the notebook with its figures is {notebook}.")
@@ -205,9 +211,10 @@ def _evaluate(options: argparse.Namespace) -> None:
         "drawings": _drawings(options.drawings),
         **dict(options.parameter),
     }
+    parameters |= _places_of(parameters)
     model = str(parameters["model"] or "")
     Recognizer.load(model)  # a broken model is told before a notebook is started
-    folder = Path(str(parameters["output_folder"] or _folder_of(model))).expanduser()
+    folder = Path(str(parameters["output_folder"] or _folder_of(model)))
     parameters["output_folder"] = str(folder)
     notebook = run_notebook("03_evaluate", folder / "03_evaluate.ipynb", parameters=parameters)
     print(f"The figures are in {folder / 'evaluation.json'}; the notebook is {notebook}.")
@@ -216,7 +223,7 @@ def _evaluate(options: argparse.Namespace) -> None:
 def _sweep(options: argparse.Namespace) -> int:
     from digit_utils.sweep import read_sweep
 
-    sweep = read_sweep(options.file)
+    sweep, output = read_sweep(_expanded(options.file)), _expanded(options.output)
     if options.dry_run:
         for parameters in sweep.runs:
             print(", ".join(f"{name}={value}" for name, value in parameters.items()))
@@ -227,7 +234,7 @@ def _sweep(options: argparse.Namespace) -> int:
     try:
         counts = run_sweep(
             sweep,
-            options.output,
+            output,
             scheduler=options.scheduler,
             workers=options.workers,
             threads=options.threads,
@@ -238,14 +245,14 @@ def _sweep(options: argparse.Namespace) -> int:
         print("stopped; what is finished is kept, and the same command goes on from here", file=sys.stderr)
         raise
     print(", ".join(f"{count} {status}" for status, count in counts.items()), f"of {len(sweep.runs)} runs;", end=" ")
-    print(f"the table is {Path(options.output) / 'results.csv'}")
+    print(f"the table is {Path(output) / 'results.csv'}")
     return 0 if set(counts) <= {"finished"} else 1
 
 
 def _report(options: argparse.Namespace) -> None:
     from digit_utils.sweep_report import write_report
 
-    print(f"The report is {write_report(options.folder, options.output)}.")
+    print(f"The report is {write_report(_expanded(options.folder), _expanded(options.output))}.")
 
 
 def _folder_of(model: str) -> Path:
@@ -255,8 +262,25 @@ def _folder_of(model: str) -> Path:
     return (path if path.is_dir() else path.parent) / "evaluation"
 
 
+def _expanded(path: str | None) -> str | None:
+    """Return a path with the home folder that its ~ stands for; "" and None as they are.
+
+    Raises FileNotFoundError, which names the path and the remedy, when nobody knows that folder.
+    """
+    try:
+        return str(Path(path).expanduser()) if path else path
+    except RuntimeError as error:
+        home = Path(path).parts[0]
+        raise FileNotFoundError(f"{path}: the home folder {home} is not known here; write the whole path") from error
+
+
+def _places_of(parameters: Mapping[str, object]) -> dict[str, str | None]:
+    """Return the parameters that name a place, `-p` ones too, with their ~ expanded. Raises as `_expanded` does."""
+    return {name: _expanded(value) for name in PATHS if isinstance(value := parameters.get(name), str)}
+
+
 def _absolute(path: str | None) -> str | None:
-    return str(Path(path).expanduser().resolve()) if path else None
+    return str(Path(_expanded(path)).resolve()) if path else None
 
 
 def _drawings(path: str | None) -> str | None:
@@ -264,7 +288,7 @@ def _drawings(path: str | None) -> str | None:
     from digit_utils.data import load_own_drawings
 
     if path:
-        load_own_drawings(Path(path).expanduser())
+        load_own_drawings(_expanded(path))
     return _absolute(path)
 
 

@@ -64,7 +64,7 @@ def _from_a_thread(material: Material, recipe: Recipe, seed: int, numbers: range
                 coming[number + 1] = executor.submit(_make, material, recipe, seed, number + 1)
             yield epoch
     finally:
-        executor.shutdown(wait=False, cancel_futures=True)  # who interrupts a run does not wait for one more epoch
+        executor.shutdown(wait=False, cancel_futures=True)  # only Python's own end waits for the one that is being made
 
 
 def _from_processes(material: Material, recipe: Recipe, seed: int, numbers: range, *, workers: int) -> Iterator[Epoch]:

@@ -2,6 +2,7 @@
 
 import contextlib
 import errno
+import json
 import os
 import re
 import subprocess
@@ -42,6 +43,9 @@ class DiskFull(NotebookInterrupted):
 def run_notebook(name: str, output: str | Path, *, parameters: dict[str, Any]) -> Path:
     """Run a notebook of the project with parameters, show what it prints, and keep it with its outputs.
 
+    Where `output` is there already and did not fail, a run that fails leaves it alone: its own notebook lies beside it
+    as NAME.failed.ipynb, until a run succeeds.
+
     Args:
         name: for example "02_train".
         output: path of the notebook with outputs; it ends in .ipynb.
@@ -52,7 +56,10 @@ def run_notebook(name: str, output: str | Path, *, parameters: dict[str, Any]) -
     source, output = find_notebook(name), Path(output)
     given = {key: value for key, value in parameters.items() if value is not None}
     _check_names(inspect_parameters(source), given, source)
-    execute_notebook(source, output, parameters=given, stdout=sys.stdout)
+    failed = output.with_name(f"{output.stem}.failed.ipynb")
+    aside = failed if _is_worth_keeping(output) else None
+    execute_notebook(source, output, parameters=given, stdout=sys.stdout, failed=aside)
+    failed.unlink(missing_ok=True)
     return output
 
 
@@ -79,6 +86,7 @@ def execute_notebook(
     environment: Mapping[str, str] | None = None,
     kernel: Sequence[str] | None = None,
     stdout: TextIO | None = None,
+    failed: Path | None = None,
 ) -> None:
     """Run a notebook; `output` appears whole, with the error when a cell raised, and else not at all.
 
@@ -92,6 +100,7 @@ def execute_notebook(
         environment: variables of the kernel beside those of this process.
         kernel: the command that starts one, as of `Nursery.command`; None for a kernel that imports for itself.
         stdout: where to repeat what it prints.
+        failed: where the notebook goes when a cell raised, in the same folder; None for `output`.
 
     Raises:
         NotebookRaised: a cell raised.
@@ -99,7 +108,7 @@ def execute_notebook(
     """
     papermill = _papermill()
     part = output.with_name(f"{output.stem}.part.ipynb")
-    with _failures_told(papermill.PapermillExecutionError, part, output):
+    with _failures_told(papermill.PapermillExecutionError, part, output, failed or output):
         output.parent.mkdir(parents=True, exist_ok=True)
         with _kernel_manager(folder, environment or {}, kernel or alone(), talkative=stdout is not None) as manager:
             papermill.execute_notebook(
@@ -114,13 +123,24 @@ def execute_notebook(
         os.replace(part, output)  # noqa: PTH105
 
 
+def _is_worth_keeping(output: Path) -> bool:
+    """Tell whether there is something at a path, and no notebook that failed, as papermill notes in it."""
+    try:
+        notebook = json.loads(output.read_text(encoding="utf-8"))
+        return not notebook["metadata"]["papermill"]["exception"]
+    except OSError:
+        return False
+    except (ValueError, LookupError, TypeError):  # whatever it is, papermill did not write it
+        return True
+
+
 @contextlib.contextmanager
-def _failures_told(raised: type[Exception], part: Path, output: Path) -> Iterator[None]:
+def _failures_told(raised: type[Exception], part: Path, output: Path, failed: Path) -> Iterator[None]:
     """Turn what papermill, the kernel's client and the disk make of a failure into NotebookError."""
     try:
         yield
     except raised as error:
-        raise _as_raised(error, part, output) from error
+        raise _as_raised(error, part, failed) from error
     except OSError as error:
         if error.errno in FULL_DISK_NUMBERS:
             raise DiskFull(f"no space is left for {output}") from error

@@ -51,9 +51,16 @@ def text() -> Rule:
 def folder() -> Rule:
     """Allow a folder that exists, or an empty text."""
     return Rule(
-        lambda value: isinstance(value, str) and (not value or Path(value).expanduser().is_dir()),
+        lambda value: isinstance(value, str) and (not value or _is_folder(value)),
         "it must be a folder that exists, or empty",
     )
+
+
+def _is_folder(path: str) -> bool:
+    try:
+        return Path(path).expanduser().is_dir()
+    except RuntimeError:  # nobody knows the home folder that its ~ stands for
+        return False
 
 
 def drawings_file() -> Rule:

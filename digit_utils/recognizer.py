@@ -60,9 +60,7 @@ class Recognizer:
 
         Raises ModelFileError, which names the file, when it is missing, truncated, damaged or of another kind.
         """
-        path = BUNDLED_MODEL if path is None or path == "" else Path(path).expanduser()
-        if path.is_dir():
-            path = path / MODEL_FILE_NAME
+        path = _model_file(path)
         flatbuffer, card = read_model_file(path)
         try:
             return cls(flatbuffer, card)
@@ -139,6 +137,15 @@ class Recognizer:
         self._interpreter.set_tensor(self._input["index"], batch[..., np.newaxis])
         self._interpreter.invoke()
         return self._interpreter.get_tensor(self._output)
+
+
+def _model_file(path: str | Path | None) -> Path:
+    """Return the file that a path means: the bundled model, a file, or the model in a folder."""
+    try:
+        path = Path(path).expanduser() if path else BUNDLED_MODEL
+    except RuntimeError as error:
+        raise ModelFileError(f"there is no model {path}: nobody knows its home folder; write the whole path") from error
+    return path / MODEL_FILE_NAME if path.is_dir() else path
 
 
 def checked_digit(digit: object) -> int:

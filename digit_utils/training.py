@@ -16,6 +16,7 @@ import warnings
 from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -434,14 +435,27 @@ def _made_for_here(checkpoint: keras.Model, network: keras.Model, *, folder: Pat
 
 
 def _save_curves(folder: Path, history: list[dict[str, float]]) -> None:
-    """Write the learning curves as a table and as a picture."""
+    """Write the learning curves as a table and as a picture.
+
+    A run that was interrupted may go on with other validation digits, which have no say in training: the table then
+    has a column for each set that was ever read, and the picture shows them one after the other.
+    """
+    names = list(dict.fromkeys(name for record in history for name in record))
     table = io.StringIO()
-    writer = csv.DictWriter(table, fieldnames=list(history[0]), lineterminator="\n")
+    writer = csv.DictWriter(table, fieldnames=names, lineterminator="\n")
     writer.writeheader()
     writer.writerows(history)
     with atomic_write(folder / CURVES) as temporary:
         Path(temporary).write_text(table.getvalue(), encoding="utf-8")
     figure = Figure(figsize=(6, 3.4), dpi=DPI, layout="constrained")
-    show_learning_curves({"": history}, ax=figure.subplots())
+    show_learning_curves(_parts_of(history), ax=figure.subplots())
     with atomic_write(folder / CURVES_PICTURE) as temporary:
         figure.savefig(temporary)
+
+
+def _parts_of(history: list[dict[str, float]]) -> dict[str, list[dict[str, float]]]:
+    """Return the epochs whose networks read the same validation sets, by the first one where the sets changed."""
+    parts = [list(records) for _, records in groupby(history, key=frozenset)]
+    if len(parts) == 1:
+        return {"": history}
+    return {f"from epoch {part[0]['epoch']}": part for part in parts}

@@ -5,9 +5,10 @@ import sys
 from pathlib import Path
 
 import pytest
+from sweeping import write_tiny_notebook
 
 from digit_utils import cli, notebook_runner
-from digit_utils.notebook_runner import NotebookError, read_parameter, run_notebook
+from digit_utils.notebook_runner import NotebookError, execute_notebook, read_parameter, run_notebook
 from digit_utils.recognizer import BUNDLED_MODEL
 
 
@@ -49,6 +50,36 @@ def test_bad_options_are_refused_by_name(arguments: list[str], expected: str, ca
         cli.main(arguments)
     assert ended.value.code == 2
     assert expected in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["draw", "--no-browser", "--model", "PATH.tflite"],
+        ["draw", "--no-browser", "--drawings", "PATH.jsonl"],
+        ["train", "--output", "PATH"],
+        ["train", "--data-dir", "PATH"],
+        ["train", "--drawings", "PATH.jsonl"],
+        ["train", "-p", "output_folder=PATH"],
+        ["train", "-p", "drawings=PATH.jsonl"],
+        ["evaluate", "PATH.tflite"],
+        ["evaluate", "--output", "PATH"],
+        ["evaluate", "--data-dir", "PATH"],
+        ["evaluate", "--drawings", "PATH.jsonl"],
+        ["evaluate", "-p", "model=PATH.tflite"],
+        ["sweep", "PATH.yaml"],
+        ["report", "PATH"],
+        ["report", ".", "--output", "PATH"],
+    ],
+    ids=" ".join,
+)
+def test_a_home_folder_that_nobody_knows_is_told_in_one_sentence(arguments: list[str], capsys, monkeypatch):
+    monkeypatch.setattr(notebook_runner, "run_notebook", lambda *_, **__: pytest.fail("a notebook was run"))
+    assert cli.main([argument.replace("PATH", "~nosuch/mine") for argument in arguments]) == 1
+    told = capsys.readouterr().err
+    assert told.startswith(f"digits {arguments[0]}: ~nosuch/mine")
+    assert "the home folder ~nosuch is not known here; write the whole path" in told
+    assert told.count("\n") == 1
 
 
 @pytest.mark.parametrize("command", ["train", "evaluate"])
@@ -100,6 +131,52 @@ def test_an_error_within_a_notebook_is_told_without_a_traceback(tmp_path: Path):
     with pytest.raises(NotebookError, match=r"ValueError: preset is 'none'; choose one of[\s\S]*out\.ipynb"):
         run_notebook("02_train", output, parameters={"preset": "none"})
     assert output.exists()
+
+
+@pytest.fixture
+def tiny_notebook(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A notebook in the place of the project's; it raises where its parameter `breaks` says so."""
+    source = write_tiny_notebook(tmp_path)
+    monkeypatch.setenv("JOURNAL", str(tmp_path / "journal.txt"))
+    monkeypatch.setattr(notebook_runner, "find_notebook", lambda name: source)
+    return source
+
+
+@pytest.mark.usefixtures("tiny_notebook")
+def test_a_run_that_fails_leaves_the_notebook_of_a_finished_one_alone(tmp_path: Path):
+    output, failed = tmp_path / "run" / "out.ipynb", tmp_path / "run" / "out.failed.ipynb"
+    good, bad = ({"output_folder": str(tmp_path), "breaks": breaks} for breaks in (False, True))
+    run_notebook("tiny", output, parameters=good)
+    finished = output.read_bytes()
+    for _ in range(2):
+        with pytest.raises(NotebookError, match=r"1 was to break\n.*whole story: .*out\.failed\.ipynb\)"):
+            run_notebook("tiny", output, parameters=bad)
+        assert output.read_bytes() == finished
+        assert '"output_type": "error"' in failed.read_text(encoding="utf-8")
+    run_notebook("tiny", output, parameters=good)
+    assert output.read_bytes() != finished
+    assert [path.name for path in output.parent.iterdir()] == ["out.ipynb"]
+
+
+@pytest.mark.usefixtures("tiny_notebook")
+def test_a_notebook_that_failed_is_replaced_by_the_next_one(tmp_path: Path):
+    output = tmp_path / "run" / "out.ipynb"
+    for x in (1, 2):
+        with pytest.raises(NotebookError, match=rf"{x} was to break\n.*whole story: .*out\.ipynb\)"):
+            run_notebook("tiny", output, parameters={"breaks": True, "x": x})
+        assert f"{x} was to break" in output.read_text(encoding="utf-8")
+    run_notebook("tiny", output, parameters={"output_folder": str(tmp_path)})
+    assert '"output_type": "error"' not in output.read_text(encoding="utf-8")
+    assert [path.name for path in output.parent.iterdir()] == ["out.ipynb"]
+
+
+def test_a_sweep_finds_the_notebook_of_a_failed_run_in_its_place(tiny_notebook: Path, tmp_path: Path):
+    output = tmp_path / "run" / "out.ipynb"
+    execute_notebook(tiny_notebook, output, parameters={"output_folder": str(tmp_path)})
+    with pytest.raises(NotebookError, match="1 was to break"):
+        execute_notebook(tiny_notebook, output, parameters={"breaks": True})
+    assert '"output_type": "error"' in output.read_text(encoding="utf-8")
+    assert [path.name for path in output.parent.iterdir()] == ["out.ipynb"]
 
 
 def test_missing_training_packages_are_told_with_the_remedy(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):

@@ -99,6 +99,7 @@ def test_measuring_needs_no_tensorflow():
         ({"limit": -1}, "ValueError", "limit is -1; it must be a whole number from 0"),
         ({"limit": 2.5}, "ValueError", "limit is 2.5; it must be a whole number from 0"),
         ({"data_dir": "nowhere"}, "ValueError", "data_dir is 'nowhere'; it must be a folder that exists"),
+        ({"data_dir": "~nosuch/data"}, "ValueError", "data_dir is '~nosuch/data'; it must be a folder that exists"),
         ({"model": "missing.tflite"}, "ModelFileError", "there is no model file missing.tflite"),
     ],
 )

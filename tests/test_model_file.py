@@ -125,6 +125,11 @@ def test_missing_files_and_folders_are_named(tmp_path):
     refused(tmp_path, match="cannot be read")
 
 
+def test_a_home_folder_that_nobody_knows_is_refused():
+    with pytest.raises(ModelFileError, match=r"~nosuch/m\.tflite: nobody knows its home folder; write the whole path"):
+        Recognizer.load("~nosuch/m.tflite")
+
+
 @pytest.mark.parametrize(
     ("name", "value"),
     [

@@ -136,6 +136,29 @@ def test_a_run_that_was_stopped_between_epochs_ends_as_if_it_had_not_been(
     assert contents(tmp_path) == contents(undisturbed["simple_cnn"].folder)
 
 
+def test_a_run_may_go_on_with_other_validation_digits(material, undisturbed, tmp_path):
+    """Which have no say in training; nothing tells them apart in material that is made by hand."""
+    digits = material.validation["digits8x8"]
+    sets = [{"mine": digits}, {"yours": digits, "mine": digits}]
+
+    def stop(line: str) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        quiet(CONFIGS["simple_cnn"], replace(material, validation=sets[0]), tmp_path, report=stop)
+    for _ in range(2):  # the second time it is finished
+        result = quiet(CONFIGS["simple_cnn"], replace(material, validation=sets[1]), tmp_path)
+        assert same_weights(result.network, undisturbed["simple_cnn"].network)
+        with (tmp_path / "learning_curves.csv").open(encoding="utf-8", newline="") as stream:
+            rows = list(csv.DictReader(stream))
+        assert list(rows[0]) == ["epoch", "loss", "seconds", "mine_errors", "yours_errors"]
+        assert [row["yours_errors"] for row in rows] == ["", rows[1]["mine_errors"]]
+        assert [float(row["mine_errors"]) for row in rows] == [
+            record["digits8x8_errors"] for record in undisturbed["simple_cnn"].history
+        ]
+        assert (tmp_path / "learning_curves.png").exists()
+
+
 def test_a_second_run_in_a_folder_is_refused_while_one_trains_there(material, undisturbed, tmp_path):
     refused = []
 
