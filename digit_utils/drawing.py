@@ -1,7 +1,7 @@
 """A drawing as it is made: strokes of points, and nothing else. No widgets here, so all of it is easily tested."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
@@ -120,19 +120,25 @@ class DrawingFinger:
         """Whether a finger is drawing."""
         return self._index is not None
 
-    def start(self, fingers: Sequence[Point]) -> Point | None:
-        """Take in the fingers after one came down; return where to begin a stroke, None to go on as before."""
+    def start(
+        self, fingers: Sequence[Point], *, on_paper: Callable[[Point], bool] = lambda place: True
+    ) -> Point | None:
+        """Take in the fingers after one came down; return where to begin a stroke, None to go on as before.
+
+        `on_paper` tells whether a place is on the paper. The browser lists all fingers on the screen, but is silent
+        about those that came down beside the paper.
+        """
         before, self._fingers = self._fingers, fingers
         if self._index is not None:
             self._index = _nearest(fingers, before[self._index])
             return None
         if not fingers:
             return None
-        # The one farthest from all that were there before is the new one.
-        self._index = max(
-            range(len(fingers)),
-            key=lambda index: min((math.dist(fingers[index], other) for other in before), default=0.0),
-        )
+        # The one farthest from all that were there before is the new one. A palm that rests beside the paper was there
+        # unheard of, so what is new on the paper comes first, and the last in the list, where the newest mostly is.
+        away = [min((math.dist(place, other) for other in before), default=math.inf) for place in fingers]
+        new = [index for index, place in enumerate(fingers) if on_paper(place) and away[index] > self.SAME_PLACE]
+        self._index = max(reversed(new or range(len(fingers))), key=away.__getitem__)
         return fingers[self._index]
 
     def move(self, fingers: Sequence[Point]) -> Point | None:

@@ -203,7 +203,7 @@ class DigitPad(widgets.Box):
 
     def _on_touch_start(self, fingers: Sequence[Point]) -> None:
         with self._lock:
-            place = self._finger.start(_numbers(fingers))
+            place = self._finger.start(_numbers(fingers), on_paper=lambda place: self._state.contains(*place))
         if place is not None:
             self._begin(*place)
 
@@ -323,7 +323,7 @@ class DigitPad(widgets.Box):
             except Exception as error:  # whatever it is, the ink must go on and the person must be told
                 _log.exception("the drawing could not be read")
                 self._prediction = None
-                self._view.show_problem(f"Reading failed: {type(error).__name__}")
+                self._view.show_problem(f"Reading failed: {type(error).__name__}", announce=announce)
                 return
             reading = reading_of(self._prediction)
             image = np.zeros((28, 28)) if reading is BLANK else self._prediction.image

@@ -4,6 +4,7 @@ The buttons are always there and always enabled, so that nothing jumps while som
 them; only a tap changes anything.
 """
 
+import itertools
 from collections.abc import Callable
 
 import ipywidgets as widgets
@@ -20,6 +21,8 @@ BECAME = {
     Kept.ONLY_TAKEN_BACK: "What was saved is taken back, but there is no room to save this.",
     Kept.FAILED: "It could not be saved.",
 }
+
+_turns = itertools.count(1)
 
 
 class CorrectionRow:
@@ -61,8 +64,7 @@ class CorrectionRow:
             self._note.value = self._question
 
     def _say(self, sentence: str) -> None:
-        # Inserted anew each time, because a screen reader notices an alert when it appears.
-        self._note.value = f'<span role="alert" aria-live="polite">{sentence}</span>'
+        self._note.value = spoken(sentence)
 
     def _choose(self, digit: int | None) -> None:
         if self._chosen is not None:
@@ -70,6 +72,13 @@ class CorrectionRow:
         if digit is not None:
             self._buttons[digit].add_class("digit-pad-chosen")
         self._chosen = digit
+
+
+def spoken(sentence: str) -> str:
+    """Return HTML of a sentence that screen readers say whenever a widget is set to it, the same sentence included."""
+    # A reader notices an alert when it appears, and a widget that is set to what it holds sends nothing to the page:
+    # the number makes a new alert of a sentence that is said again.
+    return f'<span role="alert" aria-live="polite" data-turn="{next(_turns)}">{sentence}</span>'
 
 
 def with_article(digit: int) -> str:

@@ -15,7 +15,7 @@ import ipywidgets as widgets
 import numpy as np
 from ipycanvas import Canvas
 
-from digit_utils.pad_corrections import CorrectionRow, with_article
+from digit_utils.pad_corrections import CorrectionRow, spoken, with_article
 from digit_utils.recognizer import Prediction
 
 CLEAR = 0.9  # probability from which the digit stands alone
@@ -114,12 +114,14 @@ class PadView:
 
     def announce(self, reading: Reading) -> None:
         """Have screen readers say the caption. Called at the end of a stroke, not at every move."""
-        # Inserted anew each time, because a reader notices an alert when it appears.
-        self._announcement.value = f'<span role="alert" aria-live="polite">{reading.caption}</span>'
+        self._announcement.value = spoken(reading.caption)
 
-    def show_problem(self, message: str) -> None:
-        """Show that reading failed, in place of the answer."""
-        self.show(Reading("problem", "!", message, (0.0,) * 10, None), np.zeros((28, 28)))
+    def show_problem(self, message: str, *, announce: bool = False) -> None:
+        """Show that reading failed, in place of the answer; with `announce` have screen readers say it."""
+        problem = Reading("problem", "!", message, (0.0,) * 10, None)
+        self.show(problem, np.zeros((28, 28)))
+        if announce:
+            self.announce(problem)
 
     def _levels_html(self, reading: Reading) -> str:
         rules = [f"--bar-{digit}:{length:.3f}" for digit, length in enumerate(reading.bars)]

@@ -4,6 +4,7 @@ Of all that Voila and Jupyter's server offer, only what the page fetches is serv
 styles of the front end, and a guarded connection to the visitor's own kernel. Everything else is not there.
 """
 
+import asyncio
 import functools
 import html
 import logging
@@ -28,6 +29,7 @@ from voila.tornado.handler import TornadoVoilaHandler
 from digit_utils.page_guard import LARGEST_MESSAGE, PROTOCOL, GuardedConnection
 from digit_utils.page_visitors import SWEEP_SECONDS, Visitors
 
+TRIES = 4  # kernels that have waited and turn out to be of no use (more than wait at once), before a visitor is told that there is none
 LARGEST_BODY = 4096  # bytes of a request; a page that is left sends an empty one
 PING_SECONDS = 20  # between two questions to a page whether it is still there; three without an answer, and it is not
 NOTICE = Path(__file__).with_name("page_notice.html")
@@ -47,6 +49,8 @@ FULL = (
 NO_TOKEN = ("This link is not whole", "The page opens with the complete link, or with the QR code on the other screen.")
 NOT_FOUND = ("There is nothing here", 'Go to <a href="/">the drawing page</a>.')
 BROKEN = ("Something went wrong", "That was our mistake. Reload the page to try again.")
+
+_log = logging.getLogger(__name__)
 
 
 def notice(title: str, text: str, *, refresh: int | None = None) -> str:
@@ -97,21 +101,43 @@ class _Kernels:
         return getattr(self._kernels, name)
 
     async def get_rendered_notebook(self, **options) -> Any:
-        """Hand out a kernel that has waited for a visitor, and is still alive."""
-        while True:
-            task, cells, kernel_id = await self._kernels.get_rendered_notebook(**options)
-            if await ensure_async(self._kernels.get_kernel(kernel_id).is_alive()):
-                break
-            task.cancel()
-            await ensure_async(self._kernels.shutdown_kernel(kernel_id, now=True))
-        self._told(kernel_id)
-        return task, cells, kernel_id
+        """Hand out a kernel that has waited for a visitor, and is still of use. Raises HTTPError when none is."""
+        for _ in range(TRIES):
+            try:
+                task, cells, kernel_id = await self._kernels.get_rendered_notebook(**options)
+            except Exception:
+                # Voila has taken it out of its pool all the same, and fills that up only after a success.
+                _log.warning("a kernel could not be started ahead", exc_info=True)
+                self._kernels.fill_if_needed(delay=0, **options)
+                continue
+            if await self._is_of_use(task, kernel_id):
+                self._told(kernel_id)
+                return task, cells, kernel_id
+            await self._discard(task, kernel_id)
+        raise tornado.web.HTTPError(503)
 
     async def start_kernel(self, **options) -> str:
         """Start a kernel, because none has waited."""
         kernel_id = await ensure_async(self._kernels.start_kernel(**options))
         self._told(kernel_id)
         return kernel_id
+
+    async def _is_of_use(self, task: asyncio.Task, kernel_id: str) -> bool:
+        """Tell whether a kernel lives and its page has not failed; one still in the making is sent piece by piece."""
+        if task.done() and (task.cancelled() or task.exception() is not None):
+            return False
+        return kernel_id in self._kernels and await ensure_async(self._kernels.get_kernel(kernel_id).is_alive())
+
+    async def _discard(self, task: asyncio.Task, kernel_id: str) -> None:
+        """End a kernel that is of no use. Whatever keeps it from ending does not keep the visitor waiting."""
+        failure = task.exception() if task.done() and not task.cancelled() else None
+        _log.warning("a kernel that waited for a visitor was of no use", exc_info=failure)
+        task.cancel()
+        try:
+            if kernel_id in self._kernels:
+                await self._kernels.end_kernel(kernel_id)
+        except Exception:
+            _log.warning("a kernel could not be ended", exc_info=True)
 
 
 class DrawingPage(_PoliteErrors, TornadoVoilaHandler):

@@ -149,6 +149,36 @@ def test_after_a_palm_the_new_finger_draws_not_the_palm():
     assert finger.start([(30, 30), (90, 91), (5, 5)]) is None
 
 
+def on_paper(place) -> bool:
+    return 0 <= place[0] <= 400 and 0 <= place[1] <= 400
+
+
+@pytest.mark.parametrize("fingers", [[(-40, 900), (400, 300)], [(400, 300), (-40, 900)]])
+def test_a_palm_that_rests_beside_the_paper_does_not_draw_and_keeps_nobody_from_drawing(fingers):
+    finger = DrawingFinger()
+    moved = [(x - 10, y) if x > 0 else (x, y) for x, y in fingers]
+    palm = [(-40, 900)]
+    for _ in range(2):
+        assert finger.start(fingers, on_paper=on_paper) == (400, 300)
+        assert finger.move(moved) == (390, 300)
+        assert finger.lift(palm)
+    palm = [(-40, 700)]  # it has moved, and that is not told either
+    assert finger.start([*palm, (200, 200)], on_paper=on_paper) == (200, 200)
+
+
+def test_a_hand_that_rests_on_the_paper_is_not_taken_for_a_finger_that_came_down_at_its_edge():
+    finger = DrawingFinger()
+    finger.start([(10, 10)], on_paper=on_paper)
+    finger.start([(10, 10), (90, 90)], on_paper=on_paper)
+    finger.lift([(90, 90)])
+    assert finger.start([(400.2, 200), (90, 91)], on_paper=on_paper) == (400.2, 200)
+
+
+def test_of_fingers_never_heard_of_the_last_in_the_list_is_the_new_one():
+    assert DrawingFinger().start([(10, 10), (90, 90)]) == (90, 90)
+    assert DrawingFinger().start([(-40, 900), (-10, 300)], on_paper=on_paper) == (-10, 300)
+
+
 def test_fingers_without_a_start_and_empty_lists_are_harmless():
     finger = DrawingFinger()
     assert finger.start([]) is None

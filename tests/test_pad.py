@@ -136,6 +136,15 @@ def test_a_palm_beside_the_drawing_finger_leaves_no_ink(pad):
     assert strokes_of(pad) == [[[10, 10], [40, 10]]]
 
 
+def test_with_a_palm_resting_beside_the_paper_every_stroke_is_drawn(pad):
+    palm = (-40, 900)
+    for x in (300, 200):
+        touch(pad, "touch_start", palm, (x, 300))
+        touch(pad, "touch_move", palm, (x, 350))
+        touch(pad, "touch_end", palm)
+    assert strokes_of(pad) == [[[300, 300], [300, 350]], [[200, 300], [200, 350]]]
+
+
 def test_a_finger_that_leaves_the_paper_and_returns_begins_a_new_stroke(pad):
     touch(pad, "touch_start", (380, 100))
     touch(pad, "touch_move", (420, 100))
@@ -255,6 +264,27 @@ def test_a_reader_that_fails_is_reported_on_the_pad_and_the_ink_goes_on(caplog):
     pad._recognizer = CountingReader()
     draw(pad, (30, 30), (40, 40))
     assert pad.predict().digit == 2
+
+
+def test_a_reader_that_fails_is_reported_aloud_when_a_stroke_ends_not_while_it_is_drawn():
+    pad = DigitPad(types.SimpleNamespace(recognize=lambda strokes: 1 / 0))
+    send(pad, "mouse_down", x=10, y=10)
+    wait_until(lambda: "ZeroDivisionError" in pad._view._caption.value)
+    assert pad._view._announcement.value == ""
+    send(pad, "mouse_up", x=20, y=20)
+    wait_until(lambda: "Reading failed: ZeroDivisionError" in pad._view._announcement.value)
+    assert 'role="alert"' in pad._view._announcement.value
+
+
+def test_what_has_been_said_is_said_again_when_it_is_so_again(pad):
+    draw(pad, (10, 10), (20, 20))
+    wait_until(lambda: "This is a 1" in pad._view._announcement.value)
+    told = []
+    pad._view._announcement.observe(lambda change: told.append(change.new), "value")
+    for _ in range(2):
+        pad.predict()
+    assert len(set(told)) == 2, "a widget that is set to what it holds tells the page nothing"
+    assert all("This is a 1" in value for value in told)
 
 
 # -------------------------------------------------------------------------------------------------- ink

@@ -139,10 +139,13 @@ def test_nothing_drawn_is_told_and_nonsense_refused(path):
     tap(pad, 3)
     assert NOTHING_DRAWN in note(pad)
     assert chosen(pad) == []
+    first = note(pad)
     assert pad.correct(3) is None
+    assert NOTHING_DRAWN in note(pad)
+    assert note(pad) != first, "or a screen reader would not say it again"
     assert not path.exists()
     draw(pad, SAMPLES[1])
-    assert note(pad) != NOTHING_DRAWN
+    assert NOTHING_DRAWN not in note(pad)
     with pytest.raises(ValueError, match="digit is 10; expected a whole number from 0 to 9"):
         pad.correct(10)
 
@@ -470,7 +473,7 @@ def test_a_model_trained_with_a_file_is_asked_only_what_was_held_out(path, capsy
     stranger = SimpleNamespace(card=ModelCard(provenance={"data": {"mnist": "ab"}}))
     asked, told = own_drawings_for(trained, str(path))
     assert (asked.labels.tolist(), len(asked.strokes)) == ([1], 1)
-    assert "held out" in told
+    assert "holds out" in told
     asked, told = own_drawings_for(stranger, str(path))
     assert sorted(asked.labels.tolist()) == [1, 1, 1, 1, 1, 3]
     assert "all 6 drawings" in told
