@@ -29,7 +29,7 @@ from voila.tornado.handler import TornadoVoilaHandler
 from digit_utils.page_guard import LARGEST_MESSAGE, PROTOCOL, GuardedConnection
 from digit_utils.page_visitors import SWEEP_SECONDS, Visitors
 
-TRIES = 4  # kernels that have waited and turn out to be of no use (more than wait at once), before a visitor is told that there is none
+TRIES = 4  # kernels, more than wait at once, that turn out to be of no use before a visitor is told that there is none
 LARGEST_BODY = 4096  # bytes of a request; a page that is left sends an empty one
 PING_SECONDS = 20  # between two questions to a page whether it is still there; three without an answer, and it is not
 NOTICE = Path(__file__).with_name("page_notice.html")

@@ -45,19 +45,29 @@ def new_grid(rows: int, columns: int, *, width: float = 9.0, row_height: float =
     return plt.subplots(rows, columns, figsize=size, dpi=DPI, layout="constrained", sharey=True, squeeze=False)
 
 
-def show_photos(photos: Sequence[np.ndarray], ink: np.ndarray, *, width: float = 9.0, ax: Axes | None = None) -> Axes:
+def show_photos(
+    photos: Sequence[np.ndarray],
+    ink: np.ndarray,
+    *,
+    titles: Sequence[object] | None = None,
+    width: float = 9.0,
+    ax: Axes | None = None,
+) -> Axes:
     """Show photos in a row, each in full, and below each the ink that was found in it.
 
     Args:
         photos: n pictures of any size, (height, width) uint8.
         ink: (n, 28, 28) in [0, 1].
+        titles: n texts of one line, each above its photo.
         width: of a new figure, in inches; its height follows.
         ax: where to draw; None makes a new figure.
 
-    Raises ValueError when there are not as many photos as pictures of ink, or none.
+    Raises ValueError when there are not as many photos as pictures of ink, none, or not as many titles.
     """
     if not len(photos) or len(photos) != len(ink):
         raise ValueError(f"there are {len(photos)} photos and {len(ink)} pictures of ink; give as many of each")
+    if titles is not None and len(titles) != len(photos):
+        raise ValueError(f"there are {len(photos)} photos, but {len(titles)} titles")
     side, gap = 4 * ink.shape[1], 8
     mosaic = np.full((2 * (side + gap), len(photos) * (side + gap)), 255, np.uint8)
     for column, (photo, found) in enumerate(zip(photos, ink, strict=True)):
@@ -67,10 +77,14 @@ def show_photos(photos: Sequence[np.ndarray], ink: np.ndarray, *, width: float =
         left = column * (side + gap)
         mosaic[: size[1], left : left + size[0]] = shown
         mosaic[side + gap : 2 * side + gap, left : left + side] = 255 - 255 * np.kron(found, np.ones((4, 4)))
+    headroom = side // 4 if titles is not None else 0
     if ax is None:
-        ax = new_axes(width=width, height=width * mosaic.shape[0] / mosaic.shape[1])
+        ax = new_axes(width=width, height=width * (mosaic.shape[0] + headroom) / mosaic.shape[1])
     ax.imshow(mosaic, cmap="gray", vmin=0, vmax=255)
+    ax.set_ylim(mosaic.shape[0] - 0.5, -0.5 - headroom)
     ax.set_axis_off()
+    for column, title in enumerate(titles if titles is not None else ()):
+        ax.text(column * (side + gap) + side / 2, -6, str(title), ha="center", va="bottom", fontsize=9)
     return ax
 
 

@@ -137,7 +137,7 @@ def test_a_kernel_that_cannot_be_ended_keeps_nobody_from_the_next_one(visit, mon
     assert "it lives on" in caplog.text
 
 
-@pytest.mark.parametrize("start", ["fails", "is dead", "fails later"])
+@pytest.mark.parametrize("start", ["fails", "is dead"])
 def test_when_no_kernel_is_of_use_the_visitor_is_told_and_the_next_one_finds_as_many_waiting(visit, start):
     pool = Pool(*[start] * 10)
     with pytest.raises(tornado.web.HTTPError) as refused:

@@ -31,7 +31,7 @@ READINGS = Readings(np.ones((3, 28, 28)), np.array([1, 2, 3]), np.eye(10)[[1, 7,
 SORTED_IN = reliability(np.array([0.95, 0.95, 0.55]), np.array([True, True, False]))
 DRAWINGS = {
     "digits": lambda ax: plots.show_digits(PICTURES, titles=range(7), ax=ax),
-    "photos": lambda ax: plots.show_photos([PICTURES[0]], np.zeros((1, 28, 28)), ax=ax),
+    "photos": lambda ax: plots.show_photos([PICTURES[0]], np.zeros((1, 28, 28)), titles=["3 read 8"], ax=ax),
     "values": lambda ax: plots.show_values(PICTURES[0], ax=ax),
     "balance": lambda ax: plots.show_class_balance({"training": LABELS, "test": LABELS}, ax=ax),
     "histogram": lambda ax: plots.show_histogram(np.arange(5.0), bins=range(6), label="x", expected=2, ax=ax),
@@ -97,10 +97,22 @@ def test_a_photo_stands_in_full_above_its_ink():
     assert (shown[120:, 120:] == 255).all()
 
 
+def test_the_title_of_a_photo_stands_above_it_and_touches_nothing():
+    ax = plots.show_photos([np.zeros((28, 28), np.uint8)] * 3, np.zeros((3, 28, 28)), titles=["3 read 8", 5, "none"])
+    ax.figure.canvas.draw()
+    assert [text.get_text() for text in ax.texts] == ["3 read 8", "5", "none"]
+    for column, text in enumerate(ax.texts):
+        (left, bottom), (right, top) = ax.transData.inverted().transform(text.get_window_extent())
+        assert 120 * column - 4 < left < right < 120 * column + 116
+        assert ax.get_ylim()[1] < top < bottom < 0
+
+
 @pytest.mark.parametrize(("photos", "ink"), [(0, 0), (2, 1)])
 def test_photos_without_their_ink_are_refused(photos: int, ink: int):
     with pytest.raises(ValueError, match=f"{photos} photos and {ink} pictures"):
         plots.show_photos([PICTURES[0]] * photos, np.zeros((ink, 28, 28)))
+    with pytest.raises(ValueError, match="1 photos, but 2 titles"):
+        plots.show_photos([PICTURES[0]], np.zeros((1, 28, 28)), titles="ab")
 
 
 def test_blank_pictures_stay_white():
