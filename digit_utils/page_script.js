@@ -1,15 +1,18 @@
 // What the drawing page does beyond its widgets: it tells when the connection is lost, keeps a stroke going when the
-// mouse leaves the paper and returns with the button down, and lets the pad's keys work wherever the focus is.
+// mouse leaves the paper and returns with the button down, lets the pad's keys work wherever the focus is, and leaves
+// all other keys to the browser.
 (() => {
   "use strict";
 
   // ------------------------------------------------------------------------------- the connection, and its loss
   const ENDED = 4001;            // the server's word for "this page's kernel is no more"
   const PATIENCE = 4000;         // milliseconds without an answer after which the page says that it waits
+  const ENOUGH = 20000;          // milliseconds without an answer after which the page offers a new one
   const GIVE_UP = 120000;        // milliseconds after which a lost connection is not expected to come back
   const WORDS = {
     lost: "The connection is lost. Waiting for it to come back ...",
     slow: "Waiting for an answer ...",
+    stuck: "No answer comes. Wait, or reload for a new sheet of paper.",
     ended: "This page has ended. Reload it for a new sheet of paper.",
   };
   let state = "fine", askedAt = 0, leaving = false;
@@ -65,7 +68,11 @@
       super.send(message);
     }
   };
-  setInterval(() => { if (askedAt && state === "fine" && Date.now() - askedAt > PATIENCE) show("slow"); }, 1000);
+  setInterval(() => {
+    const waited = askedAt ? Date.now() - askedAt : 0;
+    if (state === "fine" && waited > PATIENCE) show("slow");
+    else if (state === "slow" && waited > ENOUGH) show("stuck");  // a kernel that hangs, or a connection that slept
+  }, 1000);
   addEventListener("offline", lost);                                    // perhaps: a page of this machine goes on
   addEventListener("online", () => { if (!lostSince) show("fine"); });  // if it did not, "close" is still to come
   addEventListener("pagehide", () => { leaving = true; });
@@ -81,7 +88,7 @@
   // ------------------------------------------------------------------------------------------------ the mouse
   const isPaper = element => element instanceof HTMLCanvasElement && element.closest(".digit-pad") !== null;
   let pressed = null;            // the paper on which the button went down, until it goes up
-  let before = null;             // where the pointer was at its last move
+  let before = null;             // where the pointer was at its last move or press
 
   // Where the way from one place to another enters a rectangle.
   function entry(from, to, box) {
@@ -99,11 +106,20 @@
     if (!isPaper(event.target)) return;
     if (event.button !== 0 || (event.ctrlKey && event.isTrusted)) return event.stopImmediatePropagation();
     pressed = event.target;
+    before = event;
     event.preventDefault();      // or a drag beyond the edge would select the page's text
   }
 
+  // A button that was released where nobody saw it ends the stroke where the pointer was last seen.
+  function seeRelease(event) {
+    if (!pressed || event.buttons % 2 !== 0) return;
+    const paper = pressed, { clientX, clientY } = before;
+    pressed = null;
+    paper.dispatchEvent(new MouseEvent("mouseup", { bubbles: true, button: 0, clientX, clientY }));
+  }
+
   function onMouseMove(event) {
-    if (pressed && event.buttons % 2 === 0) pressed = null;      // released where nobody saw it
+    seeRelease(event);
     before = event;
   }
 
@@ -117,6 +133,7 @@
 
   addEventListener("mousedown", onMouseDown, true);
   addEventListener("mouseover", onMouseOver, true);
+  addEventListener("mouseout", seeRelease, true);                // it comes before the move, and ends a stroke, too
   addEventListener("mousemove", onMouseMove, true);
   addEventListener("mouseup", event => {
     if (event.button === 0) pressed = null;
@@ -139,11 +156,21 @@
   }).observe(document, { childList: true, subtree: true });
 
   // ------------------------------------------------------------------------------------------------- the keys
+  const KEYS = ["Backspace", "Delete", "Escape"];                // the pad's, wherever the focus is
+  const KEYS_ON_PAPER = [...KEYS, "Enter", ..."0123456789"];
+
   addEventListener("keydown", event => {
     const paper = document.querySelector(".digit-pad canvas");
-    if (!paper || !event.isTrusted || isPaper(event.target) || event.target.closest("input, textarea, select")) return;
+    if (!paper || !event.isTrusted || event.target.closest("input, textarea, select")) return;
     const undoes = event.key.toLowerCase() === "z" && (event.ctrlKey || event.metaKey) && !event.shiftKey;
-    if (!undoes && !["Backspace", "Delete", "Escape"].includes(event.key)) return;
+    const modified = event.ctrlKey || event.metaKey || event.altKey;
+    const onPaper = isPaper(event.target);
+    if (!undoes && (modified || !(onPaper ? KEYS_ON_PAPER : KEYS).includes(event.key))) {
+      // The canvas would keep any key from the browser: Tab could not leave the paper, F5 would not reload.
+      if (onPaper) event.stopImmediatePropagation();
+      return;
+    }
+    if (onPaper) return;
     event.preventDefault();
     const { key, ctrlKey, metaKey, shiftKey } = event;
     paper.dispatchEvent(new KeyboardEvent("keydown", { key, ctrlKey, metaKey, shiftKey, bubbles: true }));

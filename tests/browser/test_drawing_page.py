@@ -143,14 +143,53 @@ def test_the_keyboard_reaches_every_button_and_can_leave_the_paper(chromium, dra
         assert focused == ["Undo", "Clear", "Predict"]
 
 
+def test_without_a_connection_the_keyboard_leaves_the_paper_all_the_same(chromium, drawing_page):
+    relay = Relay(urlsplit(drawing_page).port)
+    with opened(chromium, f"http://127.0.0.1:{relay.port}/", **DESKTOP) as pad:
+        relay.cut()
+        pad.page.locator("#page-banner").get_by_text("The connection is lost").wait_for(timeout=15_000)
+        for key, goal in (("Tab", "Undo"), ("Shift+Tab", "Reload")):
+            pad.canvas.focus()
+            pad.page.keyboard.press(key)
+            assert pad.page.evaluate("document.activeElement.innerText") == goal
+
+
+def test_the_paper_takes_the_keys_of_the_pad_and_leaves_the_others_to_the_browser(chromium, drawing_page):
+    with opened(chromium, drawing_page, viewport={"width": 900, "height": 420}) as pad:
+        press = pad.page.keyboard.press
+        pad.draw_by_mouse(SAMPLES[1])
+        assert pad.answer() == "1"
+        press("7")
+        pad.page.wait_for_function("element => element.innerText.trim() === '7'", arg=pad.mark.element_handle())
+        pad.page.evaluate(
+            """() => {
+                window.taken = [];
+                KeyboardEvent.prototype.preventDefault = function () {
+                    taken.push(this.key);
+                    Event.prototype.preventDefault.call(this);
+                };
+            }"""
+        )
+        for key in ("Control+5", "Control+Equal", "Control+l", "Control+Shift+Delete", "Alt+ArrowRight", "F6", "a"):
+            press(key)
+        press("PageDown")
+        pad.page.wait_for_timeout(400)
+        assert pad.scrolled() != []
+        assert pad.ink().any()
+        press("Control+z")
+        assert pad.answer() == ""
+        press("Enter")
+        assert pad.page.evaluate("taken") == ["z", "Enter"]
+
+
 def test_a_scribble_gets_the_state_that_the_recogniser_gives_it(chromium, drawing_page, recognizer, artifacts):
     with opened(chromium, drawing_page, **DESKTOP) as pad:
         pad.draw_by_mouse(SCRIBBLE)
         prediction = recognizer.recognize(SCRIBBLE)
-        assert pad.answer() == ("?" if prediction.digit is None else str(prediction.digit))
-        if prediction.digit is None:
-            assert "does not look like a digit" in pad.caption.inner_text()
-            assert str(prediction.best_digit) in pad.caption.inner_text()
+        assert prediction.digit is None
+        assert pad.answer() == "?"
+        assert "does not look like a digit" in pad.caption.inner_text()
+        assert str(prediction.best_digit) in pad.caption.inner_text()
         pad.page.screenshot(path=artifacts / "page-desktop-scribble.png")
 
 
@@ -169,6 +208,24 @@ def test_a_button_released_outside_the_paper_ends_the_stroke(chromium, drawing_p
         mouse.move(left + 300, middle + 100, steps=8)
         pad.answer()
         np.testing.assert_array_equal(pad.ink(), before)
+
+
+@pytest.mark.parametrize("way", [(0, 100), (-240, 0)], ids=["over the paper", "out of it"])
+def test_a_button_whose_release_nobody_saw_ends_the_stroke_where_it_was(chromium, drawing_page, way):
+    """The menu of a browser, a dialog, another window: what is released there the page is not told."""
+    with opened(chromium, drawing_page, **DESKTOP) as pad:
+        mouse, box = pad.page.mouse, pad.canvas.bounding_box()
+        x, y = box["x"] + 100, box["y"] + 100
+        mouse.move(x, y)
+        mouse.down()
+        mouse.move(x + 100, y, steps=10)
+        pad.answer()
+        before = pad.ink()
+        assert before.any()
+        move = {"type": "mouseMoved", "buttons": 0, "x": x + 100 + way[0], "y": y + way[1]}
+        pad.page.context.new_cdp_session(pad.page).send("Input.dispatchMouseEvent", move)
+        pad.answer()
+        assert (pad.ink() != before).mean() < 0.001  # but for the last half of a step
 
 
 def test_a_stroke_goes_on_when_the_mouse_returns_with_its_button_down(chromium, drawing_page, artifacts):
@@ -200,9 +257,9 @@ def test_only_the_main_button_draws_and_the_wheel_scrolls_the_page(chromium, dra
             mouse.down(button=button)
             mouse.move(box["x"] + 200, box["y"] + 200, steps=4)
             mouse.up(button=button)
-        pad.page.keyboard.press("Escape")
         pad.answer()
         assert not pad.ink().any()
+        pad.page.keyboard.press("Escape")  # whatever these buttons have opened
         mouse.move(box["x"] + 100, box["y"] + 100)
         mouse.wheel(0, 120)
         pad.page.wait_for_timeout(400)
@@ -281,6 +338,10 @@ def test_when_the_kernel_is_stuck_or_dies_the_page_says_so_and_a_reload_draws(ch
         kernel.send_signal(signal.SIGSTOP)
         pad.draw_by_mouse(SAMPLES[3])
         banner.get_by_text("Waiting for an answer").wait_for(timeout=15_000)
+        assert not banner.get_by_role("button", name="Reload").is_visible()
+        page.evaluate("Date.now = (now => () => now() + 20_000)(Date.now)")  # that much later
+        banner.get_by_text("No answer comes").wait_for(timeout=5_000)
+        assert banner.get_by_role("button", name="Reload").is_visible()
         kernel.send_signal(signal.SIGCONT)
         banner.wait_for(state="hidden", timeout=15_000)
         assert pad.answer() == "3", "what was drawn meanwhile is not lost"
@@ -396,6 +457,22 @@ def test_a_phone_in_the_dark(chromium, drawing_page, artifacts):
         pad.draw_by_touch(SAMPLES[6])
         assert pad.answer() == "6"
         pad.page.screenshot(path=artifacts / "page-phone-dark.png")
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_ink_and_bars_are_seen_in_a_contrast_theme(chromium, drawing_page, artifacts, scheme):
+    with opened(chromium, drawing_page, forced_colors="active", color_scheme=scheme, **DESKTOP) as pad:
+        pad.draw_by_mouse(SAMPLES[8])
+        assert pad.answer() == "8"
+        pad.page.screenshot(path=artifacts / f"page-desktop-contrast-{scheme}.png")
+        colour = "element => getComputedStyle(element).backgroundColor.match(/[0-9.]+/g).slice(0, 3).map(Number)"
+        page, paper, track, bar = (
+            np.mean(pad.page.locator(name).first.evaluate(colour))
+            for name in ("body", ".digit-pad-paper", ".digit-pad-track", ".digit-pad-bar")
+        )
+        assert (page > 128) == (scheme == "light"), "the theme is on"
+        assert paper > 200, "light, since the ink is dark"
+        assert abs(track - bar) > 80
 
 
 @pytest.mark.parametrize("theme", ["light", "dark"])
