@@ -238,7 +238,7 @@ class DigitPad(widgets.Box):
         elif key in DIGIT_KEYS and not (ctrl or meta):
             self.correct(DIGIT_KEYS.index(key))
         elif key == "Tab" and hasattr(self._view.undo, "focus"):
-            # The canvas keeps every key for itself; without this the keyboard could not leave it.
+            # In a notebook, unlike on the page, the canvas keeps every key: without this none could leave it.
             (self._canvas.blur if shift else self._view.undo.focus)()
 
     # ------------------------------------------------------------------------------- strokes and their ink
