@@ -94,8 +94,8 @@ def test_the_model_card_tells_what_the_file_holds(recognizer: Recognizer):
 
 def test_floors(mnist_score: Score, pen_score: Score):
     """A regression below these is a defect, whatever the README says."""
-    assert mnist_score.error_rate < 0.005
-    assert pen_score.error_rate < 0.0105
+    assert mnist_score.error_rate < 0.0045
+    assert pen_score.error_rate < 0.0076  # 99.3 % right, and two digits that another processor may read otherwise
     for figures in (mnist_score, pen_score):
         assert figures.rejected / figures.digits <= 0.005
         assert figures.calibration_error < 0.005
@@ -226,7 +226,7 @@ def test_every_form_of_a_digit_is_read(recognizer: Recognizer, digit: int):
 
 def test_scikit_learns_digits_are_read_too(recognizer: Recognizer, digits8x8: DigitDataset):
     """8x8 pixels are few, and these were never trained on; they are at hand on every machine, offline too."""
-    assert score(read(recognizer, digits8x8.test)).error_rate < 0.05
+    assert score(read(recognizer, digits8x8.test)).error_rate < 0.04
 
 
 def test_model_says_where_it_comes_from(recognizer: Recognizer):
