@@ -6,9 +6,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from digit_utils import __version__
+from digit_utils.files import with_home
 from digit_utils.model_file import ModelFileError
+from digit_utils.parameters import PATHS
 
-PATHS = ("model", "output_folder", "data_dir", "drawings")  # parameters of the notebooks that name a place
+PLACES = (*PATHS, "output_folder")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -263,20 +265,13 @@ def _folder_of(model: str) -> Path:
 
 
 def _expanded(path: str | None) -> str | None:
-    """Return a path with the home folder that its ~ stands for; "" and None as they are.
-
-    Raises FileNotFoundError, which names the path and the remedy, when nobody knows that folder.
-    """
-    try:
-        return str(Path(path).expanduser()) if path else path
-    except RuntimeError as error:
-        home = Path(path).parts[0]
-        raise FileNotFoundError(f"{path}: the home folder {home} is not known here; write the whole path") from error
+    """Return a path with the home folder that its ~ stands for; "" and None as they are. Raises as `with_home` does."""
+    return str(with_home(path)) if path else path
 
 
 def _places_of(parameters: Mapping[str, object]) -> dict[str, str | None]:
-    """Return the parameters that name a place, `-p` ones too, with their ~ expanded. Raises as `_expanded` does."""
-    return {name: _expanded(value) for name in PATHS if isinstance(value := parameters.get(name), str)}
+    """Return the parameters that name a place, `-p` ones too, with their ~ expanded. Raises as `with_home` does."""
+    return {name: _expanded(value) for name in PLACES if isinstance(value := parameters.get(name), str)}
 
 
 def _absolute(path: str | None) -> str | None:

@@ -28,6 +28,7 @@ import numpy as np
 
 from digit_utils.downloads import DownloadFailed, cache_folder, download_dataset, require
 from digit_utils.drawings_file import ENDING, read_drawings, told
+from digit_utils.files import with_home
 from digit_utils.ink import Strokes
 from digit_utils.unipen import parse_unipen
 
@@ -236,15 +237,15 @@ def _obtain(
 ) -> list[np.ndarray]:
     """Return the verified arrays of a dataset from the first place that has it."""
     if path:
-        return _read_verified(kind, _explicit_place(kind, Path(path).expanduser()))
+        return _read_verified(kind, _explicit_place(kind, with_home(path)))
     if data_dir:
-        place = kind.find(Path(data_dir).expanduser())
+        place = kind.find(with_home(data_dir))
         if place is None:
             raise DatasetUnavailable(f"the data folder {data_dir} does not hold {kind.name} ({kind.description})")
         return _read_verified(kind, place)
     environment_folder = os.environ.get("DIGITS_DATA_DIR")
     if environment_folder:
-        place = kind.find(Path(environment_folder).expanduser())
+        place = kind.find(with_home(environment_folder))
         if place is not None:
             return _read_verified(kind, place)
     return _obtain_from_cache(kind, download=download)

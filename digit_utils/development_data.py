@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from digit_utils.data import DAMAGE, DatasetCorrupt, Digits, content_hash
+from digit_utils.files import with_home
 
 SEMEION = Path("semeion") / "semeion.data"
 SEMEION_SHA256 = "6ef7f5747cfb6b1f0430070594539a7cd3c6a61c0857cfb2350c3cc14caf9a35"
@@ -77,7 +78,7 @@ def load_fashion_mnist(data_dir: str | os.PathLike[str] = "") -> np.ndarray | No
 
 def _find(place: Path, data_dir: str | os.PathLike[str]) -> Path | None:
     folder = data_dir or os.environ.get("DIGITS_DATA_DIR")
-    path = Path(folder).expanduser() / place if folder else None
+    path = with_home(folder) / place if folder else None
     return path if path is not None and path.is_file() else None
 
 

@@ -19,6 +19,8 @@ from types import ModuleType
 from typing import TypeVar
 from urllib.parse import urlsplit
 
+from digit_utils.files import with_home
+
 Loaded = TypeVar("Loaded")
 
 
@@ -112,7 +114,7 @@ def cache_folder() -> Path:
     """Return the folder for downloaded datasets: `DIGITS_CACHE_DIR`, or the system's place for caches."""
     chosen = os.environ.get("DIGITS_CACHE_DIR")
     if chosen:
-        return Path(chosen).expanduser()
+        return with_home(chosen)
     return Path(require("pooch", "finding the cache of datasets").os_cache("digit-utils"))
 
 

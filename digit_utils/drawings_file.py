@@ -31,7 +31,7 @@ from typing import Any
 import numpy as np
 from filelock import FileLock, Timeout
 
-from digit_utils.files import atomic_write
+from digit_utils.files import atomic_write, with_home
 from digit_utils.ink import Strokes, clean_strokes
 from digit_utils.recognizer import checked_digit
 
@@ -79,7 +79,7 @@ def append_drawing(path: str | Path, drawing: LabelledDrawing) -> int:
         DrawingsFileError: the file cannot be written; it is as it was.
     """
     line = _line(drawing)
-    target = Path(path).expanduser().resolve()  # a link stays a link: what it leads to is replaced
+    target = with_home(path).resolve()  # a link stays a link: what it leads to is replaced
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(target.with_name(f".{target.name}.lock"), timeout=LONGEST_WAIT):
@@ -110,7 +110,7 @@ def check_drawings_file(path: str | Path) -> None:
     """
     if Path(path).suffix != ENDING:
         raise ValueError(f"the file of drawings is {str(path)!r}; its name must end in {ENDING}")
-    target = Path(path).expanduser().resolve()
+    target = with_home(path).resolve()
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         if target.is_dir():
@@ -194,7 +194,7 @@ def read_drawings(path: str | Path) -> tuple[list[LabelledDrawing], list[str]]:
 
     Raises OSError when the file cannot be read; FileNotFoundError says how such a file comes to be.
     """
-    path = Path(path).expanduser()
+    path = with_home(path)
     try:
         content = path.read_bytes()
     except FileNotFoundError:

@@ -1,4 +1,4 @@
-"""Small helpers for whatever writes to the disk: files that appear whole or not at all, locks, and hashes."""
+"""Small helpers for whatever touches the disk: homes, files that appear whole or not at all, locks, and hashes."""
 
 from __future__ import annotations
 
@@ -10,6 +10,19 @@ import shutil
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+
+
+def with_home(path: str | os.PathLike[str]) -> Path:
+    """Return a path with the home folder that its ~ or ~somebody stands for.
+
+    Raises FileNotFoundError, which names the path and the remedy, when nobody knows that folder.
+    """
+    path = Path(path)
+    try:
+        return path.expanduser()
+    except RuntimeError as error:
+        told = f"{path}: the home folder {path.parts[0]} is not known here; write the whole path"
+        raise FileNotFoundError(told) from error
 
 
 @contextlib.contextmanager

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from digit_utils.files import write_json
+from digit_utils.files import with_home, write_json
 
 METRICS_FILE = "metrics.json"
 METRICS_MIME = "application/vnd.digits.metrics+json"  # how the figures lie among a notebook's outputs
@@ -30,7 +30,7 @@ def record_metrics(metrics: Mapping[str, Any], folder: str | Path, *, notebook: 
 
     Raises MetricsError when the file that lies there is another notebook's: nothing is overwritten then.
     """
-    path = Path(folder).expanduser() / METRICS_FILE
+    path = with_home(folder) / METRICS_FILE
     owner = _owner(path)
     if owner not in (None, notebook):
         raise MetricsError(f"{path} holds what {owner} measured; choose another output_folder for {notebook}")

@@ -23,6 +23,7 @@ from pathlib import Path
 import nbformat
 
 from digit_utils.drawings_file import DrawingsFileError, check_drawings_file
+from digit_utils.files import with_home
 from digit_utils.notebook_files import find_notebook
 from digit_utils.nursery import KERNEL, Nursery
 from digit_utils.recognizer import Recognizer
@@ -155,7 +156,7 @@ def _check_drawings(drawings: str | Path | None, *, keep_all: bool) -> None:
 
 def _absolute(path: str | Path | None) -> str:
     """Return a path that is still right in the kernel, whose working directory is another; "" where there is none."""
-    return str(Path(path).expanduser().resolve()) if path else ""
+    return str(with_home(path).resolve()) if path else ""
 
 
 def _without_outputs(cell: nbformat.NotebookNode) -> nbformat.NotebookNode:

@@ -1,15 +1,18 @@
 """What the parameters of the notebooks may be, in one place: for a notebook by hand as for a sweep of hundreds.
 
-A name means the same in every notebook, so each has one rule. Rules need nothing but this file: a sweep checks its
-values before anything heavy is imported. A test keeps them in step with the notebooks, presets and networks.
+A name means the same in every notebook, so each has one rule. Rules need nothing heavy: a sweep checks its values
+before it imports anything that is. A test keeps them in step with the notebooks, presets and networks.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
+
+from digit_utils.files import with_home
+
+PATHS = ("data_dir", "model", "drawings")  # the names of what a notebook reads
 
 
 @dataclass(frozen=True)
@@ -58,8 +61,8 @@ def folder() -> Rule:
 
 def _is_folder(path: str) -> bool:
     try:
-        return Path(path).expanduser().is_dir()
-    except RuntimeError:  # nobody knows the home folder that its ~ stands for
+        return with_home(path).is_dir()
+    except FileNotFoundError:
         return False
 
 

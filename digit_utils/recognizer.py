@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
+from digit_utils.files import with_home
 from digit_utils.ink import IMAGE_SIZE, Strokes, ink_from_image, ink_from_strokes
 from digit_utils.model_file import HEAD, ModelCard, ModelFileError, read_model_file
 
@@ -142,9 +143,9 @@ class Recognizer:
 def _model_file(path: str | Path | None) -> Path:
     """Return the file that a path means: the bundled model, a file, or the model in a folder."""
     try:
-        path = Path(path).expanduser() if path else BUNDLED_MODEL
-    except RuntimeError as error:
-        raise ModelFileError(f"there is no model {path}: nobody knows its home folder; write the whole path") from error
+        path = with_home(path) if path else BUNDLED_MODEL
+    except FileNotFoundError as error:
+        raise ModelFileError(f"there is no model {error}") from error
     return path / MODEL_FILE_NAME if path.is_dir() else path
 
 

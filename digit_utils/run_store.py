@@ -30,10 +30,11 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from digit_utils.files import atomic_write, locked, write_json
+from digit_utils.files import atomic_write, locked, with_home, write_json
 from digit_utils.metrics import flat_metrics, metrics_of_run
 from digit_utils.notebook_files import PACKAGE
-from digit_utils.sweep import PATHS, Sweep, SweepError
+from digit_utils.parameters import PATHS
+from digit_utils.sweep import Sweep, SweepError
 
 RESULTS, RECORD, LOCK, SWEEPS = "results.csv", "run.json", ".lock", "sweeps"
 WAITING, RUNNING, FINISHED, FAILED, INTERRUPTED = "waiting", "running", "finished", "failed", "interrupted"
@@ -123,7 +124,7 @@ class RunStore:
     """The folder of a sweep. Many processes, also of several machines, may use it at the same time."""
 
     def __init__(self, root: str | Path):
-        self.root = Path(root).expanduser().resolve()
+        self.root = with_home(root).resolve()
         self._rows: dict[str, dict[str, Any]] = {}  # of finished runs, which never change
 
     def folder(self, run: Run) -> Path:

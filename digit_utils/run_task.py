@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from digit_utils.files import with_home
 from digit_utils.metrics import MetricsError
 from digit_utils.notebook_runner import (
     FULL_DISK_NUMBERS,
@@ -121,7 +122,7 @@ def _nursery(notebook: Path, environment: Mapping[str, str]) -> Nursery:
 
 def environment_of_run(threads: int) -> dict[str, str]:
     """Return the environment variables that keep a run to its threads and let it find the data."""
-    places = {name: str(Path(os.environ[name]).expanduser().resolve()) for name in PLACES if os.environ.get(name)}
+    places = {name: str(with_home(os.environ[name]).resolve()) for name in PLACES if os.environ.get(name)}
     return {**dict.fromkeys(THREADS, str(threads)), "TF_CPP_MIN_LOG_LEVEL": "3", **places}
 
 

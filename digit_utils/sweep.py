@@ -50,14 +50,13 @@ from typing import Any
 
 import numpy as np
 
+from digit_utils.files import with_home
 from digit_utils.notebook_files import NOTEBOOK_FOLDERS, find_notebook
-from digit_utils.parameters import problem
+from digit_utils.parameters import PATHS, problem
 
 KEYS = ("name", "notebook", "parameters", "grid", "list", "random", "seeds", "lowest", "highest")
 RANDOM_KEYS, RANGE_KEYS = ("runs", "seed", "parameters"), ("from", "to", "scale")
 SEED, OUTPUT_FOLDER = "seed", "output_folder"
-# Parameters that name a place: made absolute, since a run has its own working directory.
-PATHS = ("data_dir", "model", "drawings")
 MOST_RUNS = 100_000
 NO_TYPE = "None"  # how papermill says that a parameter has no annotation
 EXAMPLES = {"int": "3", "float": "0.5", "bool": "true", "str": "text", "list": "[1, 2]", "dict": "{a: 1}"}
@@ -251,7 +250,7 @@ class _Checks:
                 f"such as {EXAMPLES[wanted]}{hint}"
             )
         if self.ours and name in PATHS and value:
-            value = str(Path(value).expanduser().resolve())
+            value = _place(name, value, where)
         told = problem(name, value) if self.ours else None
         if told:
             raise SweepError(f"{where}: {told}")
@@ -264,6 +263,14 @@ class _Checks:
         for name in content:
             self.name(name, where)
         return {name: self.value(name, value, where) for name, value in content.items()}
+
+
+def _place(name: str, value: str, where: str) -> str:
+    """Return a place as an absolute path, since a run has its own working directory."""
+    try:
+        return str(with_home(value).resolve())
+    except FileNotFoundError as error:
+        raise SweepError(f"{where}: {name} is {error}") from error
 
 
 def _as_type(value: Any, wanted: str) -> Any:

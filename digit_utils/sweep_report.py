@@ -20,7 +20,7 @@ from urllib.parse import quote
 
 import numpy as np
 
-from digit_utils.files import atomic_write
+from digit_utils.files import atomic_write, with_home
 from digit_utils.run_store import FAILED, FINISHED, RunStore
 from digit_utils.sweep import SEED, Objective, SweepError
 
@@ -363,7 +363,7 @@ def write_report(folder: str | Path, output: str | Path | None = None) -> Path:
     from digit_utils.notebook_runner import execute_notebook
 
     root = RunStore(folder).root
-    path = Path(output).expanduser().resolve() if output else root / "report.html"
+    path = with_home(output).resolve() if output else root / "report.html"
     if path.is_dir():
         raise SweepError(f"{path} is a folder; name the file of the page, such as {path / 'report.html'}")
     found, bodies = read_results(root), []

@@ -18,6 +18,7 @@ from digit_utils.drawings_file import (
     read_drawings,
     told,
 )
+from digit_utils.files import with_home
 from digit_utils.ink import Strokes
 from digit_utils.memory import LARGEST_MEMORY, LearningRecognizer
 from digit_utils.recognizer import Prediction, Recognizer
@@ -77,7 +78,7 @@ class Teacher:
                 check_drawings_file(drawings)
             except DrawingsFileFull as error:  # a page whose file is full is still a page to draw on
                 _log.error("%s", error)
-        self.drawings = Path(drawings).expanduser() if drawings else None
+        self.drawings = with_home(drawings) if drawings else None
         self.keep_all = keep_all
         self._lock = threading.Lock()
         self._added = 0  # bytes

@@ -311,6 +311,12 @@ def test_places_are_tried_in_their_order(small_mnist, tmp_path, monkeypatch, cac
     assert_is_small_mnist(load_dataset("mnist", download=False), small_mnist)
 
 
+def test_a_data_folder_in_a_home_that_nobody_knows_is_told(monkeypatch):
+    monkeypatch.setenv("DIGITS_DATA_DIR", "~nosuch/data")
+    with pytest.raises(FileNotFoundError, match=r"^~nosuch/data: the home folder ~nosuch is not known here; write the"):
+        load_dataset("mnist")
+
+
 def test_explicit_path_must_exist_and_hold_the_files(small_mnist, tmp_path):
     with pytest.raises(FileNotFoundError, match=r"absent\.npz"):
         load_dataset("mnist", path=tmp_path / "absent.npz")

@@ -8,11 +8,20 @@ import sys
 
 import pytest
 
-from digit_utils.files import atomic_write, locked, sha256_of
+from digit_utils.files import atomic_write, locked, sha256_of, with_home
 
 
 def names_in(folder):
     return sorted(entry.name for entry in folder.iterdir())
+
+
+def test_the_tilde_of_a_path_is_a_home(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("USERPROFILE", str(tmp_path))
+    assert with_home("~/runs") == tmp_path / "runs"
+    assert str(with_home("runs/~")) == os.path.join("runs", "~")  # noqa: PTH118 (what a user of this system writes)
+    with pytest.raises(FileNotFoundError, match=r"^~nosuch.runs: the home folder ~nosuch is not known here"):
+        with_home("~nosuch/runs")
 
 
 def test_file_appears_only_when_the_block_ends(tmp_path):

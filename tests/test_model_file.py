@@ -126,7 +126,7 @@ def test_missing_files_and_folders_are_named(tmp_path):
 
 
 def test_a_home_folder_that_nobody_knows_is_refused():
-    with pytest.raises(ModelFileError, match=r"~nosuch/m\.tflite: nobody knows its home folder; write the whole path"):
+    with pytest.raises(ModelFileError, match=r"no model ~nosuch/m\.tflite: the home folder ~nosuch is not known here"):
         Recognizer.load("~nosuch/m.tflite")
 
 

@@ -142,6 +142,7 @@ def test_a_parameter_without_a_type_is_drawn_as_what_it_is_and_the_ends_are(ends
         (HEAD + "grid: {x: [!!int many]}", "line 2 has 'many', which cannot be read .*; put it in quotes"),
         ("notebook: 02_train\ngrid: {augmentation: [wild]}", "grid: augmentation is 'wild'; choose one of 'none'"),
         ("notebook: 02_train\ngrid: {epochs: [-1]}", "grid: epochs is -1; it must be a whole number from 0"),
+        ("notebook: 02_train\ngrid: {data_dir: [~nosuch/data]}", "grid: data_dir is ~nosuch/data: the home"),
         ("notebook: 04_draw\nseeds: 3", "seeds has 'seed', but 04_draw.ipynb has no such parameter"),
     ],
 )
