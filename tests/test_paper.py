@@ -171,3 +171,68 @@ def test_the_percentile_of_grey_levels_is_that_of_numpy():
     for count in (1, 2, 3, 19, 20, 21, 1000):
         levels = rng.integers(1, 256, count).astype(np.float32)
         assert _percentile_of_levels(levels, 95) == pytest.approx(np.percentile(levels, 95), abs=1e-4)
+
+
+def on_a_desk(shape: tuple[int, int], *, corners: list[tuple[float, float]]) -> tuple[np.ndarray, np.ndarray]:
+    """Return a sheet with a ring on a dark desk with a pattern, (height, width) float64, and the ring alone."""
+    truth = np.zeros(shape, np.uint8)
+    cv2.ellipse(truth, (shape[1] // 2, shape[0] // 2), (14, 20), 20, 0, 360, 1, 3)
+    sheet = cv2.fillPoly(np.zeros(shape, np.uint8), [np.int32(np.array(corners) * shape[::-1])], 1)
+    y, x = np.indices(shape)
+    desk = 70 + 30 * np.sign(np.sin(x / 3) * np.sin(y / 4))
+    return np.where(truth, 90, np.where(sheet, 210 - 20 * x / shape[1], desk)), truth
+
+
+DESKS = {
+    "at one edge": [(0.15, -0.1), (1.1, -0.1), (1.1, 1.1), (0.2, 1.1)],
+    "at two edges": [(-0.1, 0.1), (0.85, 0.15), (0.8, 1.1), (-0.1, 1.1)],
+    "all around": [(0.2, 0.15), (0.85, 0.1), (0.8, 0.85), (0.25, 0.9)],
+}
+
+
+@pytest.mark.parametrize("desk", DESKS)
+@pytest.mark.parametrize("light_ink", [False, True], ids=["dark ink", "light ink"])
+def test_a_desk_beside_the_paper_is_no_ink(desk, light_ink):
+    picture, truth = on_a_desk((300, 260), corners=DESKS[desk])
+    picture = cv2.GaussianBlur(picture, (0, 0), 0.8) + np.random.default_rng(0).normal(0, 2, picture.shape)
+    picture = np.clip(255 - picture if light_ink else picture, 0, 255).astype(np.uint8)
+    assert overlap(find_ink(picture), truth) > 0.6
+
+
+@pytest.mark.parametrize("inset", [0, 4, 12])
+@pytest.mark.parametrize("width", [1, 3])
+@pytest.mark.parametrize("light_ink", [False, True], ids=["dark ink", "light ink"])
+@pytest.mark.parametrize("grain", [0, 2])
+def test_a_frame_around_a_digit_is_no_ink(inset, width, light_ink, grain):
+    truth = np.pad(ring((90, 80), pen=5), 15)
+    frame = np.ones(truth.shape, bool)
+    frame[:inset], frame[120 - inset :], frame[:, :inset], frame[:, 110 - inset :] = False, False, False, False
+    frame[inset + width : 120 - inset - width, inset + width : 110 - inset - width] = False
+    picture = np.where(truth | frame, 50, 240) + np.random.default_rng(0).normal(0, 1, truth.shape) * grain
+    picture = np.clip(255 - picture if light_ink else picture, 0, 255).astype(np.uint8)
+    assert overlap(find_ink(picture), truth) > 0.8
+
+
+def test_paper_on_a_desk_with_a_printed_box_on_it_has_only_the_digit_for_ink():
+    picture, truth = on_a_desk((300, 260), corners=DESKS["all around"])
+    cv2.rectangle(picture, (80, 90), (180, 210), 60, 2)
+    picture = np.clip(picture + np.random.default_rng(0).normal(0, 2, picture.shape), 0, 255).astype(np.uint8)
+    assert overlap(find_ink(picture), truth) > 0.6
+
+
+def test_a_dark_square_on_a_white_page_is_the_page_of_the_light_digit_on_it():
+    truth = np.zeros((200, 260), bool)
+    truth[40:160, 70:190] = ring((120, 120), pen=8)
+    picture = np.full(truth.shape, 255, np.uint8)
+    picture[40:160, 70:190] = 0
+    picture[truth] = 255
+    assert overlap(find_ink(picture), truth) > 0.9
+
+
+@pytest.mark.parametrize("dust", [1, 3, 9])
+def test_a_ring_with_dust_in_it_is_no_sheet(dust):
+    truth = np.zeros((200, 160), np.uint8)
+    cv2.ellipse(truth, (80, 100), (60, 80), 0, 0, 360, 1, 14)
+    picture = np.where(truth, 30, 240).astype(np.uint8)
+    picture[100 : 100 + dust, 80 : 80 + dust] = 30
+    assert overlap(find_ink(picture), truth > 0) > 0.9
