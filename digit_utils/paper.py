@@ -41,6 +41,7 @@ TWO_CLEAR_LEVELS = 0.8  # part of the variance that two levels explain under smo
 TWO_LEVELS_IN_GRAIN, NEARLY_ALL = 0.7, 0.9  # a smaller part will do where nearly all of the ink hangs together
 HARDLY_A_SHADOW = 0.9  # part of the variance; a bold digit with as much may reach opposite edges, as a shadow does
 LARGE_PART = 0.1  # of a mask; smaller parts are specks, and say nothing about its form
+FINE_GRAINED = 40_000  # pixels; shrunk to look for strokes, a photo with as many shows squares better than grain
 SHORTEST_STROKES = 1.5  # widths of a pen: all strokes of a digit are longer together, a shadow is as wide as long
 STEEPEST_SLOPE = 12  # grey levels by which light falls over a few pixels; what falls by more is an edge
 CLEAR_GAPS = (4.5, 2.3)  # deviations of the grain between page and ink, in large photos and in enlarged ones
@@ -322,13 +323,13 @@ def _percentile_of_levels(levels: np.ndarray, percent: float) -> float:
 
 def _ink_of_photo(image: np.ndarray) -> np.ndarray | None:
     """Return the ink of a photo, enlarged where it is small, None for a blank one."""
-    large, enlarged = min(image.shape) >= LARGE, 1.0
+    large, fine, enlarged = min(image.shape) >= LARGE, image.size >= FINE_GRAINED, 1.0
     if not large:
         enlarged = max(1.0, min(PHOTO_SIDE / min(image.shape), LARGEST_PICTURE / max(image.shape)))
         image = cv2.resize(image, None, fx=enlarged, fy=enlarged, interpolation=cv2.INTER_CUBIC)
     light = _light_under_smooth_light(image, large=large)
     if light is None:
-        light, gain = _light_on_page_with_shadows(image)
+        light, gain = _light_on_page_with_shadows(image, patterned=fine)
         light = _without_frame(light)
         if _is_only_grain(cv2.blur(light, (3, 3)), enlarged=enlarged):
             return None
@@ -444,9 +445,12 @@ def _gain(field: np.ndarray) -> np.ndarray:
     return level / np.maximum(field, 0.4 * level)
 
 
-def _light_on_page_with_shadows(image: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return how far each pixel stands out from a page with shadows, and how much more it would be in full light."""
-    dark, bright = (_longest_stroke(page) for page in (image, 255 - image))
+def _light_on_page_with_shadows(image: np.ndarray, *, patterned: bool) -> tuple[np.ndarray, np.ndarray]:
+    """Return how far each pixel stands out from a page with shadows, and how much more it would be in full light.
+
+    The page may be `patterned`, squared or dotted.
+    """
+    dark, bright = (_longest_stroke(page, patterned=patterned) for page in (image, 255 - image))
     if bright > dark:
         image = 255 - image
     field = _light_under_ink(image, pen=max(dark, bright)[1])
@@ -454,11 +458,13 @@ def _light_on_page_with_shadows(image: np.ndarray) -> tuple[np.ndarray, np.ndarr
     return light - np.median(_sample(light)), _gain(field)
 
 
-def _longest_stroke(image: np.ndarray) -> tuple[float, float]:
+def _longest_stroke(image: np.ndarray, *, patterned: bool) -> tuple[float, float]:
     """Return how long the dark strokes of a picture are, in some unit, and their width as a part of its shorter side.
 
     What a closing fills has an area; divided by the width of the window, it is a length. Around a light page's dark
-    strokes there are light gaps as well, but those are wider or shorter than the strokes.
+    strokes there are light gaps as well, but those are wider or shorter than the strokes. The squares of squared paper
+    are light gaps all over the page, more than a small digit's strokes: on a page that may be `patterned`, only what
+    is deeper than most of it counts.
     """
     small = cv2.resize(image, (96, 96), interpolation=cv2.INTER_AREA)
     small = cv2.copyMakeBorder(small, 14, 14, 14, 14, cv2.BORDER_REPLICATE)
@@ -466,6 +472,7 @@ def _longest_stroke(image: np.ndarray) -> tuple[float, float]:
     for window in (3, 5, 7, 11, 15, 21):
         filled = cv2.morphologyEx(small, cv2.MORPH_CLOSE, np.ones((window, window), np.uint8))
         depth = cv2.min(cv2.subtract(filled, small), FULL_DEPTH)  # an edge of the paper counts no more than ink
+        depth = cv2.subtract(depth, float(np.median(depth))) if patterned else depth
         found.append((cv2.norm(depth, cv2.NORM_L2SQR) / window**1.5, window / 96))
     return max(found)
 

@@ -60,9 +60,13 @@ def photo(
     blur: float = 0.0,
     quality: int = 0,
     squares: float = 0.0,
+    spacing: tuple[float, float] = (0.25, 0.5),
     frame: bool = False,
 ) -> Render:
-    """Return a renderer of dark ink on paper, in grey levels; `slope` and `shadow` are parts of the light."""
+    """Return a renderer of dark ink on paper, in grey levels; `slope` and `shadow` are parts of the light.
+
+    The `spacing` of the squares is a part of the digit's size.
+    """
 
     def render(strokes: Strokes, rng: np.random.Generator) -> np.ndarray:
         height, width = rng.integers(*sides, 2)
@@ -74,7 +78,7 @@ def photo(
         down, right = np.mgrid[:height, :width] / np.array([[[height]], [[width]]]) - 0.5
         page = rng.uniform(170, 230) - rng.uniform(*contrast) * ink
         if squares:
-            step = max(4, int(long_side * rng.uniform(0.25, 0.5)))
+            step = max(4, int(long_side * rng.uniform(*spacing)))
             page[::step] -= squares
             page[:, ::step] -= squares
         angle = rng.uniform(0, 2 * np.pi)
@@ -107,6 +111,7 @@ CONDITIONS = {  # each with how many percentage points more errors than from the
     "photo, out of focus": (photo(blur=3.0), 2),
     "photo, compressed": (photo(quality=12), 2),
     "photo, squared paper": (photo(squares=15.0), 2),
+    "photo, squared paper, an eighth of it": (photo(sides=(300, 420), size=0.12, squares=20.0, spacing=(0.4, 0.6)), 2),
     "photo, faint": (photo(contrast=(28, 45), grain=1.0), 2),
     "photo, dark table beside it": (photo(frame=True), 2),
     "photo, tight": (photo(sides=(60, 200), size=0.85, slope=0.5, grain=4.0), 2),
