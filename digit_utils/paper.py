@@ -9,21 +9,21 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
+from digit_utils.sheet import (
+    FAINTEST_CONTRAST,
+    FRAME,
+    LARGE,
+    may_hold_sheet,
+    sheet_alone,
+    sheets,
+    small_copy,
+    without_edge,
+)
+
 LARGEST_PICTURE = 384  # pixels; whoever finds ink in longer pictures shrinks them first, to bound the work
-LARGE = 48  # pixels, shorter side; from here on a picture has enough of them to blur some of its grain away
-FAINTEST_CONTRAST = 20  # grey levels of 255; a picture with less contrast than this is a blank page
 CLEAR_INK = 0.25  # of full ink; fainter pixels are a stroke's soft edge, or grain
 CLOSE_VOTE = 0.2  # of 1; nearer to even than this, border and area do not tell the page from the ink
-FRAME = 0.35  # part of an edge that no digit covers while something else lies inside
 SMALLEST_SPECK = 0.02  # components with less than this part of the largest one's area are dust
-
-SMALLEST_WITH_SHEET = 6000  # pixels; in smaller pictures a sheet is not told from a bold digit
-SMALLEST_SHEET = 0.05  # part of the picture
-MOST_CORNERS, STRAIGHT = 6, 0.02  # of a sheet, and how far its edges may bend, in parts of its outline's length
-CONVEX = 0.97  # part of its convex hull that a sheet fills
-MOSTLY_PAGE = 0.5  # part of a sheet; a frame has less within its outline
-CLEAR_STEP = 3.5  # deviations of a page's levels; grain has 2.7 between what is above a level and what is below
-SHEET_EDGE = 2  # pixels; so near to its edge a sheet is not seen clearly
 
 CLEAN_PAGE = 0.3  # part of the pixels that have the commonest level: more of them only where nothing was photographed
 SOFT_EDGES = 0.15  # part of the pixels of a clean picture that may be nearer to the page than to the ink
@@ -36,7 +36,6 @@ TWO_LEVELS = 0.78  # part of the variance that two levels explain; of even noise
 
 NARROWEST_PHOTO, FEWEST_PIXELS = 6, 200  # what is smaller shows no light of its own
 PHOTO_SIDE = 128  # pixels; a smaller photo is enlarged until its shorter side is as long
-SMOOTH_LIGHT_SIDE = 64  # pixels; enough to see how light falls, and averaging takes the grain away
 TWO_CLEAR_LEVELS = 0.8  # part of the variance that two levels explain under smooth light; shadows leave less
 TWO_LEVELS_IN_GRAIN, NEARLY_ALL = 0.7, 0.9  # a smaller part will do where nearly all of the ink hangs together
 HARDLY_A_SHADOW = 0.9  # part of the variance; a bold digit with as much may reach opposite edges, as a shadow does
@@ -62,8 +61,28 @@ def find_ink(image: np.ndarray) -> np.ndarray | None:
         (height, width) float32 in [0, 1], None for a blank page. A small photo comes back enlarged.
     """
     histogram = cv2.calcHist([image], [0], None, [256], [0, 256]).ravel()
-    ink = _ink_of_sheet(image, nested=2) if _may_hold_sheet(image, histogram) else None  # on a desk, a box on it
+    ink = _ink_of_sheet(image, nested=2) if may_hold_sheet(image, histogram) else None  # on a desk, a box on it
     return _ink_of_page(image, histogram) if ink is None else ink
+
+
+def _ink_of_sheet(image: np.ndarray, *, nested: int) -> np.ndarray | None:
+    """Return the ink of a sheet that lies on a desk or within a frame, the size of the picture; None without one.
+
+    Sheets are looked for on a sheet again, `nested` of them in all. A sheet without ink is none: the light half of a
+    page with a shadow may look like one, while the digit is in the other.
+    """
+    for sheet in sheets(image):
+        left, top, width, height = cv2.boundingRect(sheet.inside)
+        part = slice(top, top + height), slice(left, left + width)
+        alone = sheet_alone(image, sheet)[part]
+        histogram = cv2.calcHist([alone], [0], None, [256], [0, 256]).ravel()
+        ink = _ink_of_sheet(alone, nested=nested - 1) if nested > 1 and may_hold_sheet(alone, histogram) else None
+        ink = _ink_of_page(alone, histogram) if ink is None else ink
+        if ink is not None and without_edge(ink, sheet.inside[part]).any():
+            whole = np.zeros(image.shape, np.float32)
+            whole[part] = ink
+            return whole
+    return None
 
 
 def _ink_of_page(image: np.ndarray, histogram: np.ndarray) -> np.ndarray | None:
@@ -95,7 +114,7 @@ def _has_shadow(image: np.ndarray, histogram: np.ndarray) -> bool:
         return False
     distance = np.abs(np.arange(256) - int(histogram.argmax()))
     far = distance >= distance[np.flatnonzero(histogram)].max() / 2
-    return _has_blob(_small_copy(cv2.LUT(image, far.astype(np.uint8)), cv2.INTER_NEAREST))
+    return _has_blob(small_copy(cv2.LUT(image, far.astype(np.uint8)), cv2.INTER_NEAREST))
 
 
 def _page_is_light(image: np.ndarray) -> tuple[float, bool]:
@@ -127,114 +146,6 @@ def _deviation_of_page(light: np.ndarray, *, below: float) -> float:
 def _sample(values: np.ndarray) -> np.ndarray:
     """Return enough of the values for their median."""
     return values.ravel()[:: max(1, values.size // 15_000)]
-
-
-# ------------------------------------------------------------------------------- sheets, and what lies around
-
-
-def _may_hold_sheet(image: np.ndarray, histogram: np.ndarray) -> bool:
-    """Tell at a glance whether something may surround a sheet: no canvas need be searched for one."""
-    if image.size < SMALLEST_WITH_SHEET:
-        return False
-    other = cv2.compare(image, int(histogram.argmax()), cv2.CMP_NE)
-    if max(_covered(other)) > FRAME:
-        return True
-    left, top, width, height = cv2.boundingRect(other)
-    return width > 0 and min(_covered(other[top : top + height, left : left + width])) > FRAME
-
-
-def _covered(mask: np.ndarray) -> list[float]:
-    """Return the part of each of the four edges of a mask that holds more than 0."""
-    return [np.count_nonzero(edge) / edge.size for edge in (mask[0], mask[-1], mask[:, 0], mask[:, -1])]
-
-
-def _ink_of_sheet(image: np.ndarray, *, nested: int) -> np.ndarray | None:
-    """Return the ink of a sheet that lies on a desk or within a frame, the size of the picture; None without one.
-
-    Sheets are looked for on a sheet again, `nested` of them in all.
-    """
-    for inside, page in _sheets(image):
-        left, top, width, height = cv2.boundingRect(inside)
-        part = slice(top, top + height), slice(left, left + width)
-        sheet = _sheet_alone(image, inside, page)[part]
-        histogram = cv2.calcHist([sheet], [0], None, [256], [0, 256]).ravel()
-        ink = _ink_of_sheet(sheet, nested=nested - 1) if nested > 1 and _may_hold_sheet(sheet, histogram) else None
-        ink = _ink_of_page(sheet, histogram) if ink is None else ink
-        if ink is not None and _without_edge(ink, inside[part]).any():
-            whole = np.zeros(image.shape, np.float32)
-            whole[part] = ink
-            return whole
-    return None
-
-
-def _without_edge(ink: np.ndarray, inside: np.ndarray) -> np.ndarray:
-    """Remove, in place, what touches the edge of a sheet: a shadow's soft edge is seen there, and no digit."""
-    _, parts = cv2.connectedComponents((ink > 0).view(np.uint8), connectivity=8)
-    near = cv2.erode(inside, np.ones((4 * SHEET_EDGE + 1, 4 * SHEET_EDGE + 1), np.uint8)) == 0
-    edge = np.bincount(parts[near], minlength=parts.max() + 1) > 0
-    ink[edge[parts] & (parts > 0)] = 0
-    return ink
-
-
-def _sheets(image: np.ndarray) -> list[tuple[np.ndarray, np.ndarray]]:
-    """Return two uint8 masks of each sheet that something else surrounds, the largest first: all of it, and its page.
-
-    A sheet is light or dark, has straight edges, and stands out from what is around it.
-    """
-    _, light = cv2.threshold(image, 0, 1, cv2.THRESH_OTSU)
-    outlines = [(outline, level) for level in (light, 1 - light) for outline in _outlines_of_sheets(level)]
-    found = []
-    for outline, level in sorted(outlines, key=lambda pair: -cv2.contourArea(pair[0])):
-        inside = cv2.drawContours(np.zeros_like(level), [outline], -1, 1, cv2.FILLED)
-        page = inside & level
-        full = cv2.countNonZero(page) > MOSTLY_PAGE * cv2.countNonZero(inside)
-        if full and _is_surrounded(inside) and _has_clear_edge(image, inside, page):
-            found.append((inside, page))
-    return found
-
-
-def _outlines_of_sheets(level: np.ndarray) -> list[np.ndarray]:
-    """Return the outlines of those large parts of a mask that have straight edges, but not of all of it."""
-    outlines, tree = cv2.findContours(level, cv2.RETR_CCOMP, cv2.CHAIN_APPROX_SIMPLE)
-    if not outlines:
-        return []
-    least, whole = SMALLEST_SHEET * level.size, (level.shape[0] - 1) * (level.shape[1] - 1)
-    parts = [outline for outline, within in zip(outlines, tree[0, :, 3], strict=True) if within < 0]  # and no holes
-    return [outline for outline in parts if least < cv2.contourArea(outline) < whole and _has_straight_edges(outline)]
-
-
-def _has_straight_edges(outline: np.ndarray) -> bool:
-    """Tell whether an outline is that of a sheet, with few corners and no bays; a stroke's outline is round."""
-    hull = cv2.convexHull(outline)
-    corners = cv2.approxPolyDP(hull, STRAIGHT * cv2.arcLength(hull, True), True)
-    wide = min(cv2.boundingRect(outline)[2:]) >= LARGE
-    return wide and len(corners) <= MOST_CORNERS and cv2.contourArea(outline) > CONVEX * cv2.contourArea(hull)
-
-
-def _is_surrounded(inside: np.ndarray) -> bool:
-    """Tell whether what is outside takes so much of an edge of the picture as no digit does."""
-    return min(_covered(inside)) < 1 - FRAME
-
-
-def _has_clear_edge(image: np.ndarray, inside: np.ndarray, page: np.ndarray) -> bool:
-    """Tell whether a step in the grey levels surrounds a sheet: light that falls slowly, and grain, have none."""
-    around = np.ones((2 * SHEET_EDGE + 1, 2 * SHEET_EDGE + 1), np.uint8)
-    without = cv2.mean(image, cv2.dilate(inside, around) - inside)[0]
-    within = cv2.mean(image, page & (1 - cv2.erode(inside, around)))[0]
-    deviation = float(cv2.meanStdDev(image, mask=page)[1][0, 0])
-    return abs(within - without) > max(FAINTEST_CONTRAST, CLEAR_STEP * deviation)
-
-
-def _sheet_alone(image: np.ndarray, inside: np.ndarray, page: np.ndarray) -> np.ndarray:
-    """Return a picture in which a sheet goes on beyond its edges, as its page is near them."""
-    around = np.ones((2 * SHEET_EDGE + 1, 2 * SHEET_EDGE + 1), np.uint8)
-    clear = cv2.erode(inside, around)
-    small = _small_copy(image, cv2.INTER_AREA)
-    shown = cv2.resize(255 * (clear & page), small.shape[::-1], interpolation=cv2.INTER_AREA)
-    beyond = cv2.inpaint(small, (shown < 255).astype(np.uint8), 3, cv2.INPAINT_TELEA)
-    beyond = cv2.resize(beyond, image.shape[::-1], interpolation=cv2.INTER_LINEAR)
-    ink = cv2.dilate(inside - page, np.ones((3, 3), np.uint8))
-    return np.where(clear | ink, image, beyond)
 
 
 # ---------------------------------------------------------------------------------------- clean pictures
@@ -353,7 +264,7 @@ def _light_under_smooth_light(image: np.ndarray, *, large: bool) -> np.ndarray |
 
     None where more than two levels are left then or too little contrast, and where what is left looks like a shadow.
     """
-    small = _small_copy(image, cv2.INTER_AREA)
+    small = small_copy(image, cv2.INTER_AREA)
     threshold, light_page = _page_is_light(small)
     guesses = (np.ones(small.shape, bool), (small > threshold) == light_page)  # the second for bold digits
     fits = [fit for page in guesses if (fit := _smooth_light(small.astype(np.float32), page)) is not None]
@@ -368,13 +279,6 @@ def _light_under_smooth_light(image: np.ndarray, *, large: bool) -> np.ndarray |
     field = cv2.resize(best.surface, image.shape[::-1], interpolation=cv2.INTER_LINEAR)
     difference = image.astype(np.float32) - field
     return -difference * _gain(field) if best.light_page else difference * _gain(255 - field)
-
-
-def _small_copy(picture: np.ndarray, interpolation: int) -> np.ndarray:
-    """Return a picture, or a uint8 mask, shrunk to SMOOTH_LIGHT_SIDE where it is larger."""
-    factor = min(1.0, SMOOTH_LIGHT_SIDE / max(picture.shape))
-    size = [max(2, round(side * factor)) for side in picture.shape[::-1]]
-    return cv2.resize(picture, size, interpolation=interpolation)
 
 
 def _smooth_light(small: np.ndarray, page: np.ndarray) -> _SmoothLight | None:
