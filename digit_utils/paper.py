@@ -39,8 +39,11 @@ PHOTO_SIDE = 128  # pixels; a smaller photo is enlarged until its shorter side i
 TWO_CLEAR_LEVELS = 0.8  # part of the variance that two levels explain under smooth light; shadows leave less
 TWO_LEVELS_IN_GRAIN, NEARLY_ALL = 0.7, 0.9  # a smaller part will do where nearly all of the ink hangs together
 HARDLY_A_SHADOW = 0.9  # part of the variance; a bold digit with as much may reach opposite edges, as a shadow does
+DARKEST = 8  # pixels; so few of a small digit are as dark as its ink
+BETWEEN = (0.25, 0.6)  # of full ink: neither page nor ink; a shadow's level, where something darker is written
+MOST_BETWEEN = 12  # times the area of full ink; soft edges and pencils have up to 7 times as much, shadows 50
 LARGE_PART = 0.1  # of a mask; smaller parts are specks, and say nothing about its form
-FINE_GRAINED = 40_000  # pixels; shrunk to look for strokes, a photo with as many shows squares better than grain
+FINE_GRAINED = 40_000  # pixels; a photo with as many shows squares better than grain, and strokes within a shadow
 SHORTEST_STROKES = 1.5  # widths of a pen: all strokes of a digit are longer together, a shadow is as wide as long
 STEEPEST_SLOPE = 12  # grey levels by which light falls over a few pixels; what falls by more is an edge
 CLEAR_GAPS = (4.5, 2.3)  # deviations of the grain between page and ink, in large photos and in enlarged ones
@@ -278,7 +281,9 @@ def _light_under_smooth_light(image: np.ndarray, *, large: bool) -> np.ndarray |
         return None
     field = cv2.resize(best.surface, image.shape[::-1], interpolation=cv2.INTER_LINEAR)
     difference = image.astype(np.float32) - field
-    return -difference * _gain(field) if best.light_page else difference * _gain(255 - field)
+    light = -difference * _gain(field) if best.light_page else difference * _gain(255 - field)
+    fine = large and image.size >= FINE_GRAINED
+    return None if fine and _is_mostly_between(cv2.blur(light, (3, 3))) else light
 
 
 def _smooth_light(small: np.ndarray, page: np.ndarray) -> _SmoothLight | None:
@@ -310,6 +315,16 @@ def _two_levels(light: np.ndarray, inside: np.ndarray) -> tuple[float, float]:
     """Return the part of the variance that two levels explain (Otsu, 1979), and how far apart they are."""
     share, gap = float(inside.mean()), abs(float(light[inside].mean() - light[~inside].mean()))
     return share * (1 - share) * gap**2 / max(float(light.var()), 1e-6), gap
+
+
+def _is_mostly_between(light: np.ndarray) -> bool:
+    """Tell whether what stands out in a blurred photo is mostly a shadow, because something darker is written there.
+
+    A shadow may be as long and narrow as a stroke, so its form does not tell.
+    """
+    full = float(np.partition(light, -DARKEST, axis=None)[-DARKEST])
+    between = np.count_nonzero((light > BETWEEN[0] * full) & (light < BETWEEN[1] * full))
+    return between > MOST_BETWEEN * np.count_nonzero(light >= BETWEEN[1] * full)
 
 
 def _is_shadow(inside: np.ndarray) -> bool:

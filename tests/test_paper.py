@@ -173,6 +173,21 @@ def test_the_percentile_of_grey_levels_is_that_of_numpy():
         assert _percentile_of_levels(levels, 95) == pytest.approx(np.percentile(levels, 95), abs=1e-4)
 
 
+@pytest.mark.parametrize("light_ink", [False, True], ids=["dark ink", "light ink"])
+@pytest.mark.parametrize("place", [(60, 70), (200, 160)], ids=["beside the shadow", "within it"])
+def test_the_long_shadow_of_a_phone_is_no_stroke(place, light_ink):
+    truth = np.zeros((360, 300), np.uint8)
+    cv2.ellipse(truth, place, (10, 15), 20, 0, 360, 1, 3)
+    shadow = np.zeros(truth.shape, np.float64)
+    cv2.rectangle(shadow, (150, 60), (250, 360), 1, cv2.FILLED)
+    picture = np.where(truth, 60, 215 - 15 * np.indices(truth.shape)[1] / 300) * (
+        1 - 0.3 * cv2.GaussianBlur(shadow, (0, 0), 3)
+    )
+    picture = cv2.GaussianBlur(picture, (0, 0), 0.8) + np.random.default_rng(0).normal(0, 1.5, picture.shape)
+    picture = np.clip(255 - picture if light_ink else picture, 0, 255).astype(np.uint8)
+    assert overlap(find_ink(picture), truth) > 0.6
+
+
 def on_a_desk(shape: tuple[int, int], *, corners: list[tuple[float, float]]) -> tuple[np.ndarray, np.ndarray]:
     """Return a sheet with a ring on a dark desk with a pattern, (height, width) float64, and the ring alone."""
     truth = np.zeros(shape, np.uint8)
