@@ -22,6 +22,7 @@ SUPERSAMPLING = 8  # strokes are drawn at eight times the size, then averaged do
 
 PICTURE_PEN_RANGE = (1.5, 4.5)  # pixels at BOX_SIZE scale; pens outside are thickened or thinned, those inside kept
 SMALL_DIGIT = 128  # pixels; a large picture is looked at once more where its digit is smaller
+BESIDE_INK = 3  # pixels of the shrunk picture; what is further from its ink is none on a closer look either
 
 Strokes = Sequence[np.ndarray]  # one (n, 2) array per stroke: x to the right, y down, in drawing order
 
@@ -258,10 +259,14 @@ def _closer_look(image: np.ndarray, ink: np.ndarray) -> np.ndarray | None:
     size = max(part.stop - part.start for part in box)
     if size > SMALL_DIGIT:
         return ink
-    rows, columns = (
-        slice(max(0, int((part.start - size / 2) * scale)), int((part.stop + size / 2) * scale)) for part in box
-    )
-    return find_ink(_shrink_to(image[rows, columns], LARGEST_PICTURE))
+    near = tuple(slice(max(0, int(part.start - size / 2)), int(part.stop + size / 2)) for part in box)
+    rows, columns = (slice(int(part.start * scale), int(part.stop * scale)) for part in near)
+    closer = find_ink(_shrink_to(image[rows, columns], LARGEST_PICTURE))
+    if closer is None:
+        return None
+    # Lines and shadows are told from strokes by how far they go on: seen so near, they would be ink again.
+    seen = cv2.dilate((ink[near] > 0).astype(np.uint8), np.ones((2 * BESIDE_INK + 1, 2 * BESIDE_INK + 1), np.uint8))
+    return cv2.copyTo(closer, cv2.resize(seen, closer.shape[::-1], interpolation=cv2.INTER_NEAREST))
 
 
 def pen_width_of(ink: np.ndarray) -> float:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
+from digit_utils.ruling import without_ruling
 from digit_utils.sheet import (
     FAINTEST_CONTRAST,
     FRAME,
@@ -248,6 +249,8 @@ def _ink_of_photo(image: np.ndarray) -> np.ndarray | None:
         if _is_only_grain(cv2.blur(light, (3, 3)), enlarged=enlarged):
             return None
         light = light * gain
+    if fine:
+        light = without_ruling(light, full=_full_ink(cv2.blur(light, (3, 3))))
     return _without_haze(_without_specks(_ink_by_edges(light)))
 
 
@@ -322,9 +325,14 @@ def _is_mostly_between(light: np.ndarray) -> bool:
 
     A shadow may be as long and narrow as a stroke, so its form does not tell.
     """
-    full = float(np.partition(light, -DARKEST, axis=None)[-DARKEST])
+    full = _full_ink(light)
     between = np.count_nonzero((light > BETWEEN[0] * full) & (light < BETWEEN[1] * full))
     return between > MOST_BETWEEN * np.count_nonzero(light >= BETWEEN[1] * full)
+
+
+def _full_ink(light: np.ndarray) -> float:
+    """Return the level of full ink in a blurred photo: all but a few pixels are below."""
+    return float(np.partition(light, -DARKEST, axis=None)[-DARKEST])
 
 
 def _is_shadow(inside: np.ndarray) -> bool:
