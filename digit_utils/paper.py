@@ -250,7 +250,9 @@ def _ink_of_photo(image: np.ndarray) -> np.ndarray | None:
             return None
         light = light * gain
     if fine:
-        light = without_ruling(light, full=_full_ink(cv2.blur(light, (3, 3))))
+        before, light = light, without_ruling(light, full=_full_ink(cv2.blur(light, (3, 3))))
+        if light is not before and _is_only_grain(cv2.blur(light, (3, 3)), enlarged=enlarged):
+            return None  # there were lines, and nothing else
     return _without_haze(_without_specks(_ink_by_edges(light)))
 
 

@@ -74,7 +74,9 @@ def photo(
         pen = max(1.5, long_side * rng.uniform(0.04, 0.1))
         room = np.maximum(0, (np.array([width, height]) - long_side - pen) / 2 - (0.1 * width if frame else 0))
         at = np.array([width, height]) / 2 + rng.uniform(-room, room)
-        ink = covered(strokes, (height, width), size=long_side, pen=pen, at=at) if strokes else 0.0
+        ink = (
+            covered(strokes, (height, width), size=long_side, pen=pen, at=at) if strokes else np.zeros((height, width))
+        )
         down, right = np.mgrid[:height, :width] / np.array([[[height]], [[width]]]) - 0.5
         page = rng.uniform(170, 230) - rng.uniform(*contrast) * ink
         if squares:
@@ -112,6 +114,14 @@ CONDITIONS = {  # each with how many percentage points more errors than from the
     "photo, compressed": (photo(quality=12), 2),
     "photo, squared paper": (photo(squares=15.0), 2),
     "photo, squared paper, an eighth of it": (photo(sides=(300, 420), size=0.12, squares=20.0, spacing=(0.4, 0.6)), 2),
+    "photo, squares as strong as the pen": (
+        photo(sides=(400, 700), size=0.25, contrast=(60, 90), slope=0.6, shadow=0.3, squares=60.0, spacing=(0.3, 0.6)),
+        4,
+    ),
+    "photo, large, squares as strong as the pen": (
+        photo(sides=(700, 1000), size=0.15, contrast=(60, 90), squares=60.0, spacing=(0.3, 0.6)),
+        2,
+    ),
     "photo, faint": (photo(contrast=(28, 45), grain=1.0), 2),
     "photo, dark table beside it": (photo(frame=True), 2),
     "photo, tight": (photo(sides=(60, 200), size=0.85, slope=0.5, grain=4.0), 2),
@@ -167,6 +177,7 @@ def test_digits_are_read_from_pictures_nearly_as_well_as_from_strokes(
         pytest.param(photo(grain=5.0, quality=12), 0, id="compressed"),
         pytest.param(photo(sides=(20, 48), slope=0.9, grain=3.0), 0, id="small"),
         pytest.param(photo(sides=(48, 100), slope=0.6, grain=8.0), 3, id="middling, coarse grain"),
+        pytest.param(photo(sides=(400, 700), size=0.2, squares=60.0, slope=0.5), 9, id="strongly squared"),
     ],
 )
 def test_blank_photos_stay_blank(render, allowed):
