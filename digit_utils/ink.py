@@ -11,7 +11,8 @@ from collections.abc import Sequence
 import cv2
 import numpy as np
 
-from digit_utils.paper import LARGEST_PICTURE, crop_to_ink, find_ink, ink_box
+from digit_utils.marks import LARGEST_PICTURE, crop_to_ink, ink_box
+from digit_utils.paper import find_ink
 
 IMAGE_SIZE = 28  # pixels, side of the picture that the network reads (MNIST)
 BOX_SIZE = 20  # pixels, long side of the digit within that picture (MNIST)

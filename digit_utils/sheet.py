@@ -9,10 +9,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-FAINTEST_CONTRAST = 20  # grey levels of 255; a picture with less contrast than this is a blank page
-FRAME = 0.35  # part of an edge that no digit covers while something else lies inside
-LARGE = 48  # pixels, shorter side; from here on a picture has enough of them to blur some of its grain away
-SMALL_SIDE = 64  # pixels; enough to see how light falls, and averaging takes the grain away
+from digit_utils.marks import FAINTEST_CONTRAST, FRAME, LARGE, small_copy
 
 SMALLEST_WITH_SHEET = 6000  # pixels; in smaller pictures a sheet is not told from a bold digit
 SMALLEST_SHEET = 0.05  # part of the picture
@@ -115,10 +112,3 @@ def without_edge(ink: np.ndarray, inside: np.ndarray) -> np.ndarray:
     edge = np.bincount(parts[near], minlength=parts.max() + 1) > 0
     ink[edge[parts] & (parts > 0)] = 0
     return ink
-
-
-def small_copy(picture: np.ndarray, interpolation: int) -> np.ndarray:
-    """Return a picture, or a uint8 mask, shrunk to SMALL_SIDE where it is larger."""
-    factor = min(1.0, SMALL_SIDE / max(picture.shape))
-    size = [max(2, round(side * factor)) for side in picture.shape[::-1]]
-    return cv2.resize(picture, size, interpolation=interpolation)

@@ -6,7 +6,8 @@ import cv2
 import numpy as np
 import pytest
 
-from digit_utils.paper import LARGE, LARGEST_PICTURE, _percentile_of_levels, crop_to_ink, find_ink, ink_box
+from digit_utils.marks import LARGE, LARGEST_PICTURE, crop_to_ink, ink_box
+from digit_utils.paper import _percentile_of_levels, find_ink
 
 
 def ring(shape: tuple[int, int], *, pen: int) -> np.ndarray:
