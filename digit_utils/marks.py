@@ -1,5 +1,7 @@
 """Marks: levels, parts and edges of what stands out in a picture, as clean pictures and photos are both measured by."""
 
+from dataclasses import dataclass
+
 import cv2
 import numpy as np
 
@@ -7,6 +9,7 @@ LARGEST_PICTURE = 384  # pixels; whoever finds ink in longer pictures shrinks th
 FAINTEST_CONTRAST = 20  # grey levels of 255; a picture with less contrast than this is a blank page
 FRAME = 0.35  # part of an edge that no digit covers while something else lies inside
 LARGE = 48  # pixels, shorter side; from here on a picture has enough of them to blur some of its grain away
+FINE_GRAINED = 40_000  # pixels; a photo with as many shows squares better than grain, and strokes within a shadow
 SMALL_SIDE = 64  # pixels; enough to see how light falls, and averaging takes the grain away
 
 CLEAR_INK = 0.25  # of full ink; fainter pixels are a stroke's soft edge, or grain
@@ -64,23 +67,38 @@ def two_levels(light: np.ndarray, inside: np.ndarray) -> tuple[float, float]:
 # --------------------------------------------------------------------------------------------------------- parts
 
 
+@dataclass(frozen=True)
+class Part:
+    """A connected part of a mask, as if it were a stroke."""
+
+    number: int
+    area: int  # pixels
+    width: float  # pixels, where it is widest; of what reaches an edge of the picture, as if it went on as far beyond
+
+    @property
+    def length(self) -> float:
+        """Its length in widths; a disc has 0.8."""
+        return self.area / self.width**2
+
+
+def large_parts(inside: np.ndarray) -> tuple[np.ndarray, list[Part]]:
+    """Return the connected parts of a bool mask by their number, (height, width) int32, and those that count."""
+    mask = inside.astype(np.uint8)
+    _, parts, statistics, _ = cv2.connectedComponentsWithStats(mask, connectivity=8)
+    areas, distances = statistics[:, cv2.CC_STAT_AREA], cv2.distanceTransform(mask, cv2.DIST_L2, 5)
+    large = (np.flatnonzero(areas[1:] >= LARGE_PART * areas[1:].sum()) + 1).tolist()
+    return parts, [Part(part, int(areas[part]), 2 * float(distances[parts == part].max())) for part in large]
+
+
 def has_blob(inside: np.ndarray) -> bool:
     """Tell whether a large part of a mask, at an edge of the picture or most of all, is about as wide as long."""
-    parts, areas, large = large_parts(inside)
+    parts, large = large_parts(inside)
     edges = set(np.concatenate([parts[0], parts[-1], parts[:, 0], parts[:, -1]]).tolist())
-    distances = cv2.distanceTransform(inside.astype(np.uint8), cv2.DIST_L2, 5)
     return any(
-        areas[part] < SHORTEST_STROKES * (2 * float(distances[parts == part].max())) ** 2
+        part.length < SHORTEST_STROKES
         for part in large
-        if part in edges or 2 * areas[part] > areas[1:].sum()
+        if part.number in edges or 2 * part.area > np.count_nonzero(inside)
     )
-
-
-def large_parts(inside: np.ndarray) -> tuple[np.ndarray, np.ndarray, set[int]]:
-    """Return the connected parts of a mask by their number, the area of each, and the numbers of those that count."""
-    _, parts, statistics, _ = cv2.connectedComponentsWithStats(inside.astype(np.uint8), connectivity=8)
-    areas = statistics[:, cv2.CC_STAT_AREA]
-    return parts, areas, {part for part in range(1, len(areas)) if areas[part] >= LARGE_PART * areas[1:].sum()}
 
 
 def largest_piece(inside: np.ndarray) -> float:

@@ -19,7 +19,7 @@ from digit_utils.marks import (
     without_specks,
 )
 from digit_utils.photo import ink_of_photo
-from digit_utils.sheet import may_hold_sheet, sheet_alone, sheets, without_edge
+from digit_utils.sheet import Sheet, covered_edge, is_photo_of, may_hold_sheet, sheet_alone, sheets, without_edge
 
 CLEAN_PAGE = 0.3  # part of the pixels that have the commonest level: more of them only where nothing was photographed
 SOFT_EDGES = 0.15  # part of the pixels of a clean picture that may be nearer to the page than to the ink
@@ -27,6 +27,7 @@ MARGIN = 8  # pixels around what is written: enough to see that the page is even
 DOUBT = 6  # standard deviations of a page's grain that no grain reaches
 SMALLEST_WITH_SHADOW = 32  # pixels, shorter side; in smaller clean pictures a bold digit is as broad as a shadow
 MOST_PAGE_BESIDE_SHADOW = 0.75  # part of the pixels; a shadow takes more from the page's level than strokes do
+ALONG_EDGE = 0.6  # part of a sheet's edge that a desk's ink follows
 TWO_LEVELS = 0.78  # part of the variance that two levels explain; of even noise they explain 0.75
 
 NARROWEST_PHOTO, FEWEST_PIXELS = 6, 200  # what is smaller shows no light of its own
@@ -42,28 +43,45 @@ def find_ink(image: np.ndarray) -> np.ndarray | None:
         (height, width) float32 in [0, 1], None for a blank page. A small photo comes back enlarged.
     """
     histogram = cv2.calcHist([image], [0], None, [256], [0, 256]).ravel()
-    ink = _ink_of_sheet(image, nested=2) if may_hold_sheet(image, histogram) else None  # on a desk, a box on it
-    return _ink_of_page(image, histogram) if ink is None else ink
+    if not may_hold_sheet(image, histogram):
+        return _ink_of_page(image, histogram)
+    found = sheets(image)
+    ink = _ink_of_sheets(image, found, nested=2)  # on a desk, and a box on it
+    if ink is None:
+        ink = _ink_of_page(image, histogram)
+        if ink is not None and any(_is_empty(sheet, image, ink) for sheet in found):
+            return None
+    return ink
 
 
-def _ink_of_sheet(image: np.ndarray, *, nested: int) -> np.ndarray | None:
-    """Return the ink of a sheet that lies on a desk or within a frame, the size of the picture; None without one.
+def _ink_of_sheets(image: np.ndarray, found: list[Sheet], *, nested: int) -> np.ndarray | None:
+    """Return the ink of the first sheet in a picture that has some, the size of the picture; None without one.
 
     Sheets are looked for on a sheet again, `nested` of them in all. A sheet without ink is none: the light half of a
     page with a shadow may look like one, while the digit is in the other.
     """
-    for sheet in sheets(image):
+    for sheet in found:
         left, top, width, height = cv2.boundingRect(sheet.inside)
         part = slice(top, top + height), slice(left, left + width)
         alone = sheet_alone(image, sheet)[part]
         histogram = cv2.calcHist([alone], [0], None, [256], [0, 256]).ravel()
-        ink = _ink_of_sheet(alone, nested=nested - 1) if nested > 1 and may_hold_sheet(alone, histogram) else None
+        ink = None
+        if nested > 1 and may_hold_sheet(alone, histogram):
+            ink = _ink_of_sheets(alone, sheets(alone), nested=nested - 1)
         ink = _ink_of_page(alone, histogram) if ink is None else ink
         if ink is not None and without_edge(ink, sheet.inside[part]).any():
             whole = np.zeros(image.shape, np.float32)
             whole[part] = ink
             return whole
     return None
+
+
+def _is_empty(sheet: Sheet, image: np.ndarray, ink: np.ndarray) -> bool:
+    """Tell whether a photo shows an empty sheet on a desk: all that is found is ink along its edge.
+
+    A digit that lies across the edge of a shadow touches it as well, but does not follow it.
+    """
+    return is_photo_of(sheet, image) and covered_edge(sheet, ink) > ALONG_EDGE
 
 
 def _ink_of_page(image: np.ndarray, histogram: np.ndarray) -> np.ndarray | None:

@@ -11,11 +11,13 @@ import numpy as np
 
 from digit_utils.marks import (
     FAINTEST_CONTRAST,
+    FINE_GRAINED,
     FRAME,
     LARGE,
     LARGEST_PICTURE,
     deviation_of_page,
     has_blob,
+    ink_box,
     large_parts,
     largest_piece,
     page_is_light,
@@ -26,7 +28,8 @@ from digit_utils.marks import (
     without_haze,
     without_specks,
 )
-from digit_utils.ruling import without_ruling
+from digit_utils.ruling import without_lines
+from digit_utils.sheet import round_holes
 
 PHOTO_SIDE = 128  # pixels; a smaller photo is enlarged until its shorter side is as long
 TWO_CLEAR_LEVELS = 0.8  # part of the variance that two levels explain under smooth light; shadows leave less
@@ -35,10 +38,17 @@ HARDLY_A_SHADOW = 0.9  # part of the variance; a bold digit with as much may rea
 DARKEST = 8  # pixels; so few of a small digit are as dark as its ink
 BETWEEN = (0.25, 0.6)  # of full ink: neither page nor ink; a shadow's level, where something darker is written
 MOST_BETWEEN = 12  # times the area of full ink; soft edges and pencils have up to 7 times as much, shadows 50
-FINE_GRAINED = 40_000  # pixels; a photo with as many shows squares better than grain, and strokes within a shadow
 STEEPEST_SLOPE = 12  # grey levels by which light falls over a few pixels; what falls by more is an edge
 CLEAR_GAPS = (4.5, 2.3)  # deviations of the grain between page and ink, in large photos and in enlarged ones
 HANGS_TOGETHER = 0.2  # part of the ink in its largest piece; grain lies in many small ones
+WIDER_THAN_PENS = 2  # times the width of the pen; a dot that is written is as wide
+NARROWEST_BLOB = 0.08  # of the photo's shorter side; a tiny digit is a blob as well
+MOSTLY_BLOB = 0.5  # part of what seems to be ink; with less, a thick place of a digit may be all
+LENGTH_OF_STROKES = 3.0  # of their widths; a reflection and a phone's shadow are shorter, and a bold 1
+STRONGER_THAN_BLOB = 1.1  # times the contrast of a blob; the edges of a bold digit are no stronger than all of it
+OPPOSITE_TO_BLOB = -0.3  # times that contrast; around a bold digit, sharpening makes the page lighter by less
+SOFTEST_EDGE = 4.5  # pixels between a quarter and three of a blob's level; a pen's that is out of focus has 4
+MOST_BESIDE_LINES = 0.7  # of the picture's shorter side; what is left of a tight 7 without its bar is longer
 PHOTO_INK = (0.35, 0.7)  # of full ink: below, a ruled line or grain; above, as good as full
 STRONGEST = (0.005, 30)  # part of the pixels of a photo, or pixels of a large one: a small digit there has few more
 MOST_GRAIN = 0.5  # of full ink; a bold digit leaves little page to measure the grain on
@@ -47,25 +57,102 @@ FULL_DEPTH = 32  # grey levels; what is as much darker than its surroundings is 
 
 def ink_of_photo(image: np.ndarray) -> np.ndarray | None:
     """Return the ink of a photo, enlarged where it is small, None for a blank one."""
+    if image.size >= FINE_GRAINED and (holes := round_holes(image)).any():
+        ink = _ink_on_paper(cv2.inpaint(image, holes, 3, cv2.INPAINT_TELEA))
+        if ink is not None and WIDER_THAN_PENS * _width(ink > 0.5) < _width(holes):
+            return ink
+    return _ink_on_paper(image)
+
+
+def _width(mask: np.ndarray) -> float:
+    """Return how wide a mask is where it is widest, in pixels."""
+    return max((part.width for part in large_parts(mask)[1]), default=0.0)
+
+
+def _ink_on_paper(image: np.ndarray) -> np.ndarray | None:
+    """Return the ink of a photo whose sheet has no holes, or whose holes are its ink."""
     large, fine, enlarged = min(image.shape) >= LARGE, image.size >= FINE_GRAINED, 1.0
     if not large:
         enlarged = max(1.0, min(PHOTO_SIDE / min(image.shape), LARGEST_PICTURE / max(image.shape)))
         image = cv2.resize(image, None, fx=enlarged, fy=enlarged, interpolation=cv2.INTER_CUBIC)
     light = _light_under_smooth_light(image, large=large)
     if light is None:
-        light, gain = _light_on_page_with_shadows(image, patterned=fine)
-        light = without_frame(light)
-        if _is_only_grain(cv2.blur(light, (3, 3)), enlarged=enlarged):
-            return None
-        light = light * gain
-    if fine:
-        before, light = light, without_ruling(light, full=_full_ink(cv2.blur(light, (3, 3))))
-        if light is not before and _is_only_grain(cv2.blur(light, (3, 3)), enlarged=enlarged):
-            return None  # there were lines, and nothing else
+        light = _light_beside_shadows(image, patterned=fine, enlarged=enlarged)
+    if light is None:
+        return None
+    if not fine:
+        return _ink_of_strokes(light)
+    light = _light_of_strokes(image, light)
+    return None if light is None else _ink_beside_lines(light)
+
+
+def _ink_of_strokes(light: np.ndarray) -> np.ndarray:
     return without_haze(without_specks(_ink_by_edges(light)))
 
 
-# -------------------------------------------------------------------------------------------------- smooth light
+def _ink_beside_lines(light: np.ndarray) -> np.ndarray | None:
+    """Return the ink of a photo, (height, width) float32 that grows towards the ink, but not printed lines or creases.
+
+    None where there is nothing else. A few lines may be strokes as well: they are none where what is written is smaller
+    than the picture.
+    """
+    unruled, rest = without_lines(light, full=_full_ink(cv2.blur(light, (3, 3))))
+    if rest is not light and _is_only_grain(cv2.blur(rest, (3, 3))):
+        return None
+    if rest is not unruled:
+        ink = _ink_of_strokes(rest)
+        if all(
+            side.stop - side.start < MOST_BESIDE_LINES * length
+            for side, length in zip(ink_box(ink), ink.shape, strict=True)
+        ):
+            return ink
+    return _ink_of_strokes(unruled)
+
+
+def _light_of_strokes(image: np.ndarray, light: np.ndarray) -> np.ndarray | None:
+    """Return how far a photo stands out towards its ink, after a first guess; other ones if that shows no strokes.
+
+    A lamp's reflection and a shadow are blobs. What is written beside them stands out from the page to the other side,
+    or by more than they do. Where there is no such thing, a blob with sharp edges is a bold digit, and with soft ones
+    the page is blank: None.
+    """
+    blob = _blobs(light)
+    part = np.count_nonzero(blob) / max(1, np.count_nonzero(_clear_ink(light)))
+    if part < MOSTLY_BLOB:
+        return light
+    contrast = image - np.float32(np.median(sample(image)))
+    contrast = contrast / (np.median(contrast[blob]) or 1)
+    for other in (False, True):
+        found = _light_beside_shadows(image, patterned=True, other=other)
+        if found is None or _blobs(found).any():
+            continue
+        weakest, strongest = np.percentile(contrast[_clear_ink(found)], (20, 80))
+        if strongest > STRONGER_THAN_BLOB or weakest < OPPOSITE_TO_BLOB:
+            return found
+    return None if part > NEARLY_ALL and _softness(light, blob) > SOFTEST_EDGE else light
+
+
+def _blobs(light: np.ndarray) -> np.ndarray:
+    """Return a mask of what is too wide for a stroke of its length, in a photo that grows towards the ink."""
+    parts, large = large_parts(_clear_ink(light))
+    wide = [part for part in large if part.width > NARROWEST_BLOB * min(light.shape)]
+    return np.isin(parts, [part.number for part in wide if part.length < LENGTH_OF_STROKES])
+
+
+def _softness(light: np.ndarray, blob: np.ndarray) -> float:
+    """Return how wide the edge of a blob is in a photo that grows towards the ink, in pixels."""
+    smooth = cv2.blur(light, (3, 3)) / max(float(np.median(light[blob])), 1.0)
+    within = (smooth > 0.5).view(np.uint8)
+    length = np.count_nonzero(within > cv2.erode(within, np.ones((3, 3), np.uint8)))
+    return np.count_nonzero((smooth > 0.25) & (smooth < 0.75)) / max(1, length)
+
+
+def _clear_ink(light: np.ndarray) -> np.ndarray:
+    smooth = cv2.blur(light, (3, 3))
+    return smooth > 0.4 * float(smooth.max())
+
+
+# -------------------------------------------------------------------------------------------- smooth light
 
 
 @dataclass(frozen=True)
@@ -145,8 +232,9 @@ def _full_ink(light: np.ndarray) -> float:
 
 def _is_shadow(inside: np.ndarray) -> bool:
     """Tell whether a large part of a mask fills a corner of the picture, or is a blob and no strokes."""
-    parts, _, large = large_parts(inside)
-    return bool(large & set(parts[[0, 0, -1, -1], [0, -1, 0, -1]].tolist())) or has_blob(inside)
+    parts, large = large_parts(inside)
+    corners = parts[[0, 0, -1, -1], [0, -1, 0, -1]]
+    return any(part.number in corners for part in large) or has_blob(inside)
 
 
 def _is_band(inside: np.ndarray) -> bool:
@@ -164,15 +252,28 @@ def _gain(field: np.ndarray) -> np.ndarray:
 # ------------------------------------------------------------------------------------------------------- shadows
 
 
-def _light_on_page_with_shadows(image: np.ndarray, *, patterned: bool) -> tuple[np.ndarray, np.ndarray]:
+def _light_beside_shadows(
+    image: np.ndarray, *, patterned: bool, enlarged: float = 1.0, other: bool = False
+) -> np.ndarray | None:
+    """Return how far each pixel of a page with shadows stands out towards the ink, evened out; None if nothing does.
+
+    With `other`, towards what is lighter where ink seems to be dark, and the other way round.
+    """
+    light, gain = _light_on_page_with_shadows(image, patterned=patterned, other=other)
+    light = without_frame(light)
+    return None if _is_only_grain(cv2.blur(light, (3, 3)), enlarged=enlarged) else light * gain
+
+
+def _light_on_page_with_shadows(image: np.ndarray, *, patterned: bool, other: bool) -> tuple[np.ndarray, np.ndarray]:
     """Return how far each pixel stands out from a page with shadows, and how much more it would be in full light.
 
     The page may be `patterned`, squared or dotted.
     """
     dark, bright = (_longest_stroke(page, patterned=patterned) for page in (image, 255 - image))
-    if bright > dark:
+    light_ink = (bright > dark) != other
+    if light_ink:
         image = 255 - image
-    field = _light_under_ink(image, pen=max(dark, bright)[1])
+    field = _light_under_ink(image, pen=(bright if light_ink else dark)[1])
     light = field - image
     return light - np.median(sample(light)), _gain(field)
 
@@ -217,7 +318,7 @@ def _light_under_ink(image: np.ndarray, *, pen: float) -> np.ndarray:
 # ----------------------------------------------------------------------------------------------------------- ink
 
 
-def _is_only_grain(light: np.ndarray, *, enlarged: float) -> bool:
+def _is_only_grain(light: np.ndarray, *, enlarged: float = 1.0) -> bool:
     """Tell whether what stands out in a blurred photo is neither far from the page nor hangs together."""
     strongest = min(STRONGEST[0], STRONGEST[1] / light.size)
     half = 0.4 * float(np.percentile(light, 100 * (1 - strongest)))

@@ -1,12 +1,15 @@
-"""Ruling: the lines that are printed on paper, taken out of a photo where they are as strong as what is written.
+"""Ruling: lines that are printed on paper, and its creases, taken out of a photo where they are as strong as the pen.
 
 A printed line runs straight through the whole picture, and others run beside it; no stroke of a digit does. So a line's
 level is the median along it, which what crosses it does not change, and what is darker than the line stays.
 """
 
+from dataclasses import dataclass
+
 import cv2
 import numpy as np
 
+RULING, ACROSS = "ruling", "across"  # many lines that run nearly throughout, and few from edge to edge
 STEEPEST_RULING = 6.0  # degrees; paper that lies more aslant is hardly photographed
 ANGLE_STEP, FINE_STEP = 0.75, 1 / 3  # degrees, and parts of that: a line's end moves by a pixel or so, small or large
 LOOKED_AT = 128  # pixels, long side, to find how lines lie
@@ -16,45 +19,79 @@ THROUGHOUT = 0.8  # part of the picture through which a line runs; at its edges 
 CELLS = 16  # parts of a row, of which nearly all show a line that runs through the picture
 FEWEST_LINES = 4  # in one direction; fewer may be strokes
 MOST_LINES = 0.3  # part of the rows; lines leave most of the page to write on, bold strokes do not
+MOST_ACROSS = 0.06  # part of the rows that few lines have; a desk's edge is no line
 STRONG_LINE = 0.2  # of the strongest ink; a fainter line is no trouble
 DRIFT = 4  # pixels that a line may wander from where most of it runs
 EDGE = 4  # pixels along the edges of a ruled picture that are taken for page
+SOFT_EDGE = np.ones((3, 3), np.uint8)  # beside a line; where there are few, little else is lost with it
 SLACK = 1.3  # times their usual level that lines may have; what is darker is ink
 
 
-def without_ruling(light: np.ndarray, *, full: float) -> np.ndarray:
-    """Return a photo, (height, width) float32 that grows towards the ink, without the lines printed on its paper.
+@dataclass(frozen=True, eq=False)
+class _Lines:
+    """Lines that run from left to right."""
 
-    `full` is the level of the strongest ink. A photo with few lines, or with faint ones, is returned as it is.
+    level: np.ndarray  # (height, width) float32: how far they stand out from the page; 0 elsewhere
+    are_ruling: bool  # whether they are so many that they are no strokes
+
+
+def without_lines(light: np.ndarray, *, full: float) -> tuple[np.ndarray, np.ndarray]:
+    """Return a photo without the ruling of its paper, and without those lines too which may be strokes as well.
+
+    Such a line, a margin's, a crease, runs alone, or with two others, from one edge of the picture to the other.
+
+    Args:
+        light: (height, width) float32 that grows towards the ink.
+        full: the level of the strongest ink. Lines that are faint beside it are left.
+
+    Returns:
+        Two pictures like `light`; the very same one where there is nothing to take off.
     """
-    result = light
+    unruled = rest = light
     for turned in (False, True):
-        picture = np.ascontiguousarray(result.T) if turned else result
-        lines = _level_lines(picture, full=full)
+        lines = _level_lines(np.ascontiguousarray(unruled.T) if turned else unruled, full=full)
         if lines is not None:
-            result = result - (lines.T if turned else lines)
-    if result is not light:  # a line that leaves the picture slowly is not seen to run through it
-        inner = result[EDGE:-EDGE, EDGE:-EDGE]
-        result = cv2.copyMakeBorder(inner, *4 * [EDGE], cv2.BORDER_CONSTANT, value=0)
-    return result
+            level = lines.level.T if turned else lines.level
+            rest = rest - level
+            unruled = unruled - level if lines.are_ruling else unruled
+    if unruled is light:
+        return light, rest
+    return _without_edge(unruled), _without_edge(rest)
 
 
-def _level_lines(light: np.ndarray, *, full: float) -> np.ndarray | None:
-    """Return the level of the lines that run from left to right, 0 elsewhere; None where there are not several."""
+def _without_edge(light: np.ndarray) -> np.ndarray:
+    """Return a ruled photo with page along its edges: a line that leaves it slowly is not seen to run through it."""
+    inner = light[EDGE:-EDGE, EDGE:-EDGE]
+    return cv2.copyMakeBorder(inner, *4 * [EDGE], cv2.BORDER_CONSTANT, value=0)
+
+
+def _level_lines(light: np.ndarray, *, full: float) -> _Lines | None:
+    """Return the lines that run from left to right, None without any."""
     factor = min(1.0, LOOKED_AT / max(light.shape))
     small = np.maximum(cv2.resize(light, None, fx=factor, fy=factor, interpolation=cv2.INTER_AREA), 0)
     angle = _angle_of_lines(small, np.arange(-STEEPEST_RULING, STEEPEST_RULING + ANGLE_STEP / 2, ANGLE_STEP))
-    if _count_of_runs(_level_throughout(_turned(small, angle)) > STRONG_LINE * factor / 2 * full) < FEWEST_LINES:
-        return None  # sooner seen than by medians; a line of a pixel or two is as much fainter in the small picture
+    # Sooner seen than by medians; a line of a pixel or two is as much fainter in the small picture.
+    kinds = _kinds_of_lines(_turned(small, angle), least=STRONG_LINE * factor / 2 * full)
+    if not kinds:
+        return None
     angle = _angle_of_lines(np.maximum(light, 0), angle + np.arange(-1, 1.1, FINE_STEP) * ANGLE_STEP)
     level = np.maximum(_medians_along_rows(_turned(light, angle)), 0)
-    profile = _level_throughout(level)
-    strong = profile > STRONG_LINE * full
-    if _count_of_runs(strong) < FEWEST_LINES or strong.mean() > MOST_LINES:
-        return None
-    usual = float(np.median(_peaks(profile, strong)))
-    near = _rows_near_lines(strong, leaving=light.shape[1] * abs(np.sin(np.deg2rad(angle))))
-    return _turned(np.where(near[:, np.newaxis], np.minimum(level, SLACK * usual), 0).astype(np.float32), -angle)
+    seen = _kinds_of_lines(level, least=STRONG_LINE * full)
+    for kind, most in ((RULING, MOST_LINES), (ACROSS, MOST_ACROSS)):
+        if kind in kinds and kind in seen and seen[kind].mean() <= most:
+            usual = float(np.median(_peaks(_level_throughout(level, THROUGHOUT), seen[kind])))
+            near = _rows_near_lines(seen[kind], leaving=light.shape[1] * abs(np.sin(np.deg2rad(angle))))
+            level = np.where(near[:, np.newaxis], np.minimum(level, SLACK * usual), 0).astype(np.float32)
+            level = _turned(level, -angle)
+            return _Lines(level if kind == RULING else cv2.dilate(level, SOFT_EDGE), kind == RULING)
+    return None
+
+
+def _kinds_of_lines(light: np.ndarray, *, least: float) -> dict[str, np.ndarray]:
+    """Return in which rows, (height,) bool, there are lines as strong as `least`: of a ruling, and few across."""
+    ruling, across = (_level_throughout(light, part) > least for part in (THROUGHOUT, 1.0))
+    kinds = {RULING: ruling} if _count_of_runs(ruling) >= FEWEST_LINES else {}
+    return kinds | ({ACROSS: across} if 1 <= _count_of_runs(across) < FEWEST_LINES else {})
 
 
 def _rows_near_lines(strong: np.ndarray, *, leaving: float) -> np.ndarray:
@@ -68,10 +105,10 @@ def _rows_near_lines(strong: np.ndarray, *, leaving: float) -> np.ndarray:
     return near
 
 
-def _level_throughout(light: np.ndarray) -> np.ndarray:
-    """Return the level that each row of a picture has nearly all along, (height,) float32."""
+def _level_throughout(light: np.ndarray, part: float) -> np.ndarray:
+    """Return the level that each row of a picture has in some part of it, (height,) float32."""
     cells = cv2.resize(light, (CELLS, light.shape[0]), interpolation=cv2.INTER_AREA)
-    return np.quantile(cells, 1 - THROUGHOUT, axis=1)
+    return np.quantile(cells, 1 - part, axis=1)
 
 
 def _count_of_runs(strong: np.ndarray) -> int:

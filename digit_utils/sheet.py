@@ -1,4 +1,4 @@
-"""Sheets: which part of a picture is a sheet of its own, on a desk, within a frame, a box on a form.
+"""Sheets: which part of a picture is a sheet of its own, on a desk, within a frame, a box on a form; and its holes.
 
 What is written is looked for on the sheet alone. Neither the desk nor the frame is ink, yet either stands out from the
 page as clearly as ink does.
@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from digit_utils.marks import FAINTEST_CONTRAST, FRAME, LARGE, small_copy
+from digit_utils.marks import FAINTEST_CONTRAST, FINE_GRAINED, FRAME, LARGE, small_copy
 
 SMALLEST_WITH_SHEET = 6000  # pixels; in smaller pictures a sheet is not told from a bold digit
 SMALLEST_SHEET = 0.05  # part of the picture
@@ -17,7 +17,14 @@ MOST_CORNERS, STRAIGHT = 6, 0.02  # of a sheet, and how far its edges may bend, 
 CONVEX = 0.97  # part of its convex hull that a sheet fills
 MOSTLY_PAGE = 0.5  # part of a sheet; a frame has less within its outline
 CLEAR_STEP = 3.5  # deviations of a page's levels; grain has 2.7 between what is above a level and what is below
+SMALLEST_HOLE, WIDEST_HOLE = 30, 0.2  # pixels of its area, and width as a part of the picture's shorter side
+ROUND, FULL = 1.2, 0.6  # squares of its width, and part of its box; a disc covers 0.8 of either
+MOST_BESIDE_PAGE = 0.15  # of a photo, holes and strokes; half a page in the shade is more, and so are the squares in it
+AROUND_HOLE = 3  # pixels around a hole that its shadow darkens
+LARGE_SHEET = 0.4  # part of a photo of a sheet
+MOST_PAGE_OUTSIDE = 0.05  # part of a desk that is as its sheet; beside a stroke, there is page on both sides
 SHEET_EDGE = 2  # pixels; so near to its edge a sheet is not seen clearly
+NEAR_EDGE = np.ones((2 * SHEET_EDGE + 1, 2 * SHEET_EDGE + 1), np.uint8)
 
 
 @dataclass(frozen=True, eq=False)
@@ -86,17 +93,32 @@ def _is_surrounded(inside: np.ndarray) -> bool:
 
 def _has_clear_edge(image: np.ndarray, inside: np.ndarray, page: np.ndarray) -> bool:
     """Tell whether a step in the grey levels surrounds a sheet: light that falls slowly, and grain, have none."""
-    around = np.ones((2 * SHEET_EDGE + 1, 2 * SHEET_EDGE + 1), np.uint8)
-    without = cv2.mean(image, cv2.dilate(inside, around) - inside)[0]
-    within = cv2.mean(image, page & (1 - cv2.erode(inside, around)))[0]
+    without = cv2.mean(image, cv2.dilate(inside, NEAR_EDGE) - inside)[0]
+    within = cv2.mean(image, page & (1 - cv2.erode(inside, NEAR_EDGE)))[0]
     deviation = float(cv2.meanStdDev(image, mask=page)[1][0, 0])
     return abs(within - without) > max(FAINTEST_CONTRAST, CLEAR_STEP * deviation)
 
 
+def is_photo_of(sheet: Sheet, image: np.ndarray) -> bool:
+    """Tell whether a photo shows a large sheet, and nothing as light, or as dark, as its page beside it."""
+    if image.size < FINE_GRAINED or np.count_nonzero(sheet.inside) < LARGE_SHEET * image.size:
+        return False
+    page, outside = image[sheet.page > 0], image[sheet.inside == 0]
+    level, beside = float(page.mean()), float(outside.mean())
+    alike = np.count_nonzero(np.abs(outside - level) < np.abs(outside - beside))
+    return bool(page.std() > 0 and alike < MOST_PAGE_OUTSIDE * outside.size)
+
+
+def covered_edge(sheet: Sheet, ink: np.ndarray) -> float:
+    """Return the part of a sheet's edge, within the picture, beside which there is ink, (height, width)."""
+    edge = cv2.dilate(sheet.inside, NEAR_EDGE) > sheet.inside
+    near = cv2.dilate((ink > 0).view(np.uint8), NEAR_EDGE) > 0
+    return np.count_nonzero(near & edge) / max(1, np.count_nonzero(edge))
+
+
 def sheet_alone(image: np.ndarray, sheet: Sheet) -> np.ndarray:
     """Return a picture, (height, width) uint8, in which a sheet goes on beyond its edges, as its page is near them."""
-    around = np.ones((2 * SHEET_EDGE + 1, 2 * SHEET_EDGE + 1), np.uint8)
-    clear = cv2.erode(sheet.inside, around)
+    clear = cv2.erode(sheet.inside, NEAR_EDGE)
     small = small_copy(image, cv2.INTER_AREA)
     shown = cv2.resize(255 * (clear & sheet.page), small.shape[::-1], interpolation=cv2.INTER_AREA)
     beyond = cv2.inpaint(small, (shown < 255).astype(np.uint8), 3, cv2.INPAINT_TELEA)
@@ -112,3 +134,26 @@ def without_edge(ink: np.ndarray, inside: np.ndarray) -> np.ndarray:
     edge = np.bincount(parts[near], minlength=parts.max() + 1) > 0
     ink[edge[parts] & (parts > 0)] = 0
     return ink
+
+
+def round_holes(image: np.ndarray) -> np.ndarray:
+    """Return a mask, (height, width) uint8, of the holes that were punched into a sheet, with their edges.
+
+    So is any other full disc, a dot of the pen too: whoever asks has to see what else is written.
+    """
+    _, light = cv2.threshold(image, 0, 1, cv2.THRESH_OTSU)
+    other = light if 2 * cv2.countNonZero(light) < light.size else 1 - light
+    if cv2.countNonZero(other) > MOST_BESIDE_PAGE * other.size:
+        return np.zeros_like(other)
+    _, parts, statistics, _ = cv2.connectedComponentsWithStats(other, connectivity=8)
+    distances = cv2.distanceTransform(other, cv2.DIST_L2, 5)
+    holes = np.zeros_like(other)
+    for part, (left, top, width, height, area) in enumerate(statistics):
+        if part == 0 or area < SMALLEST_HOLE or area < FULL * width * height:
+            continue  # the page itself, a speck, a stroke
+        box = slice(top, top + height), slice(left, left + width)
+        hole = parts[box] == part
+        thick = 2 * float(distances[box][hole].max())
+        if thick < WIDEST_HOLE * min(image.shape) and area < ROUND * thick**2:
+            holes[box][hole] = 1
+    return cv2.dilate(holes, np.ones((2 * AROUND_HOLE + 1, 2 * AROUND_HOLE + 1), np.uint8))

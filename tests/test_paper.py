@@ -252,3 +252,101 @@ def test_a_ring_with_dust_in_it_is_no_sheet(dust):
     picture = np.where(truth, 30, 240).astype(np.uint8)
     picture[100 : 100 + dust, 80 : 80 + dust] = 30
     assert overlap(find_ink(picture), truth > 0) > 0.9
+
+
+def photographed(page: np.ndarray, *, light_ink: bool = False, seed: int = 0) -> np.ndarray:
+    """Return a page, (height, width) float64 grey levels, as a camera sees it: a little soft, with a little grain."""
+    picture = cv2.GaussianBlur(page, (0, 0), 0.8) + np.random.default_rng(seed).normal(0, 1.5, page.shape)
+    return np.clip(255 - picture if light_ink else picture, 0, 255).astype(np.uint8)
+
+
+def two(shape: tuple[int, int], *, at: tuple[int, int], size: int, pen: int) -> np.ndarray:
+    """Return a 2 around `at` (x, y), (height, width) uint8, 1 where it is."""
+    x, y = at
+    path = [(-0.3, -0.3), (-0.1, -0.5), (0.15, -0.5), (0.3, -0.25), (0.1, 0.1), (-0.3, 0.5), (0.35, 0.5)]
+    points = np.int32([(x + size * right, y + size * down) for right, down in path])
+    return cv2.polylines(np.zeros(shape, np.uint8), [points], False, 1, pen, cv2.LINE_8)
+
+
+@pytest.mark.parametrize("light_ink", [False, True], ids=["dark ink", "light ink"])
+@pytest.mark.parametrize("left", [0, 6, 30], ids=["half a hole", "at the edge", "within the page"])
+@pytest.mark.parametrize("ink", [60, 130], ids=["as dark as the holes", "pencil"])
+def test_punched_holes_are_no_ink(ink, left, light_ink):
+    truth = two((380, 280), at=(170, 200), size=90, pen=4)
+    page = np.where(truth, ink, 215 - 15 * np.indices(truth.shape)[1] / 280)
+    for middle in (120, 260):
+        cv2.circle(page, (left, middle), 14, 50, cv2.FILLED)
+    assert overlap(find_ink(photographed(page, light_ink=light_ink)), truth) > 0.6
+
+
+@pytest.mark.parametrize("light_ink", [False, True], ids=["dark ink", "light ink"])
+@pytest.mark.parametrize("pen", [8, 30])
+def test_a_dot_of_the_pen_is_ink_alone_and_beside_strokes_as_wide(pen, light_ink):
+    """A hole of a sheet is wider than a pen, and something else is written on the sheet."""
+    dot = cv2.circle(np.zeros((300, 300), np.uint8), (150, 200), pen, 1, cv2.FILLED)
+    mark = cv2.line(dot.copy(), (150, 50), (150, 140), 1, 2 * pen)
+    for truth in (dot, mark):
+        assert overlap(find_ink(photographed(np.where(truth, 60.0, 210.0), light_ink=light_ink)), truth) > 0.8
+
+
+@pytest.mark.parametrize("light_ink", [False, True], ids=["dark ink", "light ink"])
+@pytest.mark.parametrize("level", [150, 185])
+@pytest.mark.parametrize(
+    ("at", "size", "axes"),
+    [((190, 260), 40, (90, 25)), ((160, 150), 110, (75, 70))],
+    ids=["a long one", "a round one, and a digit across its edge"],
+)
+def test_the_reflection_of_a_lamp_is_no_ink(at, size, axes, level, light_ink):
+    truth = two((380, 280), at=at, size=size, pen=3)
+    glare = cv2.ellipse(np.zeros(truth.shape), (110, 110), axes, 10, 0, 360, 1, cv2.FILLED)
+    page = level + (255 - level) * np.clip(1.5 * cv2.GaussianBlur(glare, (0, 0), 8), 0, 1)
+    assert overlap(find_ink(photographed(np.where(truth, 70, page), light_ink=light_ink)), truth) > 0.6
+
+
+@pytest.mark.parametrize("light_ink", [False, True], ids=["dark ink", "light ink"])
+@pytest.mark.parametrize("size", [18, 40])
+@pytest.mark.parametrize("left", [60, 120], ids=["as wide as half the page", "narrower"])
+def test_a_broad_deep_shadow_is_no_ink_beside_a_tiny_digit(left, size, light_ink):
+    truth = two((380, 280), at=(32, 200), size=size, pen=2)
+    shadow = cv2.rectangle(np.zeros(truth.shape), (left, 50), (left + 135, 380), 1, cv2.FILLED)
+    page = np.where(truth, 60, 215) * (1 - 0.45 * cv2.GaussianBlur(shadow, (0, 0), 3))
+    assert overlap(find_ink(photographed(page, light_ink=light_ink)), truth) > 0.6
+
+
+@pytest.mark.parametrize("light_ink", [False, True], ids=["dark ink", "light ink"])
+@pytest.mark.parametrize("pen", [30, 50])
+def test_a_bold_digit_is_no_reflection(pen, light_ink):
+    """A 1 and a 9 whose loop is full, as a felt pen draws them, are as wide for their length as a reflection is."""
+    one = cv2.line(np.zeros((380, 280), np.uint8), (150, 120), (135, 240), 1, pen)
+    nine = cv2.circle(cv2.line(one * 0, (180, 100), (150, 320), 1, pen), (150, 130), pen, 1, cv2.FILLED)
+    for truth in (one, nine):
+        assert overlap(find_ink(photographed(np.where(truth, 60.0, 230.0), light_ink=light_ink)), truth) > 0.9
+
+
+@pytest.mark.parametrize("light_ink", [False, True], ids=["dark ink", "light ink"])
+@pytest.mark.parametrize("level", [50, 110])
+@pytest.mark.parametrize("corners", ["at one edge", "at two edges"])
+def test_an_empty_sheet_on_a_desk_is_blank(corners, level, light_ink):
+    shape = (360, 280)
+    sheet = cv2.fillPoly(np.zeros(shape, np.uint8), [np.int32(np.array(DESKS[corners]) * shape[::-1])], 1)
+    y, x = np.indices(shape)
+    page = np.where(sheet, 215 - 15 * x / shape[1], level + 30 * np.sign(np.sin(x / 3) * np.sin(y / 4)))
+    page = cv2.GaussianBlur(page, (0, 0), 1.5)
+    assert find_ink(photographed(page, light_ink=light_ink)) is None
+
+
+@pytest.mark.parametrize("light_ink", [False, True], ids=["dark ink", "light ink"])
+@pytest.mark.parametrize("at", [(140, 240), (140, 300)], ids=["across its edge", "within it"])
+def test_half_a_page_in_the_shade_is_no_desk(at, light_ink):
+    truth = two((380, 280), at=at, size=80, pen=4)
+    page = np.where(truth, 70, 215) * np.where(np.indices(truth.shape)[0] > 230, 0.6, 1)
+    assert overlap(find_ink(photographed(page, light_ink=light_ink)), truth) > 0.5
+
+
+@pytest.mark.parametrize("grain", [0.0, 1.5])
+def test_a_stroke_along_two_edges_of_a_tight_picture_is_no_desk(grain):
+    """What lies on both sides of a stroke is the page; only beside a desk it is on one side."""
+    truth = np.zeros((300, 220), np.uint8)
+    cv2.polylines(truth, [np.array([[0, 20], [190, 20], [120, 300]])], False, 1, 18)
+    picture = np.where(truth, 60, 220) + np.random.default_rng(0).normal(0, 1, truth.shape) * grain
+    assert overlap(find_ink(np.clip(picture, 0, 255).astype(np.uint8)), truth) > 0.85
