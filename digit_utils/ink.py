@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import cv2
 import numpy as np
 
-from digit_utils.marks import LARGEST_PICTURE, crop_to_ink, ink_box
+from digit_utils.marks import LARGEST_PICTURE, crop_to_ink, ink_box, pen_width_of
 from digit_utils.paper import find_ink
 
 IMAGE_SIZE = 28  # pixels, side of the picture that the network reads (MNIST)
@@ -268,23 +268,6 @@ def _closer_look(image: np.ndarray, ink: np.ndarray) -> np.ndarray | None:
     # Lines and shadows are told from strokes by how far they go on: seen so near, they would be ink again.
     seen = cv2.dilate((ink[near] > 0).astype(np.uint8), np.ones((2 * BESIDE_INK + 1, 2 * BESIDE_INK + 1), np.uint8))
     return cv2.copyTo(closer, cv2.resize(seen, closer.shape[::-1], interpolation=cv2.INTER_NEAREST))
-
-
-def pen_width_of(ink: np.ndarray) -> float:
-    """Estimate the pen's width, in pixels, in a (height, width) picture of ink in [0, 1]; 0 without ink.
-
-    The mean distance to the edge within a band of width w is w/4. Small pictures are enlarged first, because
-    distances are measured between the centres of whole pixels.
-    """
-    factor = max(1, int(np.ceil(160 / max(ink.shape))))
-    if factor > 1:
-        ink = cv2.resize(ink, None, fx=factor, fy=factor, interpolation=cv2.INTER_LINEAR)
-    inside = cv2.copyMakeBorder((ink > 0.5).view(np.uint8), 1, 1, 1, 1, cv2.BORDER_CONSTANT, value=0)
-    area = cv2.countNonZero(inside)
-    if not area:
-        return 0.0
-    distances = cv2.distanceTransform(inside, cv2.DIST_L2, 5)  # 0 outside
-    return 4 * (cv2.sumElems(distances)[0] / area - 0.5) / factor
 
 
 def _with_usual_pen(crop: np.ndarray) -> np.ndarray:

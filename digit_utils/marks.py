@@ -9,7 +9,7 @@ LARGEST_PICTURE = 384  # pixels; whoever finds ink in longer pictures shrinks th
 FAINTEST_CONTRAST = 20  # grey levels of 255; a picture with less contrast than this is a blank page
 FRAME = 0.35  # part of an edge that no digit covers while something else lies inside
 LARGE = 48  # pixels, shorter side; from here on a picture has enough of them to blur some of its grain away
-FINE_GRAINED = 40_000  # pixels; a photo with as many shows squares better than grain, and strokes within a shadow
+FINE_GRAINED = 40_000  # pixels; a photo with as many shows strokes beside squares, holes, creases, shadows and desks
 SMALL_SIDE = 64  # pixels; enough to see how light falls, and averaging takes the grain away
 
 CLEAR_INK = 0.25  # of full ink; fainter pixels are a stroke's soft edge, or grain
@@ -99,6 +99,23 @@ def has_blob(inside: np.ndarray) -> bool:
         for part in large
         if part.number in edges or 2 * part.area > np.count_nonzero(inside)
     )
+
+
+def pen_width_of(ink: np.ndarray) -> float:
+    """Estimate the pen's width, in pixels, in a (height, width) picture of ink in [0, 1]; 0 without ink.
+
+    The mean distance to the edge within a band of width w is w/4. Small pictures are enlarged first, because
+    distances are measured between the centres of whole pixels.
+    """
+    factor = max(1, int(np.ceil(160 / max(ink.shape))))
+    if factor > 1:
+        ink = cv2.resize(ink, None, fx=factor, fy=factor, interpolation=cv2.INTER_LINEAR)
+    inside = cv2.copyMakeBorder((ink > 0.5).view(np.uint8), 1, 1, 1, 1, cv2.BORDER_CONSTANT, value=0)
+    area = cv2.countNonZero(inside)
+    if not area:
+        return 0.0
+    distances = cv2.distanceTransform(inside, cv2.DIST_L2, 5)  # 0 outside
+    return 4 * (cv2.sumElems(distances)[0] / area - 0.5) / factor
 
 
 def largest_piece(inside: np.ndarray) -> float:

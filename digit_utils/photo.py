@@ -21,6 +21,7 @@ from digit_utils.marks import (
     large_parts,
     largest_piece,
     page_is_light,
+    pen_width_of,
     sample,
     small_copy,
     two_levels,
@@ -42,13 +43,19 @@ STEEPEST_SLOPE = 12  # grey levels by which light falls over a few pixels; what 
 CLEAR_GAPS = (4.5, 2.3)  # deviations of the grain between page and ink, in large photos and in enlarged ones
 HANGS_TOGETHER = 0.2  # part of the ink in its largest piece; grain lies in many small ones
 WIDER_THAN_PENS = 2  # times the width of the pen; a dot that is written is as wide
+FAINT_BESIDE_HOLES = 0.25  # of their contrast; a pencil has 0.3 and more
+AROUND_HOLE = 3  # pixels around a hole that its shadow darkens
 NARROWEST_BLOB = 0.08  # of the photo's shorter side; a tiny digit is a blob as well
 MOSTLY_BLOB = 0.5  # part of what seems to be ink; with less, a thick place of a digit may be all
 LENGTH_OF_STROKES = 3.0  # of their widths; a reflection and a phone's shadow are shorter, and a bold 1
 STRONGER_THAN_BLOB = 1.1  # times the contrast of a blob; the edges of a bold digit are no stronger than all of it
 OPPOSITE_TO_BLOB = -0.3  # times that contrast; around a bold digit, sharpening makes the page lighter by less
 SOFTEST_EDGE = 4.5  # pixels between a quarter and three of a blob's level; a pen's that is out of focus has 4
+LEAST_LIGHT = 0.55  # of the page's level; shadows leave as much, and a pen leaves less
 MOST_BESIDE_LINES = 0.7  # of the picture's shorter side; what is left of a tight 7 without its bar is longer
+WIDEST_CREASE = 0.025  # of the photo's shorter side; a line that is wider, and alone, may be a 1
+TOUCH = 4  # pixels between strokes that touch, once their soft edges are gone
+AS_WIDE, AS_DARK = 0.7, 0.8  # of the other strokes' width, and of their level
 PHOTO_INK = (0.35, 0.7)  # of full ink: below, a ruled line or grain; above, as good as full
 STRONGEST = (0.005, 30)  # part of the pixels of a photo, or pixels of a large one: a small digit there has few more
 MOST_GRAIN = 0.5  # of full ink; a bold digit leaves little page to measure the grain on
@@ -58,15 +65,23 @@ FULL_DEPTH = 32  # grey levels; what is as much darker than its surroundings is 
 def ink_of_photo(image: np.ndarray) -> np.ndarray | None:
     """Return the ink of a photo, enlarged where it is small, None for a blank one."""
     if image.size >= FINE_GRAINED and (holes := round_holes(image)).any():
-        ink = _ink_on_paper(cv2.inpaint(image, holes, 3, cv2.INPAINT_TELEA))
-        if ink is not None and WIDER_THAN_PENS * _width(ink > 0.5) < _width(holes):
+        around = cv2.dilate(holes, np.ones((2 * AROUND_HOLE + 1, 2 * AROUND_HOLE + 1), np.uint8))
+        ink = _ink_on_paper(cv2.inpaint(image, around, 3, cv2.INPAINT_TELEA))
+        if ink is not None and _are_beside(holes > 0, image, ink > 0.5):
             return ink
     return _ink_on_paper(image)
 
 
-def _width(mask: np.ndarray) -> float:
-    """Return how wide a mask is where it is widest, in pixels."""
-    return max((part.width for part in large_parts(mask)[1]), default=0.0)
+def _are_beside(holes: np.ndarray, image: np.ndarray, ink: np.ndarray) -> bool:
+    """Tell whether discs are a sheet's holes: much wider than the strokes of what is written, which is no faint trace.
+
+    `holes` and `ink` are (height, width) bool.
+    """
+    width = min(part.width for part in large_parts(holes)[1])
+    if not ink.any() or width < WIDER_THAN_PENS * pen_width_of(ink.astype(np.float32)):
+        return False
+    page = np.median(sample(image))
+    return bool(abs(np.median(image[ink]) - page) > FAINT_BESIDE_HOLES * abs(np.median(image[holes]) - page))
 
 
 def _ink_on_paper(image: np.ndarray) -> np.ndarray | None:
@@ -94,42 +109,76 @@ def _ink_beside_lines(light: np.ndarray) -> np.ndarray | None:
     """Return the ink of a photo, (height, width) float32 that grows towards the ink, but not printed lines or creases.
 
     None where there is nothing else. A few lines may be strokes as well: they are none where what is written is smaller
-    than the picture.
+    than the picture, and does not go on from them.
     """
     unruled, rest = without_lines(light, full=_full_ink(cv2.blur(light, (3, 3))))
-    if rest is not light and _is_only_grain(cv2.blur(rest, (3, 3))):
-        return None
-    if rest is not unruled:
-        ink = _ink_of_strokes(rest)
-        if all(
-            side.stop - side.start < MOST_BESIDE_LINES * length
-            for side, length in zip(ink_box(ink), ink.shape, strict=True)
-        ):
-            return ink
-    return _ink_of_strokes(unruled)
+    if rest is light:
+        return _ink_of_strokes(light)
+    everything = _ink_of_strokes(unruled)
+    if _is_only_grain(cv2.blur(rest, (3, 3))):
+        ruled, thin = unruled is not light, pen_width_of(everything) < WIDEST_CREASE * min(light.shape)
+        return None if ruled or thin else everything
+    ink = _ink_of_strokes(rest)
+    if rest is unruled or (_is_small(ink) and not _go_on(unruled, beside=ink > 0.5, along=unruled > rest)):
+        return ink
+    return everything
+
+
+def _is_small(ink: np.ndarray) -> bool:
+    rows, columns = ink_box(ink)
+    most_rows, most_columns = (MOST_BESIDE_LINES * length for length in ink.shape)
+    return rows.stop - rows.start < most_rows and columns.stop - columns.start < most_columns
+
+
+def _go_on(light: np.ndarray, *, beside: np.ndarray, along: np.ndarray) -> bool:
+    """Tell whether lines `along` a mask are strokes of the ink `beside` them, (height, width) bool.
+
+    Strokes of one digit touch each other, and one pen made them: they are as wide and as dark.
+    """
+    near = cv2.dilate(beside.view(np.uint8), np.ones((2 * TOUCH + 1, 2 * TOUCH + 1), np.uint8)) > 0
+    if not (near & along).any():
+        return False
+    lines = (_ink_of_strokes(light) > 0.5) & along & ~near
+    if not lines.any():
+        return True
+    as_wide = pen_width_of(lines.astype(np.float32)) / max(pen_width_of(beside.astype(np.float32)), 1.0)
+    as_dark = float(np.median(light[lines]) / np.median(light[beside]))
+    return AS_WIDE < as_wide < 1 / AS_WIDE and AS_DARK < as_dark < 1 / AS_DARK
 
 
 def _light_of_strokes(image: np.ndarray, light: np.ndarray) -> np.ndarray | None:
-    """Return how far a photo stands out towards its ink, after a first guess; other ones if that shows no strokes.
+    """Return how far a photo stands out towards its ink: as a first guess, `light`, has it, but for reflections.
 
-    A lamp's reflection and a shadow are blobs. What is written beside them stands out from the page to the other side,
-    or by more than they do. Where there is no such thing, a blob with sharp edges is a bold digit, and with soft ones
-    the page is blank: None.
+    A lamp's reflection and a shadow are blobs, no strokes. What is written beside them is found in another light. With
+    nothing written, a blob with soft edges is the light's doing and the page blank, None; others are bold digits.
     """
     blob = _blobs(light)
     part = np.count_nonzero(blob) / max(1, np.count_nonzero(_clear_ink(light)))
     if part < MOSTLY_BLOB:
         return light
+    strokes = _light_of_strokes_beside(blob, image)
+    if strokes is not None:
+        return strokes
+    page, level = np.median(sample(image)), np.median(image[blob])
+    alike = min(page, level) > LEAST_LIGHT * max(page, level)
+    return None if alike and part > NEARLY_ALL and _softness(light, blob) > SOFTEST_EDGE else light
+
+
+def _light_of_strokes_beside(blob: np.ndarray, image: np.ndarray) -> np.ndarray | None:
+    """Return how far a photo stands out towards the strokes beside a blob, (height, width) bool; None without any.
+
+    They stand out from the page to the other side than the blob, or by more than it does.
+    """
     contrast = image - np.float32(np.median(sample(image)))
     contrast = contrast / (np.median(contrast[blob]) or 1)
     for other in (False, True):
-        found = _light_beside_shadows(image, patterned=True, other=other)
-        if found is None or _blobs(found).any():
+        light = _light_beside_shadows(image, patterned=True, other=other)
+        if light is None or _blobs(light).any():
             continue
-        weakest, strongest = np.percentile(contrast[_clear_ink(found)], (20, 80))
+        weakest, strongest = np.percentile(contrast[_clear_ink(light)], (20, 80))
         if strongest > STRONGER_THAN_BLOB or weakest < OPPOSITE_TO_BLOB:
-            return found
-    return None if part > NEARLY_ALL and _softness(light, blob) > SOFTEST_EDGE else light
+            return light
+    return None
 
 
 def _blobs(light: np.ndarray) -> np.ndarray:

@@ -1,7 +1,8 @@
 """Ruling: lines that are printed on paper, and its creases, taken out of a photo where they are as strong as the pen.
 
-A printed line runs straight through the whole picture, and others run beside it; no stroke of a digit does. So a line's
-level is the median along it, which what crosses it does not change, and what is darker than the line stays.
+A printed line runs straight through the whole picture, and others run beside it; a crease and a margin's line run
+alone, so they might be strokes. A line's level is the median along it, which what crosses it does not change, and what
+is darker than the line stays.
 """
 
 from dataclasses import dataclass
@@ -38,7 +39,7 @@ class _Lines:
 def without_lines(light: np.ndarray, *, full: float) -> tuple[np.ndarray, np.ndarray]:
     """Return a photo without the ruling of its paper, and without those lines too which may be strokes as well.
 
-    Such a line, a margin's, a crease, runs alone, or with two others, from one edge of the picture to the other.
+    Such a line, a margin's, a crease, runs from one edge of the picture to the other, with at most two others.
 
     Args:
         light: (height, width) float32 that grows towards the ink.
@@ -79,12 +80,16 @@ def _level_lines(light: np.ndarray, *, full: float) -> _Lines | None:
     seen = _kinds_of_lines(level, least=STRONG_LINE * full)
     for kind, most in ((RULING, MOST_LINES), (ACROSS, MOST_ACROSS)):
         if kind in kinds and kind in seen and seen[kind].mean() <= most:
-            usual = float(np.median(_peaks(_level_throughout(level, THROUGHOUT), seen[kind])))
-            near = _rows_near_lines(seen[kind], leaving=light.shape[1] * abs(np.sin(np.deg2rad(angle))))
-            level = np.where(near[:, np.newaxis], np.minimum(level, SLACK * usual), 0).astype(np.float32)
-            level = _turned(level, -angle)
-            return _Lines(level if kind == RULING else cv2.dilate(level, SOFT_EDGE), kind == RULING)
+            lines = _turned(_level_near(seen[kind], level, angle=angle), -angle)
+            return _Lines(lines if kind == RULING else cv2.dilate(lines, SOFT_EDGE), kind == RULING)
     return None
+
+
+def _level_near(strong: np.ndarray, level: np.ndarray, *, angle: float) -> np.ndarray:
+    """Return the level of lines near strong rows, (height,) bool, but no higher than they usually are; 0 elsewhere."""
+    usual = float(np.median(_peaks(_level_throughout(level, THROUGHOUT), strong)))
+    near = _rows_near_lines(strong, leaving=level.shape[1] * abs(np.sin(np.deg2rad(angle))))
+    return np.where(near[:, np.newaxis], np.minimum(level, SLACK * usual), 0).astype(np.float32)
 
 
 def _kinds_of_lines(light: np.ndarray, *, least: float) -> dict[str, np.ndarray]:

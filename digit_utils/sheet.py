@@ -20,8 +20,8 @@ CLEAR_STEP = 3.5  # deviations of a page's levels; grain has 2.7 between what is
 SMALLEST_HOLE, WIDEST_HOLE = 30, 0.2  # pixels of its area, and width as a part of the picture's shorter side
 ROUND, FULL = 1.2, 0.6  # squares of its width, and part of its box; a disc covers 0.8 of either
 MOST_BESIDE_PAGE = 0.15  # of a photo, holes and strokes; half a page in the shade is more, and so are the squares in it
-AROUND_HOLE = 3  # pixels around a hole that its shadow darkens
-LARGE_SHEET = 0.4  # part of a photo of a sheet
+LARGE_SHEET = 0.4  # part of a photo that a sheet fills, to be what was photographed
+EVEN_RING = 1.5  # how much broader than at the narrowest side a square 0 is around what is within it
 MOST_PAGE_OUTSIDE = 0.05  # part of a desk that is as its sheet; beside a stroke, there is page on both sides
 SHEET_EDGE = 2  # pixels; so near to its edge a sheet is not seen clearly
 NEAR_EDGE = np.ones((2 * SHEET_EDGE + 1, 2 * SHEET_EDGE + 1), np.uint8)
@@ -100,12 +100,19 @@ def _has_clear_edge(image: np.ndarray, inside: np.ndarray, page: np.ndarray) -> 
 
 
 def is_photo_of(sheet: Sheet, image: np.ndarray) -> bool:
-    """Tell whether a photo shows a large sheet, and nothing as light, or as dark, as its page beside it."""
+    """Tell whether a photo shows a large sheet, and nothing as light, or as dark, as its page beside it.
+
+    A drawing has a perfectly even page, so it is no photo; and a ring that is as broad on all sides may be a 0.
+    """
     if image.size < FINE_GRAINED or np.count_nonzero(sheet.inside) < LARGE_SHEET * image.size:
         return False
+    left, top, width, height = cv2.boundingRect(sheet.inside)
+    beside = (left, top, image.shape[1] - left - width, image.shape[0] - top - height)
+    if max(beside) < EVEN_RING * min(beside):
+        return False
     page, outside = image[sheet.page > 0], image[sheet.inside == 0]
-    level, beside = float(page.mean()), float(outside.mean())
-    alike = np.count_nonzero(np.abs(outside - level) < np.abs(outside - beside))
+    level, other = float(page.mean()), float(outside.mean())
+    alike = np.count_nonzero(np.abs(outside - level) < np.abs(outside - other))
     return bool(page.std() > 0 and alike < MOST_PAGE_OUTSIDE * outside.size)
 
 
@@ -137,7 +144,7 @@ def without_edge(ink: np.ndarray, inside: np.ndarray) -> np.ndarray:
 
 
 def round_holes(image: np.ndarray) -> np.ndarray:
-    """Return a mask, (height, width) uint8, of the holes that were punched into a sheet, with their edges.
+    """Return a mask, (height, width) uint8, of the holes that were punched into a sheet.
 
     So is any other full disc, a dot of the pen too: whoever asks has to see what else is written.
     """
@@ -156,4 +163,4 @@ def round_holes(image: np.ndarray) -> np.ndarray:
         thick = 2 * float(distances[box][hole].max())
         if thick < WIDEST_HOLE * min(image.shape) and area < ROUND * thick**2:
             holes[box][hole] = 1
-    return cv2.dilate(holes, np.ones((2 * AROUND_HOLE + 1, 2 * AROUND_HOLE + 1), np.uint8))
+    return holes
