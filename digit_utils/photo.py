@@ -77,7 +77,7 @@ def _are_beside(holes: np.ndarray, image: np.ndarray, ink: np.ndarray) -> bool:
 
     `holes` and `ink` are (height, width) bool.
     """
-    width = min(part.width for part in large_parts(holes)[1])
+    width = min((part.width for part in large_parts(holes)[1]), default=0.0)  # none is large among many alike
     if not ink.any() or width < WIDER_THAN_PENS * pen_width_of(ink.astype(np.float32)):
         return False
     page = np.median(sample(image))

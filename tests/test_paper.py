@@ -290,6 +290,13 @@ def test_a_dot_of_the_pen_is_ink_alone_and_beside_strokes_as_wide(pen, light_ink
         assert overlap(find_ink(photographed(np.where(truth, 60.0, 210.0), light_ink=light_ink)), truth) > 0.8
 
 
+def test_many_discs_are_no_holes():
+    truth = two((380, 280), at=(140, 190), size=150, pen=5)
+    for x, y in np.ndindex(4, 5):
+        cv2.circle(truth, (35 + 70 * x, 30 + 80 * y), 7, 1, cv2.FILLED)
+    assert overlap(find_ink(photographed(np.where(truth, 60.0, 215.0))), truth) > 0.8
+
+
 def test_a_filled_zero_is_no_hole_beside_a_faint_trace():
     truth = cv2.ellipse(np.zeros((380, 300), np.uint8), (150, 150), (24, 27), 0, 0, 360, 1, cv2.FILLED)
     page = np.where(truth, 60.0, 215.0)
