@@ -118,10 +118,10 @@ def _ink_beside_lines(light: np.ndarray) -> np.ndarray | None:
     if _is_only_grain(cv2.blur(rest, (3, 3))):
         ruled, thin = unruled is not light, pen_width_of(everything) < WIDEST_CREASE * min(light.shape)
         return None if ruled or thin else everything
+    if rest is unruled:
+        return everything
     ink = _ink_of_strokes(rest)
-    if rest is unruled or (_is_small(ink) and not _go_on(unruled, beside=ink > 0.5, along=unruled > rest)):
-        return ink
-    return everything
+    return ink if _is_small(ink) and not _go_on(unruled, beside=ink > 0.5, along=unruled > rest) else everything
 
 
 def _is_small(ink: np.ndarray) -> bool:

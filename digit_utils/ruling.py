@@ -46,18 +46,23 @@ def without_lines(light: np.ndarray, *, full: float) -> tuple[np.ndarray, np.nda
         full: the level of the strongest ink. Lines that are faint beside it are left.
 
     Returns:
-        Two pictures like `light`; the very same one where there is nothing to take off.
+        Two pictures like `light`; the very same one, or one twice, where there is nothing more to take off.
     """
-    unruled = rest = light
+    unruled, across = light, None
     for turned in (False, True):
         lines = _level_lines(np.ascontiguousarray(unruled.T) if turned else unruled, full=full)
-        if lines is not None:
-            level = lines.level.T if turned else lines.level
-            rest = rest - level
-            unruled = unruled - level if lines.are_ruling else unruled
+        if lines is None:
+            continue
+        level = lines.level.T if turned else lines.level
+        if lines.are_ruling:
+            unruled = unruled - level
+        else:
+            across = level if across is None else across + level
+    rest = unruled if across is None else unruled - across
     if unruled is light:
         return light, rest
-    return _without_edge(unruled), _without_edge(rest)
+    cleaned = _without_edge(unruled)
+    return cleaned, cleaned if across is None else _without_edge(rest)
 
 
 def _without_edge(light: np.ndarray) -> np.ndarray:
