@@ -4,7 +4,8 @@ import os
 
 import pytest
 
-from digit_utils.data import DatasetUnavailable, load_dataset
+from digit_utils.datasets.base import DatasetUnavailable
+from digit_utils.datasets.loading import load_dataset
 
 NEEDED = ("mnist", "pendigits")
 NEED_NO_DATA = ("04_draw.ipynb",)

@@ -5,7 +5,7 @@
 
 import os
 
-from digit_utils.recognizer import Prediction, Recognizer
+from digit_utils.recognition.recognizer import Prediction, Recognizer
 
 # Read when TensorFlow is loaded, wherever Keras is first imported: its convolutions are then oneDNN's. By itself it
 # takes these only on processors with AVX-512 VNNI; on one without, training then took a fifth less time.
@@ -19,11 +19,11 @@ __all__ = ["DigitPad", "Prediction", "Recognizer", "load_dataset"]
 def __getattr__(name: str) -> object:
     # Imported when asked for: whoever only recognises needs neither widgets nor datasets.
     if name == "DigitPad":
-        from digit_utils.pad import DigitPad
+        from digit_utils.pad.widget import DigitPad
 
         return DigitPad
     if name == "load_dataset":
-        from digit_utils.data import load_dataset
+        from digit_utils.datasets.loading import load_dataset
 
         return load_dataset
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -7,8 +7,8 @@ from pathlib import Path
 
 from digit_utils import __version__
 from digit_utils.files import with_home
-from digit_utils.model_file import ModelFileError
-from digit_utils.parameters import PATHS
+from digit_utils.notebook.parameters import PATHS
+from digit_utils.recognition.model_file import ModelFileError
 
 PLACES = (*PATHS, "output_folder")
 
@@ -19,11 +19,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     # As if it were not installed: Jupyter's server brings it to check addresses that are not ASCII, of which there are
     # none here, and it compiles its grammar when it is imported, two thirds of the time until the page is served.
     sys.modules.setdefault("rfc3987_syntax", None)
-    from digit_utils.data import DatasetCorrupt
-    from digit_utils.drawings_file import DrawingsFileError
-    from digit_utils.notebook_runner import NotebookError
-    from digit_utils.page import PageError
-    from digit_utils.sweep import SweepError
+    from digit_utils.datasets.base import DatasetCorrupt
+    from digit_utils.datasets.drawings import DrawingsFileError
+    from digit_utils.notebook.execute import NotebookError
+    from digit_utils.serving.app import PageError
+    from digit_utils.sweeps.config import SweepError
 
     try:
         return options.run(options) or 0
@@ -131,7 +131,7 @@ def _add_sweep(commands: argparse._SubParsersAction) -> None:
         "it again: what is finished is kept, what was cut short goes on where it was.",
         epilog="The table is results.csv in the output folder; `digits report FOLDER` makes a page of it.",
     )
-    sweep.add_argument("file", metavar="SWEEP.yaml", help="what to vary: see `pydoc digit_utils.sweep`")
+    sweep.add_argument("file", metavar="SWEEP.yaml", help="what to vary: see `pydoc digit_utils.sweeps.config`")
     sweep.add_argument("--output", metavar="FOLDER", default="runs", help="of all runs and the table (default: runs)")
     sweep.add_argument(
         "--scheduler", metavar="ADDRESS", help="of a dask cluster that sees the same folder, such as tcp://host:8786"
@@ -168,7 +168,7 @@ def _add_parameters(parser: argparse.ArgumentParser, notebook: str) -> None:
 
 
 def _draw(options: argparse.Namespace) -> None:
-    from digit_utils.page import serve
+    from digit_utils.serving.app import serve
 
     serve(
         model=_expanded(options.model),
@@ -183,7 +183,7 @@ def _draw(options: argparse.Namespace) -> None:
 
 
 def _train(options: argparse.Namespace) -> None:
-    from digit_utils.notebook_runner import run_notebook
+    from digit_utils.notebook.execute import run_notebook
 
     parameters = {
         "preset": options.preset,
@@ -203,8 +203,8 @@ def _train(options: argparse.Namespace) -> None:
 
 
 def _evaluate(options: argparse.Namespace) -> None:
-    from digit_utils.notebook_runner import run_notebook
-    from digit_utils.recognizer import Recognizer
+    from digit_utils.notebook.execute import run_notebook
+    from digit_utils.recognition.recognizer import Recognizer
 
     parameters = {
         "model": _absolute(options.model),
@@ -223,7 +223,7 @@ def _evaluate(options: argparse.Namespace) -> None:
 
 
 def _sweep(options: argparse.Namespace) -> int:
-    from digit_utils.sweep import read_sweep
+    from digit_utils.sweeps.config import read_sweep
 
     sweep, output = read_sweep(_expanded(options.file)), _expanded(options.output)
     if options.dry_run:
@@ -231,7 +231,7 @@ def _sweep(options: argparse.Namespace) -> int:
             print(", ".join(f"{name}={value}" for name, value in parameters.items()))
         print(f"{len(sweep.runs)} runs of {sweep.notebook.name}")
         return 0
-    from digit_utils.sweep_runner import run_sweep
+    from digit_utils.sweeps.scheduler import run_sweep
 
     try:
         counts = run_sweep(
@@ -252,7 +252,7 @@ def _sweep(options: argparse.Namespace) -> int:
 
 
 def _report(options: argparse.Namespace) -> None:
-    from digit_utils.sweep_report import write_report
+    from digit_utils.sweeps.report import write_report
 
     print(f"The report is {write_report(_expanded(options.folder), _expanded(options.output))}.")
 
@@ -280,7 +280,7 @@ def _absolute(path: str | None) -> str | None:
 
 def _drawings(path: str | None) -> str | None:
     """Return the absolute path of a file of drawings; one that cannot be used is told before a notebook is started."""
-    from digit_utils.data import load_own_drawings
+    from digit_utils.datasets.drawings import load_own_drawings
 
     if path:
         load_own_drawings(_expanded(path))
@@ -309,7 +309,7 @@ def _at_least_one(text: str) -> int:
 
 
 def _parameter(text: str) -> tuple[str, object]:
-    from digit_utils.notebook_runner import read_parameter
+    from digit_utils.notebook.execute import read_parameter
 
     try:
         return read_parameter(text)

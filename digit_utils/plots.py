@@ -12,15 +12,17 @@ from typing import TYPE_CHECKING
 import cv2
 import numpy as np
 
-from digit_utils.ink import Strokes
+from digit_utils.types import Strokes
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.colors import LinearSegmentedColormap
     from matplotlib.figure import Figure
 
-    from digit_utils.evaluation import Readings, Reliability, Score
-    from digit_utils.robustness import Experiment
+    from digit_utils.evaluation.calibration import Reliability
+    from digit_utils.evaluation.metrics import Score
+    from digit_utils.evaluation.predictions import Readings
+    from digit_utils.evaluation.robustness import Experiment
 
 DPI = 80  # dots per inch: sharp enough on a page, small enough to be kept in a notebook
 # Okabe and Ito's colours, which people who see fewer colours can tell apart too.
@@ -329,7 +331,7 @@ def show_reliability(sorted_in: Reliability, *, title: str = "", ax: Axes | None
 
     The area of a dot grows with the logarithm of the number of digits in its bin, which stands above it.
     """
-    from digit_utils.evaluation import error_interval
+    from digit_utils.evaluation.intervals import error_interval
 
     if ax is None:
         ax = new_axes(width=4.4, height=4.0)

@@ -11,7 +11,8 @@ import pytest
 from colab.replica import COMMAND, FirstCell, Replica, ReplicaUnavailableError, python_313, replica
 from colab.set_up_cell import SOURCE
 
-from digit_utils.data import DatasetUnavailable, DigitDataset, load_dataset
+from digit_utils.datasets.base import DatasetUnavailable, DigitDataset
+from digit_utils.datasets.loading import load_dataset
 
 if TYPE_CHECKING:
     import keras
@@ -69,8 +70,8 @@ def networks(digits8x8) -> dict[str, keras.Model]:
     """The networks by name, untrained, but with logits as far apart as those of trained ones."""
     import keras
 
-    from digit_utils.material import ink_of
-    from digit_utils.network import NETWORKS
+    from digit_utils.datasets.ink import ink_of
+    from digit_utils.training.networks import NETWORKS
 
     ink = ink_of(digits8x8.train.take(slice(200))).ink[..., np.newaxis]
     made = {}
@@ -95,8 +96,8 @@ def networks(digits8x8) -> dict[str, keras.Model]:
 @pytest.fixture(scope="session")
 def exports(networks, digits8x8, tmp_path_factory) -> dict[str, Path]:
     """The folder of an export of each of the `networks`, by name."""
-    from digit_utils.export import export_network
-    from digit_utils.material import ink_of
+    from digit_utils.datasets.ink import ink_of
+    from digit_utils.training.export import export_network
 
     folder = tmp_path_factory.mktemp("exports")
     validation = {"digits8x8": ink_of(digits8x8.validation)}

@@ -9,8 +9,11 @@ mpl.use("Agg")
 import matplotlib.pyplot as plt
 
 from digit_utils import plots
-from digit_utils.evaluation import Readings, Score, error_interval, reliability
-from digit_utils.robustness import Experiment
+from digit_utils.evaluation.calibration import reliability
+from digit_utils.evaluation.intervals import error_interval
+from digit_utils.evaluation.metrics import Score
+from digit_utils.evaluation.predictions import Readings
+from digit_utils.evaluation.robustness import Experiment
 
 PICTURES = np.random.default_rng(0).integers(0, 256, (7, 5, 4), dtype=np.uint8)
 STROKES = [np.array([[0.0, 0.0], [10.0, 5.0], [20.0, 40.0]]), np.array([[5.0, 5.0]])]

@@ -15,9 +15,9 @@ from pathlib import Path
 import nbformat
 import numpy as np
 import pytest
-
 from benchmarks.page_client import running_page
-from digit_utils.recognizer import Recognizer
+
+from digit_utils.recognition.recognizer import Recognizer
 
 ROOT = Path(__file__).parents[2]
 ARTIFACTS = ROOT / "test-artifacts"
@@ -102,7 +102,7 @@ def jupyterlab(tmp_path_factory) -> Iterator[str]:
     """JupyterLab in a folder with one notebook, pads.ipynb, of two pads; the notebook's address."""
     folder = tmp_path_factory.mktemp("lab")
     cells = [
-        "from digit_utils.pad import DigitPad\n\npad = DigitPad()\npad",
+        "from digit_utils.pad.widget import DigitPad\n\npad = DigitPad()\npad",
         "second = DigitPad(pad._recognizer, size=250)\nsecond",
     ]
     notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(cell) for cell in cells])

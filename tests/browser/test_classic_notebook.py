@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from colab.set_up_cell import ROOT
 
-from digit_utils.sample_strokes import sample_digits
+from digit_utils.datasets.samples import sample_digits
 
 from .conftest import free_port, wait_for
 from .hand import Pad

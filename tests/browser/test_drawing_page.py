@@ -7,10 +7,10 @@ from urllib.parse import urlsplit
 import cv2
 import numpy as np
 import pytest
-
 from benchmarks.page_client import kernel_process, running_page
-from digit_utils.drawing import smooth_path
-from digit_utils.sample_strokes import sample_digits
+
+from digit_utils.datasets.samples import sample_digits
+from digit_utils.pad.state import smooth_path
 
 from .hand import BLANK, Fingers, Pad
 from .relay import Relay

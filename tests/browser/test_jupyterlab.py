@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from digit_utils.sample_strokes import sample_digits
+from digit_utils.datasets.samples import sample_digits
 
 from .hand import Pad
 

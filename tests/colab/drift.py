@@ -17,10 +17,10 @@ from pathlib import Path
 if __name__ == "__main__":
     sys.path.insert(0, str(Path(__file__).parents[1]))
 
+from colab.replica import CONSTRAINTS, pins
 from packaging.requirements import Requirement
 
-from colab.replica import CONSTRAINTS, pins
-from digit_utils.colab import PACKAGE, missing_requirements
+from digit_utils.notebook.colab import PACKAGE, missing_requirements
 
 ABSENT = "absent"
 

@@ -12,7 +12,7 @@ import re
 from pathlib import Path
 
 from digit_utils import __version__
-from digit_utils.colab import REPOSITORY
+from digit_utils.notebook.colab import REPOSITORY
 
 ROOT = Path(__file__).parents[2]
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from digit_utils.colab import EXACTLY
+from digit_utils.notebook.colab import EXACTLY
 
 from .drift import Drift, drift, main, names_added
 from .replica import CONSTRAINTS, HERE, pins

@@ -12,7 +12,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 from digit_utils import __version__
-from digit_utils.colab import EXACTLY, PACKAGE, constraints, missing_requirements
+from digit_utils.notebook.colab import EXACTLY, PACKAGE, constraints, missing_requirements
 
 from .replica import ROOT, Replica, pins, python_313
 from .set_up_cell import NOTEBOOKS, SOURCE
@@ -33,10 +33,10 @@ from digit_utils import training  # isort: skip
 
 import keras
 
-from digit_utils.data import load_dataset
-from digit_utils.export import export_network
-from digit_utils.material import make_material, targets_of
-from digit_utils.network import DigitLoss, build_network
+from digit_utils.datasets.loading import load_dataset
+from digit_utils.training.export import export_network
+from digit_utils.training.data import make_material, targets_of
+from digit_utils.training.networks import DigitLoss, build_network
 
 def interrupt(said):
     if "2/4" in said:

@@ -11,8 +11,9 @@ import types
 import pytest
 from IPython.core.inputtransformer2 import TransformerManager
 
-from digit_utils import __version__, colab
-from digit_utils.colab import REPOSITORY
+from digit_utils import __version__
+from digit_utils.notebook import colab
+from digit_utils.notebook.colab import REPOSITORY
 
 from .set_up_cell import BADGE, NOTEBOOKS, ROOT, SOURCE, first_code_cell, in_step, with_badges
 

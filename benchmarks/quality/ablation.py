@@ -1,0 +1,107 @@
+"""What each step of this project is worth: the error rate after each, on the same digits.
+
+    python benchmarks/steps.py                     # two seeds: about ten minutes on two cores
+    python benchmarks/steps.py --output FILE.json  # also keeps the figures
+
+One small network (`lap`) is trained with more and more of the recipe, and reads the pen strokes of pendigits' test
+writers, MNIST's test scans, and Semeion where the data folder has it. The first two steps are the same network: first
+the digits are cropped and stretched, as most demos do, then they pass through the ink function. The last step is the
+bundled model: a larger network, trained for longer, that also learnt what is no digit. No step was chosen by these
+figures.
+"""
+
+import argparse
+import tempfile
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from digit_utils.datasets.base import DigitDataset, Digits
+from digit_utils.datasets.external import load_semeion
+from digit_utils.datasets.ink import LabelledInk, ink_of
+from digit_utils.datasets.loading import load_dataset
+from digit_utils.evaluation.metrics import ablation, naive, predictions
+from digit_utils.files import write_json
+from digit_utils.recognition.recognizer import Recognizer
+from digit_utils.training.config import Recipe
+from digit_utils.training.data import Material, make_material
+from digit_utils.training.loop import config as training_config
+from digit_utils.training.loop import loop
+
+SMALL = training_config.preset("quick", network="lap", epochs=4, learning_rate=0.01)
+NAIVE_PEN = 0.05  # of the drawing's long side, for the tempting way: the middle of what notebook 03 tries
+FULL = training_config.preset("full").recipe
+SCANS = Recipe(augmentation="none")
+RECIPES = {
+    "normalised ink": SCANS,
+    "augmented scans": replace(SCANS, augmentation=FULL.augmentation),
+    "pen strokes": replace(SCANS, augmentation=FULL.augmentation, pen_strokes=FULL.pen_strokes),
+    "allographs, photographs, sharpness": replace(FULL, non_digits=0),
+}
+NAIVE, SHIPPED = "naive resize", "the bundled model"
+
+
+def test_digits(mnist: DigitDataset, pendigits: DigitDataset, data_dir: str) -> dict[str, Digits]:
+    """Return the digits that every step reads."""
+    digits = {"pendigits": pendigits.test, "mnist": mnist.test}
+    semeion = load_semeion(data_dir)
+    return digits | ({} if semeion is None else {"semeion (development check)": semeion})
+
+
+def naive_ink_of(digits: Digits) -> LabelledInk:
+    """Return digits, drawn or scanned, as the usual demo would show them to the network."""
+    if digits.images is not None:
+        ink = [naive.naive_ink_of_image(image) for image in digits.images]
+    else:
+        ink = [naive.naive_ink(strokes, pen=NAIVE_PEN) for strokes in digits.strokes]
+    return LabelledInk(np.stack(ink), digits.labels)
+
+
+def train_step(recipe: Recipe, material: Material, *, seed: int) -> loop.TrainingResult:
+    """Train the small network by a recipe."""
+    config = replace(SMALL, seed=seed, recipe=recipe)
+    with tempfile.TemporaryDirectory() as folder:
+        return loop.train(config, material, folder, report=lambda _: None, show_progress=False)
+
+
+def errors_of_network(trained: loop.TrainingResult, sets: dict[str, LabelledInk]) -> dict[str, int]:
+    """Return a trained network's errors on each set."""
+    return {name: round(loop.error_rate(trained.network, digits) * len(digits)) for name, digits in sets.items()}
+
+
+def errors_of_recognizer(recognizer: Recognizer, sets: dict[str, LabelledInk]) -> dict[str, int]:
+    """Return a recogniser's errors on each set."""
+    return {name: int(predictions.read(recognizer, digits).wrong.sum()) for name, digits in sets.items()}
+
+
+def main() -> None:
+    """Train all steps and print their errors."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--seeds", type=int, default=2, help="how many (default: 2)")
+    parser.add_argument("--data-dir", default="", help="folder with the datasets (default: found or downloaded)")
+    parser.add_argument("--output", type=Path, help="file for the figures, as JSON")
+    options = parser.parse_args()
+    mnist, pendigits = (load_dataset(name, data_dir=options.data_dir or None) for name in ("mnist", "pendigits"))
+    material, digits = make_material(mnist, pendigits), test_digits(mnist, pendigits, options.data_dir)
+    sets = {name: ink_of(of_set) for name, of_set in digits.items()}
+    naive_sets = {name: naive_ink_of(of_set) for name, of_set in digits.items()}
+    errors: dict[str, dict[str, list[int]]] = {}
+    for seed in range(options.seeds):
+        for step, recipe in RECIPES.items():
+            trained = train_step(recipe, material, seed=seed)
+            found = {NAIVE: errors_of_network(trained, naive_sets)} if recipe == SCANS else {}
+            found |= {step: errors_of_network(trained, sets)}
+            for name, counts in found.items():
+                print(f"seed {seed}  {name:28}", counts, flush=True)
+                for of_set, count in counts.items():
+                    errors.setdefault(name, {}).setdefault(of_set, []).append(count)
+    errors[SHIPPED] = {name: [count] for name, count in errors_of_recognizer(Recognizer.load(), sets).items()}
+    sizes = {name: len(of_set) for name, of_set in sets.items()}
+    print(ablation.step_table(errors, sizes))
+    if options.output:
+        write_json(options.output, {"digits": sizes, "errors": errors})
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,131 @@
+"""What a sweep costs beside the work itself.
+
+    python benchmarks/sweep_costs.py overhead     a run of 02_train, its kernel alone and forked, against plain training
+    python benchmarks/sweep_costs.py throughput   short runs a minute with 1, 2, 4 and 8 workers; the runs only sleep
+    python benchmarks/sweep_costs.py queue        1,000 runs: what the client does a run while they wait and end
+
+Ratios of one call on one machine are what counts. Run it when nothing else does.
+"""
+
+from __future__ import annotations
+
+import argparse
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
+from sweeping import Place
+
+from digit_utils.notebook.execute import execute_notebook
+from digit_utils.notebook.files import find_notebook
+from digit_utils.notebook.fork_server import Nursery, alone
+from digit_utils.sweeps.trial import environment_of_run
+
+PLAIN = """
+from digit_utils import training
+from digit_utils.datasets.loading import load_dataset
+from digit_utils.training.export import export_network
+from digit_utils.training.data import make_material
+material = make_material(load_dataset("digits8x8"))
+result = training.train(training.preset("quick", epochs=3), material, "plain", show_progress=False)
+export_network(result.network, "plain", validation=material.validation)
+"""
+
+
+def overhead() -> None:
+    """Compare runs of three epochs on digits8x8."""
+    with tempfile.TemporaryDirectory() as name:
+        folder, environment = Path(name), environment_of_run(1)
+        start = time.perf_counter()
+        command = [sys.executable, "-c", PLAIN]
+        subprocess.run(command, cwd=folder, check=True, capture_output=True, env=environment | _environment())
+        plain = time.perf_counter() - start
+        print(f"plain training and export, in a process of its own: {plain:.1f} s")
+        notebook = find_notebook("02_train")
+        start = time.perf_counter()
+        nursery = Nursery(notebook, environment)
+        print(f"imports of a worker's nursery, once: {time.perf_counter() - start:.1f} s")
+        ways = {"first (imports papermill)": alone(), "alone": alone(), "forked": nursery.command()}
+        for way, kernel in ways.items():
+            place = folder / way.split()[0]
+            parameters = {"dataset": "digits8x8", "epochs": 3, "compare": False, "output_folder": str(place)}
+            start = time.perf_counter()
+            execute_notebook(
+                notebook, place / "o.ipynb", parameters=parameters, environment=environment, folder=place, kernel=kernel
+            )
+            seconds = time.perf_counter() - start
+            print(f"the notebook, kernel {way}: {seconds:.1f} s, {seconds / plain:.2f} of plain training")
+        nursery.close()
+
+
+def _environment() -> dict[str, str]:
+    import os
+
+    return dict(os.environ)
+
+
+def throughput() -> None:
+    """Run 24 runs that sleep two seconds each with more and more workers."""
+    for workers in (1, 2, 4, 8):
+        with tempfile.TemporaryDirectory() as name:
+            text = f"notebook: tiny.ipynb\nparameters: {{seconds: 2.0}}\ngrid: {{x: {list(range(24))}}}\n"
+            place = Place(Path(name), text)
+            start = time.perf_counter()
+            code, printed = place.run("--workers", str(workers))
+            seconds = time.perf_counter() - start
+            assert code == 0, printed
+            print(f"{workers} workers: 24 runs of 2 s in {seconds:.0f} s, {24 * 60 / seconds:.0f} a minute", flush=True)
+
+
+def queue() -> None:
+    """Queue 1,000 runs that do nothing, without kernels, and measure what the client spends on each."""
+    from digit_utils.sweeps import placement, scheduler
+    from digit_utils.sweeps.store import FINISHED, RunStore
+    from digit_utils.sweeps.trial import Outcome
+
+    def record_only(task) -> Outcome:
+        store = RunStore(task.root)
+        record = store.begin(task.run)
+        store.end(task.run, record, status=FINISHED, metrics={"a": 1.0}, seconds=0.0)
+        return Outcome(FINISHED, metrics={"a": 1.0})
+
+    class Immediate:
+        capacity, about = sys.maxsize, "at once, in this process"
+
+        def __init__(self) -> None:
+            self.reports: list[placement.Report] = []
+
+        def submit(self, task) -> None:
+            self.reports.append(placement.Report(task, outcome=record_only(task)))
+
+        def next_report(self, seconds: float):
+            return self.reports.pop() if self.reports else None
+
+        def close(self) -> None:
+            pass
+
+    from digit_utils.sweeps.config import read_sweep
+
+    scheduler.place = lambda **_: Immediate()
+    for count in (100, 1000):
+        with tempfile.TemporaryDirectory() as name:
+            place = Place(Path(name), f"notebook: tiny.ipynb\nparameters: {{x: 1}}\nseeds: {count}\n")
+            sweep = read_sweep(place.file)
+            start = time.process_time()
+            scheduler.run_sweep(sweep, place.output, note=lambda text: None)
+            seconds = time.process_time() - start
+            print(f"{count:5d} runs: {1000 * seconds / count:.1f} ms of the client's processor a run, records included")
+
+
+def main() -> None:
+    """Run the benchmark that the command line names."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("what", choices=("overhead", "throughput", "queue"))
+    {"overhead": overhead, "throughput": throughput, "queue": queue}[parser.parse_args().what]()
+
+
+if __name__ == "__main__":
+    main()

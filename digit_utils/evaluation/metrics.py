@@ -1,0 +1,109 @@
+"""Evaluation: what a recogniser gets right, how sure we can be of that, and whether it means its confidence.
+
+Every rate is counted (errors / digits, never a mean of means) and comes with its number of digits and a 95 %
+interval. Picture, label and prediction of a digit stay together in one `Readings`, in the order of the dataset.
+"""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+from digit_utils.evaluation.calibration import expected_calibration_error
+from digit_utils.evaluation.intervals import error_interval
+from digit_utils.evaluation.predictions import Readings
+
+
+@dataclass(frozen=True)
+class Score:
+    """The figures of one set of digits."""
+
+    digits: int  # how many were read
+    errors: int  # how many of them wrongly; a digit that is also rejected counts by its likeliest digit
+    error_low: float  # 95 % interval of the error rate (Wilson, 1927), in parts of one
+    error_high: float
+    rejected: int  # true digits judged to be none
+    calibration_error: float  # expected calibration error, 15 bins, in parts of one
+
+    @property
+    def error_rate(self) -> float:
+        """Errors / digits."""
+        return self.errors / self.digits
+
+    def __str__(self) -> str:
+        return (
+            f"{self.errors:5d} errors in {self.digits:6,d} digits = {self.error_rate:6.2%} "
+            f"[{self.error_low:.2%}, {self.error_high:.2%}]   rejected {self.rejected / self.digits:.2%}   "
+            f"calibration error {self.calibration_error:.2%}"
+        )
+
+
+def score(readings: Readings) -> Score:
+    """Return the figures of readings.
+
+    Raises ValueError when there are none.
+    """
+    count, errors = len(readings.labels), int(readings.wrong.sum())
+    if not count:
+        raise ValueError("there are no digits to score")
+    low, high = error_interval(errors, count)
+    calibration_error = expected_calibration_error(readings.confidence, ~readings.wrong)
+    return Score(count, errors, low, high, int(readings.rejected.sum()), calibration_error)
+
+
+def error_rates(scores: Mapping[Any, Score]) -> dict[Any, tuple[float, float, float]]:
+    """Return error rate and both ends of its interval of each score, by its name."""
+    return {name: (result.error_rate, result.error_low, result.error_high) for name, result in scores.items()}
+
+
+def score_record(score: Score) -> dict[str, float]:
+    """Return a score as it is written to JSON."""
+    return asdict(score) | {"error_rate": score.error_rate}
+
+
+def score_table(scores: Mapping[str, Score]) -> str:
+    """Return scores by their names as lines of text that stand below each other."""
+    width = max(map(len, scores), default=0)
+    lines = [f"{'':{width}}  errors  digits   error rate [95 % interval]   rejected   calibration error"]
+    for name, result in scores.items():
+        interval = f"{result.error_rate:7.2%} [{result.error_low:.2%}, {result.error_high:.2%}]"
+        lines.append(
+            f"{name:{width}}  {result.errors:6,d}  {result.digits:6,d}  {interval:27}   "
+            f"{result.rejected / result.digits:8.2%}   {result.calibration_error:17.2%}"
+        )
+    return "\n".join(lines)
+
+
+def commonest_confusions(readings: Readings) -> tuple[list[tuple[int, int]], int]:
+    """Return which labels were most often taken for which digits, all that are level, and how often each was.
+
+    No pair and 0 times where all is right.
+    """
+    errors = confusion_counts(readings) * ~np.eye(10, dtype=bool)
+    most = int(errors.max())
+    pairs = np.argwhere(errors == most) if most else []
+    return [(int(label), int(read_as)) for label, read_as in pairs], most
+
+
+def confusion_counts(readings: Readings) -> np.ndarray:
+    """Return how often each digit was read as each, (10, 10) int64: rows are labels, columns the likeliest digits."""
+    counts = np.zeros((10, 10), np.int64)
+    np.add.at(counts, (readings.labels, readings.best), 1)
+    return counts
+
+
+def hardest(readings: Readings, count: int) -> np.ndarray:
+    """Return the places of the digits whose label got the least probability, hardest first, (count or fewer,)."""
+    of_label = readings.probabilities[np.arange(len(readings.labels)), readings.labels]
+    return np.argsort(of_label, kind="stable")[:count]
+
+
+def group_scores(readings: Readings, groups: np.ndarray) -> dict[int, Score]:
+    """Return the figures of each group, for example of each writer or of each digit; `groups` is (n,) int64."""
+    return {int(group): score(_part(readings, groups == group)) for group in np.unique(groups)}
+
+
+def _part(readings: Readings, chosen: np.ndarray) -> Readings:
+    arrays = (readings.ink, readings.labels, readings.probabilities, readings.scores)
+    return Readings(*(array[chosen] for array in arrays), readings.threshold)

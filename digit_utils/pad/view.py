@@ -1,0 +1,160 @@
+"""What the drawing pad shows: the paper, the buttons, the digit, ten bars and the picture that the network saw.
+
+The widgets stay the same from the first moment on, and only their contents change. The bars move because one
+small `<style>` sets ten CSS variables that the browser then follows smoothly. Nothing is
+fetched from anywhere: no web font, no icon font, no script.
+"""
+
+import base64
+import itertools
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import ipywidgets as widgets
+import numpy as np
+from ipycanvas import Canvas
+
+from digit_utils.pad.corrections import CorrectionRow, spoken, with_article
+from digit_utils.recognition.recognizer import Prediction
+
+CLEAR = 0.9  # probability from which the digit stands alone
+CLOSE = 0.2  # a runner-up is named when it has at least this part of the best digit's probability
+PAPER_IN_WORDS = "Paper to draw on with mouse, finger or pen. Control Z takes a stroke back, Escape takes a new sheet."
+STYLE_FILES = [Path(__file__).with_name(name) for name in ("pad.css", "pad_corrections.css")]
+
+_pad_numbers = itertools.count(1)
+
+
+# ------------------------------------------------------------------------------------------------ words
+
+
+@dataclass(frozen=True)
+class Reading:
+    """A prediction in the words and lengths that a person sees."""
+
+    state: str  # "blank", "digit", "unknown" or "problem"
+    mark: str  # what stands there large
+    caption: str  # one short sentence below it
+    bars: tuple[float, ...]  # ten lengths in [0, 1]
+    winner: int | None  # whose bar is highlighted
+    runner_up: int | None = None  # the second, when it is close
+
+
+BLANK = Reading("blank", "", "Draw a digit, 0 to 9", (0.0,) * 10, None)
+
+
+def reading_of(prediction: Prediction | None) -> Reading:
+    """Put a prediction into words: what it is, how sure, what else it could be. None and blank ink are BLANK."""
+    if prediction is None or prediction.is_blank:
+        return BLANK
+    probabilities = np.asarray(prediction.probabilities, dtype=np.float64)
+    second, best = (int(digit) for digit in probabilities.argsort()[-2:])
+    is_close = probabilities[second] >= CLOSE * probabilities[best]
+    bars = tuple(float(value) for value in probabilities)
+    if prediction.digit is None:
+        nearest = f"Nearest guess: {best}" + (f" or {second}" if is_close else "")
+        return Reading("unknown", "?", f"This does not look like a digit. {nearest}.", bars, None)
+    if is_close:
+        caption = f"Perhaps {with_article(best)}, or {with_article(second)}"
+    elif probabilities[best] >= CLEAR:
+        caption = f"This is {with_article(best)}"
+    else:
+        caption = f"Probably {with_article(best)}"
+    return Reading("digit", str(prediction.digit), caption, bars, best, second if is_close else None)
+
+
+def picture_of(image: np.ndarray) -> bytes:
+    """Return ink, (28, 28) in [0, 1], as a PNG: light ink on a dark page, as the network sees it."""
+    grey = np.clip(np.asarray(image) * 255 + 0.5, 0, 255).astype(np.uint8)
+    return cv2.imencode(".png", grey)[1].tobytes()
+
+
+# ---------------------------------------------------------------------------------------------- widgets
+
+
+class PadView:
+    """The widgets of one pad, and what they show. Knows nothing of strokes or recognisers."""
+
+    def __init__(self, *, canvas: Canvas, size: int, saves: str = ""):
+        """Lay out the widgets around a canvas.
+
+        The paper is `size` CSS pixels wide where there is room; `saves` tells what is saved of what is drawn.
+        """
+        self._scope = f"digit-pad-{next(_pad_numbers)}"  # so that each pad in a page has its own bars
+        self.undo = widgets.Button(description="Undo", tooltip="Take the last stroke back (Ctrl+Z on the paper)")
+        self.clear = widgets.Button(description="Clear", tooltip="Take a new sheet (Escape on the paper)")
+        self.predict = widgets.Button(description="Predict", tooltip="Read the drawing now")
+        self.corrections = CorrectionRow(saves=saves)
+        self._mark = widgets.HTML().add_class("digit-pad-mark")
+        self._caption = widgets.HTML().add_class("digit-pad-caption")
+        self._announcement = widgets.HTML().add_class("digit-pad-announcement").add_class("digit-pad-unseen")
+        self._seen = widgets.HTML().add_class("digit-pad-seen")  # and how long the bars are
+        self.root_children = self._lay_out(canvas, size)
+        self.root_classes = ("digit-pad", self._scope)
+        self.show(BLANK, np.zeros((28, 28)))
+
+    def _lay_out(self, canvas: Canvas, size: int) -> list[widgets.Widget]:
+        buttons = widgets.Box([self.undo, self.clear, self.predict]).add_class("digit-pad-buttons")
+        paper = widgets.Box([canvas, widgets.HTML(PAPER_IN_WORDS).add_class("digit-pad-unseen")])
+        paper.add_class("digit-pad-paper")
+        sheet = widgets.Box([paper, buttons], layout={"max_width": f"{size}px"}).add_class("digit-pad-sheet")
+        tiles = [_tile("The answer", self._mark), _tile("The network sees", self._seen)]
+        tiles = widgets.Box(tiles).add_class("digit-pad-tiles")
+        chart = widgets.HTML(_chart_html()).add_class("digit-pad-chart")
+        parts = [tiles, self._caption, chart, self.corrections.root, self._announcement]
+        return [sheet, widgets.Box(parts).add_class("digit-pad-readout")]
+
+    def show(self, reading: Reading, image: np.ndarray) -> None:
+        """Show a reading, and the (28, 28) picture that the network saw."""
+        # Picture and bars change at every reading and go as one message; the others, when they change.
+        self._seen.value = self._levels_html(reading) + _picture_html(reading, image)
+        self._mark.value = f'<div class="digit-pad-{reading.state}" aria-hidden="true">{reading.mark}</div>'
+        self._caption.value = reading.caption
+
+    def announce(self, reading: Reading) -> None:
+        """Have screen readers say the caption. Called at the end of a stroke, not at every move."""
+        self._announcement.value = spoken(reading.caption)
+
+    def show_problem(self, message: str, *, announce: bool = False) -> None:
+        """Show that reading failed, in place of the answer; with `announce` have screen readers say it."""
+        problem = Reading("problem", "!", message, (0.0,) * 10, None)
+        self.show(problem, np.zeros((28, 28)))
+        if announce:
+            self.announce(problem)
+
+    def _levels_html(self, reading: Reading) -> str:
+        rules = [f"--bar-{digit}:{length:.3f}" for digit, length in enumerate(reading.bars)]
+        if reading.winner is not None:
+            rules.append(f"--colour-{reading.winner}:var(--pad-accent)")
+        if reading.runner_up is not None:
+            rules.append(f"--colour-{reading.runner_up}:var(--pad-second)")
+        rules.append(f"--hint:{int(reading.state == 'blank')}")
+        return f"<style>.{self._scope}{{{';'.join(rules)}}}</style>"
+
+
+def _picture_html(reading: Reading, image: np.ndarray) -> str:
+    """Return what the network saw as a picture with its description; nothing to see while the paper is blank."""
+    if reading.state in ("blank", "problem"):
+        return '<div class="digit-pad-picture"></div>'
+    data = base64.b64encode(picture_of(image)).decode()
+    return (
+        f'<img class="digit-pad-picture" alt="The drawing as the network sees it" src="data:image/png;base64,{data}">'
+    )
+
+
+def _tile(title: str, content: widgets.Widget) -> widgets.Box:
+    return widgets.Box([widgets.HTML(title).add_class("digit-pad-title"), content]).add_class("digit-pad-tile")
+
+
+def _chart_html() -> str:
+    """Return ten bars with their digits below, and the style of the whole pad."""
+    columns = "".join(
+        f'<div class="digit-pad-column" style="--level:var(--bar-{digit},0);--colour:var(--colour-{digit},'
+        f'var(--pad-quiet))"><div class="digit-pad-track"><div class="digit-pad-bar"></div></div>'
+        f"<span>{digit}</span></div>"
+        for digit in range(10)
+    )
+    label = "Ten bars: how likely each digit from 0 to 9 is"
+    style = "\n".join(file.read_text(encoding="utf-8") for file in STYLE_FILES)
+    return f'<style>{style}</style><div class="digit-pad-columns" role="img" aria-label="{label}">{columns}</div>'

@@ -1,0 +1,128 @@
+"""DOC preprocessing.images."""
+
+import cv2
+import numpy as np
+
+from digit_utils.preprocessing.binarization import find_ink
+from digit_utils.preprocessing.components import LARGEST_PICTURE, crop_to_ink, ink_box, pen_width_of
+from digit_utils.preprocessing.strokes import BOX_SIZE, CENTRE, blank_ink, centre_of_mass, ink_from_strokes
+from digit_utils.types import IMAGE_SIZE
+
+PICTURE_PEN_RANGE = (1.5, 4.5)  # pixels at BOX_SIZE scale; pens outside are thickened or thinned, those inside kept
+SMALL_DIGIT = 128  # pixels; a large picture is looked at once more where its digit is smaller
+BESIDE_INK = 3  # pixels of the shrunk picture; what is further from its ink is none on a closer look either
+
+
+# --------------------------------------------------------------------------------------------- pictures
+
+
+def ink_from_image(image: np.ndarray) -> np.ndarray:
+    """Find the ink in a picture (a scan, a canvas, a photo of paper) and normalise it as MNIST's digits are.
+
+    Whether the ink is light or dark is found from the picture: the page is what the border shows. Uneven light is
+    evened out, dust removed, and very thin or thick pens are brought into the range of MNIST's pens.
+
+    Args:
+        image: (height, width) uint8, any size from 1x1.
+
+    Returns:
+        (28, 28) float32 in [0, 1], ink 1. All zeros when the picture is blank. A digit of MNIST stays as it is,
+        but for a shift or scale of less than a pixel.
+
+    Raises TypeError or ValueError when the picture is not a 2-D uint8 array with at least one pixel.
+    """
+    _check_picture(image)
+    ink = find_ink(_shrink_to(image, LARGEST_PICTURE))
+    if ink is not None and max(image.shape) > LARGEST_PICTURE:
+        ink = _closer_look(image, ink)
+    if ink is None:
+        return blank_ink()
+    crop = _with_usual_pen(crop_to_ink(ink))
+    return ink_from_strokes([[[0, 0]]]) if _is_dot(crop) else _place(crop)
+
+
+def _check_picture(image: np.ndarray) -> None:
+    if not isinstance(image, np.ndarray) or image.dtype != np.uint8:
+        kind = getattr(image, "dtype", type(image).__name__)
+        raise TypeError(f"a picture must be a numpy array of uint8 (grey levels 0 to 255), not {kind}")
+    if image.ndim != 2 or image.size == 0:
+        raise ValueError(
+            f"a picture must be 2-D, (height, width), with at least one pixel; this one has shape {image.shape}. "
+            "Turn a colour picture into grey first, for example with cv2.cvtColor"
+        )
+
+
+def _shrink_to(image: np.ndarray, longest: int) -> np.ndarray:
+    """Shrink a picture whose long side is longer, by a whole factor first: OpenCV averages whole pixels sooner."""
+    whole = min(max(image.shape) // longest, min(image.shape))
+    if whole > 1:
+        image = cv2.resize(image, None, fx=1 / whole, fy=1 / whole, interpolation=cv2.INTER_AREA)
+    factor = longest / max(image.shape)
+    if factor >= 1:
+        return image
+    size = (max(1, round(image.shape[1] * factor)), max(1, round(image.shape[0] * factor)))
+    # Within a factor of two interpolation leaves no pixel out; only strips a few pixels wide have more to go.
+    return cv2.resize(image, size, interpolation=cv2.INTER_LINEAR if factor >= 0.5 else cv2.INTER_AREA)
+
+
+def _closer_look(image: np.ndarray, ink: np.ndarray) -> np.ndarray | None:
+    """Find the ink again where a large picture holds a small digit, which suffered when the picture was shrunk."""
+    box, scale = ink_box(ink), max(image.shape) / max(ink.shape)
+    size = max(part.stop - part.start for part in box)
+    if size > SMALL_DIGIT:
+        return ink
+    near = tuple(slice(max(0, int(part.start - size / 2)), int(part.stop + size / 2)) for part in box)
+    rows, columns = (slice(int(part.start * scale), int(part.stop * scale)) for part in near)
+    closer = find_ink(_shrink_to(image[rows, columns], LARGEST_PICTURE))
+    if closer is None:
+        return None
+    # Lines and shadows are told from strokes by how far they go on: seen so near, they would be ink again.
+    seen = cv2.dilate((ink[near] > 0).astype(np.uint8), np.ones((2 * BESIDE_INK + 1, 2 * BESIDE_INK + 1), np.uint8))
+    return cv2.copyTo(closer, cv2.resize(seen, closer.shape[::-1], interpolation=cv2.INTER_NEAREST))
+
+
+def _with_usual_pen(crop: np.ndarray) -> np.ndarray:
+    """Thicken or thin a crop of ink so that, at the final size, its pen lies within PICTURE_PEN_RANGE."""
+    scale = BOX_SIZE / max(crop.shape)
+    width = pen_width_of(crop) * scale
+    low, high = PICTURE_PEN_RANGE
+    if width < low:
+        return crop_to_ink(_thickened(crop, by=(low - width) / scale / 2))
+    if width > high:  # never by so much that the thin places of the digit vanish
+        return crop_to_ink(_thinned(crop, by=min(width - high, width * 0.5) / scale / 2))
+    return crop
+
+
+def _thickened(ink: np.ndarray, *, by: float) -> np.ndarray:
+    """Grow the ink by `by` pixels on each side; the picture grows with it."""
+    margin = int(np.ceil(by)) + 1
+    padded = cv2.copyMakeBorder(ink, margin, margin, margin, margin, cv2.BORDER_CONSTANT, value=0)
+    distance = cv2.distanceTransform((padded <= 0.5).astype(np.uint8), cv2.DIST_L2, 5)
+    return np.maximum(padded, np.clip(by + 0.5 - distance, 0, 1)).astype(np.float32)
+
+
+def _thinned(ink: np.ndarray, *, by: float) -> np.ndarray:
+    """Shrink the ink by `by` pixels on each side."""
+    padded = cv2.copyMakeBorder(ink, 1, 1, 1, 1, cv2.BORDER_CONSTANT, value=0)
+    distance = cv2.distanceTransform((padded > 0.5).astype(np.uint8), cv2.DIST_L2, 5)
+    return np.minimum(padded, np.clip(distance - by + 0.5, 0, 1)).astype(np.float32)
+
+
+def _is_dot(crop: np.ndarray) -> bool:
+    """Tell whether a crop of ink is a spot as high as it is wide, and filled."""
+    return 0.7 < crop.shape[0] / crop.shape[1] < 1.4 and bool(crop.mean() > 0.72)
+
+
+def _place(crop: np.ndarray) -> np.ndarray:
+    """Resize a crop of ink to the 20-pixel box and put its centre of mass at the centre of a 28x28 page."""
+    scale = BOX_SIZE / max(crop.shape)
+    size = (max(1, round(crop.shape[1] * scale)), max(1, round(crop.shape[0] * scale)))
+    if size != crop.shape[::-1]:
+        how = cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC
+        crop = np.clip(cv2.resize(crop, size, interpolation=how), 0, 1)
+    # Whole pixels, as MNIST was made: a fraction would blur the ink.
+    corner = np.floor(CENTRE - centre_of_mass(crop) + 0.5) if crop.any() else (4, 4)
+    left, top = (min(max(int(at), 0), IMAGE_SIZE - side) for at, side in zip(corner, size, strict=True))
+    page = blank_ink()
+    page[top : top + size[1], left : left + size[0]] = crop
+    return page

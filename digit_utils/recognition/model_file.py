@@ -1,0 +1,132 @@
+"""The exported model: one `.tflite` file that carries its own calibration and proves that it is whole.
+
+The file is a LiteRT flatbuffer with a small zip archive behind it, the way TensorFlow Lite's own metadata packs
+its associated files: LiteRT reads the flatbuffer from the front, `zipfile` reads the archive from the back. The
+archive holds `recognizer.json`: what the recogniser must know (temperature, threshold) and how the model came to be.
+The archive's comment, which ends the file, is the SHA-256 of every byte before it.
+"""
+
+import hashlib
+import io
+import json
+import math
+import zipfile
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from digit_utils.files import atomic_write
+
+FORMAT = 1
+DIGEST_SIZE = 64  # bytes: a SHA-256, hexadecimal
+MEMBER = "recognizer.json"
+HEAD = "head"  # the network has an eleventh logit: is the ink a digit at all
+MAX_PROBABILITY = "max_probability"  # it has ten: the largest calibrated probability stands in for that
+
+
+class ModelFileError(ValueError):
+    """A model file is missing, truncated, changed or not one of this project's; the message names it."""
+
+
+@dataclass(frozen=True)
+class ModelCard:
+    """What the recogniser must know about a network, and where the network comes from."""
+
+    temperature: float = 1.0  # logits are divided by it before the softmax (Guo et al., 2017)
+    threshold: float = 0.0  # a digit score below it means: no digit
+    digit_score: str = MAX_PROBABILITY  # where the score comes from: HEAD or MAX_PROBABILITY
+    name: str = ""  # the network, as in digit_utils.training.networks
+    provenance: dict[str, Any] = field(default_factory=dict)  # config, data hashes, seed, versions, validation figures
+    confidence_weight: float = 0.0  # the digit score's logit is the eleventh and this times log(largest probability)
+    features: int = 0  # columns behind the logits, see export.with_features; 0 where there are none
+
+
+_KINDS = {
+    "temperature": (int, float),
+    "threshold": (int, float),
+    "digit_score": str,
+    "name": str,
+    "provenance": dict,
+    "confidence_weight": (int, float),
+    "features": int,
+}
+_LATER = {
+    "features": 0,
+    "confidence_weight": 0.0,
+}  # values that the first files of this format lack, and what that means
+
+
+def write_model_file(path: str | Path, flatbuffer: bytes, card: ModelCard) -> None:
+    """Write a LiteRT flatbuffer and its card as one file, atomically."""
+    archive = io.BytesIO()
+    with zipfile.ZipFile(archive, "w", zipfile.ZIP_DEFLATED) as bundle:
+        # A fixed date and system: the same model gives the same file.
+        member = zipfile.ZipInfo(MEMBER, date_time=(1980, 1, 1, 0, 0, 0))
+        member.create_system = 3
+        bundle.writestr(member, json.dumps({"format": FORMAT, **asdict(card)}, indent=1, sort_keys=True))
+        bundle.comment = bytes(DIGEST_SIZE)  # keeps the place of the digest
+    content = flatbuffer + archive.getvalue()[:-DIGEST_SIZE]
+    with atomic_write(path) as temporary:
+        Path(temporary).write_bytes(content + _digest(content))
+
+
+def _digest(content: bytes) -> bytes:
+    return hashlib.sha256(content).hexdigest().encode()
+
+
+def read_model_file(path: str | Path) -> tuple[bytes, ModelCard]:
+    """Read and check a model file; return the LiteRT flatbuffer and its card.
+
+    Raises ModelFileError, which names the file, when it is missing, truncated, damaged or not made by
+    `write_model_file`. Nothing of the file is executed or unpickled, and LiteRT never sees unchecked bytes.
+    """
+    path = Path(path)
+    try:
+        data = path.read_bytes()
+    except FileNotFoundError:
+        raise ModelFileError(
+            f"there is no model file {path}; train one with `digits train`, or load without a path for the bundled one"
+        ) from None
+    except OSError as error:
+        raise ModelFileError(f"the model file {path} cannot be read: {error.strerror or error}") from error
+    if _digest(data[:-DIGEST_SIZE]) != data[-DIGEST_SIZE:]:
+        what = "is truncated, damaged, or not a model that this project exported" if data else "is empty"
+        raise ModelFileError(f"the model file {path} {what}. Export it again with `digits train`")
+    content, start = _read_archive(path, data)
+    if content.get("format") != FORMAT:
+        raise ModelFileError(
+            f"the model file {path} has format {content.get('format')!r}; this version of digit_utils reads {FORMAT}"
+        )
+    return data[:start], _card(path, content)
+
+
+def _read_archive(path: Path, data: bytes) -> tuple[dict[str, Any], int]:
+    """Return the content of `recognizer.json` and the byte at which the archive, hence not the network, starts."""
+    try:
+        with zipfile.ZipFile(io.BytesIO(data)) as bundle:
+            content = json.loads(bundle.read(MEMBER))
+            start = min(member.header_offset for member in bundle.infolist())
+    except (zipfile.BadZipFile, KeyError, ValueError) as error:
+        raise ModelFileError(f"the model file {path} does not end in a readable {MEMBER}: {error}") from error
+    if not isinstance(content, dict):
+        raise ModelFileError(f"the model file {path} is damaged: its {MEMBER} is no JSON object")
+    return content, start
+
+
+def _card(path: Path, content: dict[str, Any]) -> ModelCard:
+    """Check the values of `recognizer.json` and return them as a card."""
+    content = _LATER | content
+    wrong = [name for name, kinds in _KINDS.items() if not isinstance(content.get(name), kinds)]
+    if wrong:
+        raise ModelFileError(f"the model file {path} is damaged: its {MEMBER} lacks or misstates {', '.join(wrong)}")
+    card = ModelCard(**{name: content[name] for name in _KINDS})
+    sound = 0 < card.temperature < math.inf and 0 <= card.threshold <= 1 and card.features >= 0
+    sound = sound and 0 <= card.confidence_weight < math.inf
+    if not sound or card.digit_score not in (HEAD, MAX_PROBABILITY):
+        raise ModelFileError(
+            f"the model file {path} has temperature {card.temperature!r}, threshold {card.threshold!r}, "
+            f"confidence_weight {card.confidence_weight!r}, features {card.features!r} and digit_score "
+            f"{card.digit_score!r}; expected a positive number, one from 0 to 1, twice none below 0, and {HEAD!r} or "
+            f"{MAX_PROBABILITY!r}"
+        )
+    return card

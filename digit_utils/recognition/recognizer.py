@@ -1,0 +1,198 @@
+"""The recogniser: ink in, prediction out, on LiteRT. It never imports TensorFlow."""
+
+import threading
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from digit_utils.files import with_home
+from digit_utils.preprocessing.images import ink_from_image
+from digit_utils.preprocessing.strokes import ink_from_strokes
+from digit_utils.recognition.model_file import HEAD, ModelCard, ModelFileError, read_model_file
+from digit_utils.types import CLASSES, IMAGE_SIZE, Strokes
+
+BUNDLED_MODEL = Path(__file__).parent / "models" / "digits.tflite"
+MODEL_FILE_NAME = "model.tflite"  # in the folder of a run
+LOGITS_UNIT = 3.0  # tempered logits between two digits of a class, usually
+LARGEST_BATCH = 256  # pictures that the network reads at once; more only costs memory
+
+
+@dataclass(frozen=True, eq=False)
+class Prediction:
+    """What the recogniser makes of one drawing."""
+
+    digit: int | None  # 0 to 9; None when the page is blank or the ink is judged to be no digit
+    probabilities: np.ndarray = field(repr=False)  # (10,) float64, sum 1, calibrated; argmax is the best digit
+    digit_score: float  # in [0, 1]: how sure the recogniser is that the ink is a digit at all
+    image: np.ndarray = field(repr=False)  # (28, 28) float32 in [0, 1]: what the network saw
+
+    @property
+    def best_digit(self) -> int:
+        """The likeliest digit, also when the ink is judged to be none."""
+        return int(self.probabilities.argmax())
+
+    @property
+    def is_blank(self) -> bool:
+        """Whether there was no ink at all."""
+        return not self.image.any()
+
+
+class Recognizer:
+    """Reads digits from strokes and from pictures. Safe to share between threads.
+
+    Make one with `Recognizer.load()`; it holds the network, the temperature that makes its probabilities mean
+    what they say, and the threshold below which ink is judged to be no digit.
+    """
+
+    def __init__(self, flatbuffer: bytes, card: ModelCard):
+        from ai_edge_litert.interpreter import Interpreter
+
+        self.card = card
+        self._lock = threading.Lock()  # an interpreter is one scratch memory, so one caller at a time
+        self._interpreter = Interpreter(model_content=flatbuffer, num_threads=1)
+        self._input = self._interpreter.get_input_details()[0]
+        self._output = self._interpreter.get_output_details()[0]["index"]
+        self._batch = 0
+        _check_signature(self._interpreter, card)
+
+    @classmethod
+    def load(cls, path: str | Path | None = None) -> "Recognizer":
+        """Load the bundled model, or an export: a `.tflite` file, or the folder of a run that holds one.
+
+        Raises ModelFileError, which names the file, when it is missing, truncated, damaged or of another kind.
+        """
+        path = _model_file(path)
+        flatbuffer, card = read_model_file(path)
+        try:
+            return cls(flatbuffer, card)
+        except (ValueError, RuntimeError) as error:
+            raise ModelFileError(f"LiteRT cannot run the model file {path}: {error}") from error
+
+    def recognize(self, strokes: Strokes) -> Prediction:
+        """Read a drawing from its strokes: (n, 2) arrays, x right, y down, any scale, in drawing order.
+
+        Raises ValueError when a stroke is not an (n, 2) array of numbers.
+        """
+        return self.recognize_ink(ink_from_strokes(strokes)[np.newaxis])[0]
+
+    def recognize_image(self, image: np.ndarray) -> Prediction:
+        """Read a digit from a 2-D uint8 picture of any size, light ink on dark or dark on light.
+
+        Raises TypeError or ValueError when the picture is not a 2-D uint8 array with at least one pixel.
+        """
+        return self.recognize_ink(ink_from_image(image)[np.newaxis])[0]
+
+    def recognize_ink(self, ink: np.ndarray) -> list[Prediction]:
+        """Read ink that `digit_utils.preprocessing.strokes` has normalised: (n, 28, 28) float32 in [0, 1]; any n, also 0."""
+        ink = np.asarray(ink, np.float32)
+        return predictions_of(ink, *self.probabilities_and_scores(ink), threshold=self.card.threshold)
+
+    def probabilities_and_scores(self, ink: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return calibrated probabilities (n, 10) and digit scores (n,), float64, of ink (n, 28, 28).
+
+        A blank page may be any digit, all of them equally, and has a score of 0.
+        """
+        ink = np.asarray(ink, np.float32)
+        outputs = self.outputs(ink)
+        probabilities = softmax(outputs[:, :CLASSES] / self.card.temperature)
+        if self.card.digit_score == HEAD:
+            scores = logistic(digit_logits(outputs[:, CLASSES], probabilities, weight=self.card.confidence_weight))
+        else:
+            scores = probabilities.max(axis=1, initial=0)
+        blank = ~ink.any(axis=(1, 2))
+        probabilities[blank], scores[blank] = 1 / CLASSES, 0.0
+        return probabilities, scores
+
+    def outputs(self, ink: np.ndarray) -> np.ndarray:
+        """Return what the network says of ink (n, 28, 28): float64 logits, ten of digits, then any further ones."""
+        return self._columns(ink)[:, : _logits(self.card)]
+
+    def features(self, ink: np.ndarray) -> np.ndarray:
+        """Return what the network sees in ink (n, 28, 28): (n, d) float64, in which distances mean something.
+
+        Digits of one form lie close together, whoever wrote them; two of the same class are at a distance of about 1
+        (see `digit_utils.training.export.with_features`). d is `card.features`. A model without features gives its ten tempered
+        logits in their place, in units of LOGITS_UNIT: nearly as good.
+        """
+        columns = self._columns(ink)
+        if self.card.features:
+            return columns[:, _logits(self.card) :]
+        return columns[:, :CLASSES] / (self.card.temperature * LOGITS_UNIT)
+
+    def _columns(self, ink: np.ndarray) -> np.ndarray:
+        """Return all that the network returns of ink (n, 28, 28): float64 logits, then features."""
+        ink = np.asarray(ink, np.float32)
+        if ink.ndim != 3 or ink.shape[1:] != (IMAGE_SIZE, IMAGE_SIZE):
+            raise ValueError(f"ink must have shape (n, {IMAGE_SIZE}, {IMAGE_SIZE}); this has {ink.shape}")
+        result = np.empty((len(ink), _logits(self.card) + self.card.features), np.float64)
+        with self._lock:
+            for start in range(0, len(ink), LARGEST_BATCH):
+                result[start : start + LARGEST_BATCH] = self._invoke(ink[start : start + LARGEST_BATCH])
+        return result
+
+    def _invoke(self, batch: np.ndarray) -> np.ndarray:
+        if len(batch) != self._batch:
+            self._interpreter.resize_tensor_input(self._input["index"], (len(batch), IMAGE_SIZE, IMAGE_SIZE, 1))
+            self._interpreter.allocate_tensors()
+            self._batch = len(batch)
+        self._interpreter.set_tensor(self._input["index"], batch[..., np.newaxis])
+        self._interpreter.invoke()
+        return self._interpreter.get_tensor(self._output)
+
+
+def _model_file(path: str | Path | None) -> Path:
+    """Return the file that a path means: the bundled model, a file, or the model in a folder."""
+    try:
+        path = with_home(path) if path else BUNDLED_MODEL
+    except FileNotFoundError as error:
+        raise ModelFileError(f"there is no model {error}") from error
+    return path / MODEL_FILE_NAME if path.is_dir() else path
+
+
+def predictions_of(
+    ink: np.ndarray, probabilities: np.ndarray, scores: np.ndarray, *, threshold: float
+) -> list[Prediction]:
+    """Return predictions of ink (n, 28, 28), probabilities (n, 10) and digit scores (n,)."""
+    predictions = []
+    for image, row, score in zip(ink, probabilities, scores, strict=True):
+        digit = int(row.argmax()) if image.any() and score >= threshold else None
+        predictions.append(Prediction(digit, row, float(score), image))
+    return predictions
+
+
+def digit_logits(head: np.ndarray, probabilities: np.ndarray, *, weight: float) -> np.ndarray:
+    """Return the logit (n,) of being a digit, of the network's own (n,) and its calibrated probabilities (n, 10).
+
+    What resembles no digit in particular is less likely to be one (Hendrycks and Gimpel, 2017, "A baseline for
+    detecting misclassified and out-of-distribution examples"); `weight` says by how much, see
+    `digit_utils.training.export.best_confidence_weight`.
+    """
+    return head + weight * np.log(probabilities.max(axis=1, initial=1 / CLASSES))
+
+
+def logistic(logits: np.ndarray) -> np.ndarray:
+    """Return the logistic function, without overflow."""
+    return 0.5 * (1 + np.tanh(0.5 * logits))
+
+
+def softmax(logits: np.ndarray) -> np.ndarray:
+    """Return the softmax of (n, classes) logits over the classes, without overflow."""
+    exponentials = np.exp(logits - logits.max(axis=-1, keepdims=True))
+    return exponentials / exponentials.sum(axis=-1, keepdims=True)
+
+
+def _logits(card: ModelCard) -> int:
+    """Return how many logits a network has: ten digits', and one more where it says whether the ink is a digit."""
+    return CLASSES + (card.digit_score == HEAD)
+
+
+def _check_signature(interpreter: object, card: ModelCard) -> None:
+    """Raise ValueError unless the network takes 28x28 pictures and returns the columns that its card promises."""
+    taken = tuple(interpreter.get_input_details()[0]["shape"][1:])
+    given = interpreter.get_output_details()[0]["shape"][-1]
+    expected = _logits(card) + card.features
+    if taken != (IMAGE_SIZE, IMAGE_SIZE, 1) or given != expected:
+        raise ValueError(
+            f"it takes pictures of {taken} and returns {given} values; expected (28, 28, 1) and {expected}"
+        )

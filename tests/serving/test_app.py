@@ -1,0 +1,314 @@
+import contextlib
+import io
+import json
+import os
+import queue
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import urllib.error
+import urllib.request
+from types import SimpleNamespace
+
+import cv2
+import nbformat
+import numpy as np
+import psutil
+import pytest
+from benchmarks.page_client import running_page
+
+from digit_utils.notebook.files import find_notebook
+from digit_utils.recognition.model_file import ModelFileError
+from digit_utils.recognition.recognizer import BUNDLED_MODEL
+from digit_utils.serving import app
+from digit_utils.serving.app import PageError, is_loopback, page_address, page_notebook, serve
+
+# ------------------------------------------------------------------------------------- what is served
+
+
+def test_only_the_tagged_cells_of_notebook_04_are_served():
+    source = nbformat.read(find_notebook("04_draw"), as_version=4)
+    tagged = [cell.source for cell in source.cells if "page" in cell.metadata.get("tags", [])]
+    served = page_notebook()
+    assert [cell.source for cell in served.cells[1:]] == tagged
+    assert served.cells[0].source.splitlines() == ["drawings = ''", "keep_all = False", "recall = False", "model = ''"]
+    assert len(served.cells) < len(source.cells)
+    assert all(not cell.get("outputs") for cell in served.cells)
+    nbformat.validate(served)
+
+
+def test_the_model_reaches_the_page_as_an_absolute_path(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    given = page_notebook(model="runs/it's mine").cells[0].source
+    values = {}
+    exec(given, values)
+    assert values["model"] == str(tmp_path / "runs" / "it's mine")
+
+
+def test_the_page_runs_without_tensorflow_and_matplotlib():
+    source = "\n".join(cell.source for cell in page_notebook().cells if cell.cell_type == "code")
+    check = "import sys; print([name for name in ('tensorflow', 'keras', 'matplotlib') if name in sys.modules])"
+    result = subprocess.run(
+        [sys.executable, "-c", f"{source}\n{check}"], capture_output=True, text=True, check=True, timeout=60
+    )
+    assert result.stdout.splitlines()[-1] == "[]"
+
+
+def test_a_notebook_that_does_not_exist_is_named_with_the_places_looked_at():
+    with pytest.raises(FileNotFoundError, match=r"99_nothing\.ipynb; looked in .*notebooks"):
+        find_notebook("99_nothing")
+
+
+def test_the_temporary_folder_goes_away_and_the_environment_is_as_before(monkeypatch):
+    monkeypatch.setenv("JUPYTER_PATH", "/somewhere")
+    with app._page_folder(model=None) as folder:
+        assert (folder / "draw.ipynb").is_file()
+        assert os.environ["JUPYTER_PATH"] == f"{folder / 'share'}{os.pathsep}/somewhere"
+        kernel = json.loads((folder / "share/kernels/digits/kernel.json").read_text())
+        assert kernel["argv"][0] == sys.executable
+    assert not folder.exists()
+    assert os.environ["JUPYTER_PATH"] == "/somewhere"
+
+
+# ------------------------------------------------------------------------------------ where it is served
+
+
+@pytest.mark.parametrize(
+    ("host", "expected"),
+    [
+        ("127.0.0.1", True),
+        ("127.8.8.8", True),
+        ("::1", True),
+        ("localhost", True),
+        ("0.0.0.0", False),
+        ("192.168.1.5", False),
+        ("::", False),
+        ("example.org", False),
+        ("", False),
+    ],
+)
+def test_what_counts_as_loopback(host, expected):
+    assert is_loopback(host) is expected
+
+
+def test_the_link_holds_the_token_and_an_address_that_others_can_reach():
+    assert page_address("127.0.0.1", 8866) == "http://127.0.0.1:8866/"
+    assert page_address("::1", 8866) == "http://[::1]:8866/"
+    link = page_address("0.0.0.0", 80, token="secret")
+    assert "0.0.0.0" not in link
+    assert link.endswith(":80/?token=secret")
+
+
+def test_who_listens_on_all_addresses_of_the_newer_kind_is_told_one_of_those_or_the_machines_name(monkeypatch):
+    class Probe(contextlib.nullcontext):
+        def __init__(self, family, kind):
+            self.family = family
+
+        def __enter__(self):
+            return self
+
+        def connect(self, place):
+            if self.family != socket.AF_INET6:
+                raise OSError("the server does not listen there")
+
+        def getsockname(self):
+            return "2001:db8::7", 1234, 0, 0
+
+    monkeypatch.setattr(app.socket, "socket", Probe)
+    assert page_address("::", 80) == "http://[2001:db8::7]:80/"
+    assert page_address("0.0.0.0", 80) == f"http://{socket.gethostname()}:80/"
+
+
+def test_the_qr_code_is_the_link_and_a_terminal_without_its_characters_gets_none(capsys, monkeypatch):
+    link = "http://192.168.1.20:8866/?token=abcdefghijklmnopqrstuv"
+    app.print_qr_code(link)
+    lines = [line for line in capsys.readouterr().out.splitlines() if line]
+    rows = []
+    for line in lines:  # each character is two squares, one above the other
+        upper = [character in " \N{LOWER HALF BLOCK}" for character in line]
+        lower = [character in " \N{UPPER HALF BLOCK}" for character in line]
+        rows += [upper, lower]
+    dark = np.array(rows, np.uint8)[: len(lines[0])]
+    picture = np.kron(255 * (1 - dark), np.ones((8, 8), np.uint8)).astype(np.uint8)
+    picture = cv2.copyMakeBorder(picture, 48, 48, 48, 48, cv2.BORDER_CONSTANT, value=255)
+    assert cv2.QRCodeDetectorAruco().detectAndDecode(picture)[0] == link
+
+    old = io.TextIOWrapper(io.BytesIO(), encoding="cp1252")
+    monkeypatch.setattr(sys, "stdout", old)
+    app.print_qr_code(link)
+    assert old.buffer.getvalue() == b""
+
+
+@pytest.mark.parametrize(("host", "shared"), [("127.0.0.1", False), ("0.0.0.0", True)])
+def test_whoever_starts_the_page_gets_a_link_a_browser_and_a_qr_code_for_others(host, shared, monkeypatch, capsys):
+    opened = queue.Queue()
+    monkeypatch.setattr(app.webbrowser, "open", opened.put)
+    server = SimpleNamespace(ip=host, port=8866, visitors_limit=5)
+    app._greet(server, token="secret" if shared else None, open_browser=True)
+    told = capsys.readouterr().out
+    link = told.split()[2]
+    assert opened.get(timeout=20) == link
+    assert link.endswith(":8866/?token=secret" if shared else "127.0.0.1:8866/")
+    assert ("5 at once" in told) == shared
+    assert ("\N{LOWER HALF BLOCK}" in told) == shared
+
+
+@pytest.fixture
+def configurations(monkeypatch, tmp_path):
+    """What `serve` would start, without starting it."""
+    made = []
+
+    class Server:
+        connection_dir = str(tmp_path / "never made")
+
+        def start(self):
+            pass
+
+    def make(notebook, **options):
+        made.append(options)
+        return Server()
+
+    monkeypatch.setattr(app, "_make_server", make)
+    monkeypatch.setattr(app, "_when_listening", lambda action: None)
+    monkeypatch.setattr(app, "_stopped_by_ctrl_c", contextlib.nullcontext)
+    return made
+
+
+def test_loopback_needs_no_token_and_any_other_host_gets_one(configurations):
+    serve(open_browser=False)
+    serve(host="0.0.0.0", open_browser=False)
+    serve(host="0.0.0.0", open_browser=False)
+    serve(host="0.0.0.0", token="mine", open_browser=False)
+    tokens = [options["token"] for options in configurations]
+    assert tokens[0] is None
+    assert len(tokens[1]) >= 20
+    assert tokens[1] != tokens[2]
+    assert tokens[3] == "mine"
+
+
+def test_an_empty_token_does_not_open_the_page_to_the_network(configurations):
+    with pytest.raises(PageError, match="token"):
+        serve(host="0.0.0.0", token="", open_browser=False)
+    assert configurations == []
+
+
+def test_a_model_that_cannot_be_read_is_told_before_the_server_starts(configurations, tmp_path):
+    with pytest.raises(ModelFileError, match="nowhere"):
+        serve(model=tmp_path / "nowhere.tflite", open_browser=False)
+    broken = tmp_path / "broken.tflite"
+    broken.write_bytes(b"nonsense")
+    with pytest.raises(ModelFileError, match=r"broken\.tflite"):
+        serve(model=broken, open_browser=False)
+    assert configurations == []
+
+
+def test_a_taken_port_a_foreign_address_and_an_unknown_theme_are_refused(configurations):
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        with pytest.raises(PageError, match=f"port {port} on 127.0.0.1"):
+            serve(port=port, open_browser=False)
+    with pytest.raises(PageError, match=r"203\.0\.113\.7"):
+        serve(host="203.0.113.7", open_browser=False)
+    with pytest.raises(PageError, match="sepia"):
+        serve(theme="sepia", open_browser=False)
+    assert configurations == []
+
+
+# ------------------------------------------------------------------------------------ the running server
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory):
+    with running_page(TMPDIR=str(tmp_path_factory.mktemp("server"))) as (_, address):
+        yield address
+
+
+def status(address, **headers):
+    """Return the status of a request, redirects not followed."""
+
+    class Stay(urllib.request.HTTPRedirectHandler):
+        def redirect_request(self, *_):
+            return None
+
+    try:
+        with urllib.request.build_opener(Stay).open(
+            urllib.request.Request(address, headers=headers), timeout=20
+        ) as answer:
+            return answer.status
+    except urllib.error.HTTPError as error:
+        return error.code
+
+
+def test_the_page_has_its_title_and_shows_no_source(server):
+    with urllib.request.urlopen(server, timeout=30) as answer:
+        html = answer.read().decode()
+    assert "<title>Draw a digit</title>" in html
+    assert 'name="viewport"' in html
+    assert "Recognizer.load" not in html
+    assert "cdn" not in html.split("jupyter-config-data")[0].lower()
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "voila/files/draw.ipynb",
+        "voila/files/../draw.ipynb",
+        "voila/files/%2e%2e/%2e%2e/etc/passwd",
+        "voila/files/share/kernels/digits/kernel.json",
+        "api/kernels",
+        "api/contents",
+        "voila/tree",
+        "files/draw.ipynb",
+    ],
+)
+def test_a_visitor_sees_neither_files_nor_kernels(server, path):
+    assert status(server + path) in (301, 302, 400, 403, 404, 405)
+    with contextlib.suppress(urllib.error.HTTPError):
+        body = urllib.request.urlopen(server + path, timeout=20).read()
+        assert b"Recognizer" not in body
+        assert b"root:" not in body
+
+
+def test_a_name_that_another_site_points_here_is_turned_away(server):
+    assert status(server, Host="evil.example") == 403
+
+
+def test_with_a_token_nothing_is_served_without_it(tmp_path):
+    with running_page("--host", "0.0.0.0", TMPDIR=str(tmp_path)) as (_, address):
+        port = address.split(":")[2].split("/")[0]
+        bare = f"http://127.0.0.1:{port}/"
+        assert status(bare) == 403
+        assert status(bare + "?token=wrong") == 403
+        assert status(bare + "api/kernels/00000000-0000-0000-0000-000000000000") in (302, 403)
+        assert status(bare + "?" + address.split("?")[1]) == 200
+
+
+def test_a_pad_that_cannot_be_made_is_told_in_one_sentence(tmp_path):
+    model = tmp_path / "gone.tflite"
+    shutil.copyfile(BUNDLED_MODEL, model)
+    with running_page("--model", str(model), TMPDIR=str(tmp_path)) as (_, address):
+        model.unlink()
+        for _ in range(3):  # the kernels that waited may have read it in time
+            with urllib.request.urlopen(address, timeout=60) as answer:
+                text = answer.read().decode()
+        assert "The pad could not be made." in text
+        assert "Traceback" not in text
+        assert "gone.tflite" not in text
+
+
+@pytest.mark.skipif(os.name != "posix", reason="signals as on POSIX")
+def test_ctrl_c_ends_the_server_its_kernels_and_the_temporary_folder(tmp_path):
+    with running_page(TMPDIR=str(tmp_path)) as (process, address):
+        assert status(address) == 200
+        assert list(tmp_path.glob("digits-page-*"))
+        children = psutil.Process(process.pid).children(recursive=True)
+        assert len(children) >= 2  # kernels are started ahead, and what they are forked from
+        process.send_signal(signal.SIGINT)
+        assert process.wait(20) in (0, 130)
+    assert list(tmp_path.iterdir()) == []
+    _, alive = psutil.wait_procs(children, timeout=5)
+    assert not alive

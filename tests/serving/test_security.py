@@ -1,0 +1,434 @@
+"""What a visitor with bad intentions can do on the drawing page: draw. Tried on a real server, over real websockets."""
+
+import asyncio
+import http.client
+import json
+import os
+import re
+import sys
+import time
+from urllib.parse import urlsplit
+
+import numpy as np
+import psutil
+import pytest
+import websockets
+from benchmarks.page_client import PROTOCOL, Visitor, kernel_process, running_page
+
+from digit_utils.datasets.drawings import LabelledDrawing, append_drawing, read_drawings
+from digit_utils.datasets.samples import sample_digits
+from digit_utils.serving.message_filter import LARGEST_MESSAGE
+from digit_utils.serving.sessions import ENDED
+
+SAMPLES = {sample.digit: sample.strokes for sample in sample_digits(side=1.0)}
+BLANK = "Draw a digit, 0 to 9"
+
+
+@pytest.fixture(scope="module")
+def server():
+    """A page for one's own machine; its address."""
+    with running_page() as (_, address):
+        yield address
+
+
+@pytest.fixture(scope="module")
+def guarded():
+    """A page for others, with its token, and room for three; its process and its link."""
+    with running_page("--host", "0.0.0.0", "--visitors", "3") as (process, address):
+        yield process, f"http://127.0.0.1:{urlsplit(address).port}/?{urlsplit(address).query}"
+
+
+def ask(address: str, path: str, *, method: str = "GET", body: bytes | None = None, **headers: str):
+    """Send a request whose path nobody tidies up; return status, headers and body."""
+    place = urlsplit(address)
+    connection = http.client.HTTPConnection(place.hostname, place.port, timeout=60)
+    try:
+        connection.putrequest(method, path, skip_host="Host" in headers)
+        for name, value in headers.items():
+            connection.putheader(name.replace("_", "-"), value)
+        if method == "POST":
+            connection.putheader("Content-Length", str(len(body or b"")))
+        connection.endheaders(body)
+        answer = connection.getresponse()
+        return answer.status, answer.headers, answer.read().decode(errors="replace")
+    finally:
+        connection.close()
+
+
+async def is_read(visitor: Visitor, digit: int) -> None:
+    """See that a visitor draws a digit and it is read."""
+    await visitor.draw(SAMPLES[digit])
+    await visitor.until(lambda: re.search(rf"an? {digit}\b", visitor.caption), what=f"the reading of a {digit}")
+
+
+async def leave(*visitors: Visitor) -> None:
+    """Leave the page as a browser does, with a last word, so that there is room for the next test."""
+    for visitor in visitors:
+        await visitor.leave()
+        path = f"/voila/api/shutdown/{visitor.kernel_id}?{visitor.query}"
+        status, _, _ = await asyncio.to_thread(ask, visitor.address, path, method="POST")
+        assert status == 204
+
+
+# ------------------------------------------------------------------------------------ no code, no traceback
+
+
+@pytest.mark.parametrize("channel", ["shell", "control"])
+def test_a_visitor_cannot_run_code(server, tmp_path, channel):
+    async def attack():
+        visitor = await Visitor(server).arrive()
+        written = tmp_path / "written"
+        code = {"code": f"open({str(written)!r}, 'w')", "silent": False, "user_expressions": {"a": code_of(written)}}
+        for kind in ("execute_request", "debug_request", "complete_request", "inspect_request", "history_request"):
+            await visitor.send(kind, code, channel=channel)
+        await is_read(visitor, 4)  # the kernel has had the time
+        assert not written.exists()
+        assert not {kind for kind, _, _ in visitor.received} & {"execute_reply", "execute_result", "stream", "error"}
+        await leave(visitor)
+
+    def code_of(file):
+        return f"__import__('pathlib').Path({str(file)!r}).touch()"
+
+    asyncio.run(attack())
+
+
+def test_a_visitor_sees_no_traceback_whatever_is_sent(server):
+    async def attack():
+        visitor = await Visitor(server).arrive()
+        for content in (
+            {"event": "mouse_down"},
+            {"event": "mouse_move", "x": {}, "y": [1]},
+            {"event": "mouse_down", "x": 10**4000, "y": 1},
+            {"event": "mouse_down", "x": "1" * 30_000, "y": 1},
+            {"event": "touch_start", "touches": [[1, 2], {"x": 1}, None]},
+            {"event": "touch_start", "touches": [{"x": index, "y": 1} for index in range(2000)]},
+            {"event": "key_down", "key": None},
+            {"event": ["mouse_down"], "x": 1, "y": 1},
+            {"nothing": 1},
+        ):
+            await visitor.send(
+                "comm_msg", {"comm_id": visitor.canvas, "data": {"method": "custom", "content": content}}
+            )
+        update = {"method": "update", "state": {"width": "wide", "nonsense": 1}, "buffer_paths": [["a", 0, "b"]]}
+        await visitor.send("comm_msg", {"comm_id": visitor.canvas, "data": update})
+        await visitor.send("comm_msg", {"comm_id": "unknown", "data": {"method": "custom", "content": {}}})
+        await visitor.event("touch_cancel", touches=[])
+        await visitor.event("key_down", key="Escape", shift_key=False, ctrl_key=False, meta_key=False)
+        await is_read(visitor, 3)
+        assert {kind for kind, _, _ in visitor.received} <= {"comm_msg", "comm_open", "kernel_info_reply"}
+        assert "Traceback" not in json.dumps([content for _, _, content in visitor.received])
+        await leave(visitor)
+
+    asyncio.run(attack())
+
+
+def test_what_is_no_message_at_all_harms_nobody(server):
+    async def attack():
+        neighbour = await Visitor(server).arrive()
+        visitor = await Visitor(server).arrive()
+        for nonsense in (b"\xff" * 8, b"\xff" * 5000, b"", "text", '{"channel": "shell"}', os.urandom(500)):
+            await visitor.socket.send(nonsense)
+        await visitor.event("mouse_down", x=1, y=1, more="x" * LARGEST_MESSAGE)  # too large: passed over
+        await is_read(visitor, 2)
+        await visitor.socket.send(b"x" * 2**20)  # far too large: the connection is closed
+        await asyncio.wait_for(visitor.socket.wait_closed(), 20)
+        await is_read(neighbour, 5)
+        await leave(visitor, neighbour)
+
+    asyncio.run(attack())
+
+
+def test_the_old_protocol_is_no_way_around_the_guard(server):
+    async def attack():
+        visitor = await Visitor(server).arrive()
+        place = f"ws{server.removeprefix('http')}api/kernels/{visitor.kernel_id}/channels?session_id=other"
+        for protocols in (None, ["v0.kernel.websocket.jupyter.org"], ["made.up"]):
+            with pytest.raises(websockets.InvalidStatus) as refused:
+                await websockets.connect(place, subprotocols=protocols)
+            assert refused.value.response.status_code == 400
+        await is_read(visitor, 6)
+        await leave(visitor)
+
+    asyncio.run(attack())
+
+
+def test_thousands_of_strokes_and_a_flood_of_events_slow_no_neighbour(server):
+    async def attack():
+        neighbour = await Visitor(server).arrive()
+        visitor = await Visitor(server).arrive()
+        rng = np.random.default_rng(0)
+        for x, y in rng.uniform(0, 800, (1500, 2)).tolist():
+            await visitor.event("mouse_down", x=x, y=y)
+            await visitor.event("mouse_up", x=x, y=y)
+        start = time.monotonic()
+        await is_read(neighbour, 7)
+        assert time.monotonic() - start < 20
+        await asyncio.sleep(2)  # the visitor's own kernel works the flood off
+        await visitor.event("key_down", key="Escape", shift_key=False, ctrl_key=False, meta_key=False)
+        await visitor.until(lambda: visitor.caption == BLANK, what="a clear sheet")
+        await is_read(visitor, 0)
+        await leave(visitor, neighbour)
+
+    asyncio.run(attack())
+
+
+# ---------------------------------------------------------------------------- other visitors, other sites
+
+
+def test_a_visitor_does_not_see_or_touch_the_drawing_of_another(server):
+    async def meet():
+        one, other = await Visitor(server).arrive(), await Visitor(server).arrive()
+        assert one.kernel_id != other.kernel_id
+        await is_read(one, 8)
+        heard = len(other.received)
+        canvas, other.canvas = other.canvas, one.canvas  # one's widget, named on the other's connection
+        await other.event("key_down", key="Escape", shift_key=False, ctrl_key=False, meta_key=False)
+        other.canvas = canvas
+        await is_read(other, 1)
+        assert re.search("an 8", one.caption)
+        assert "an 8" not in json.dumps([content for _, _, content in other.received[heard:]])
+        await leave(one, other)
+
+    asyncio.run(meet())
+
+
+def test_kernels_cannot_be_listed_made_restarted_or_deleted(server):
+    async def attack():
+        visitor = await Visitor(server).arrive()
+        own = f"/api/kernels/{visitor.kernel_id}"
+        for method, path in (
+            ("GET", "/api/kernels"),
+            ("POST", "/api/kernels"),
+            ("POST", f"{own}/restart"),
+            ("POST", f"{own}/interrupt"),
+            ("DELETE", own),
+            ("PUT", own),
+            ("OPTIONS", "/api/kernels"),
+            ("GET", "/api/sessions"),
+            ("GET", "/api/contents"),
+            ("GET", "/api/kernelspecs"),
+            ("GET", "/api/terminals"),
+            ("GET", "/voila/api/contents"),
+            ("GET", f"/voila/query/{visitor.kernel_id}"),
+            ("GET", f"/voila/execution/{visitor.kernel_id}"),
+            ("POST", "/"),
+            ("HEAD", "/"),
+        ):
+            status, _, body = await asyncio.to_thread(ask, server, path, method=method)
+            assert status in (403, 404, 405), (method, path, status)
+            assert "Traceback" not in body
+            assert visitor.kernel_id not in body
+        await is_read(visitor, 9)
+        await leave(visitor)
+
+    asyncio.run(attack())
+
+
+def test_another_site_can_neither_connect_nor_end_a_visit(server):
+    async def attack():
+        visitor = await Visitor(server).arrive()
+        channels = f"ws{server.removeprefix('http')}api/kernels/{visitor.kernel_id}/channels?session_id=x"
+        with pytest.raises(websockets.InvalidStatus):
+            await websockets.connect(channels, subprotocols=[PROTOCOL], origin="http://evil.example")
+        path = f"/voila/api/shutdown/{visitor.kernel_id}"
+        status, _, _ = await asyncio.to_thread(ask, server, path, method="POST", Origin="http://evil.example")
+        assert status in (403, 404)
+        status, _, _ = await asyncio.to_thread(ask, server, path, Origin="http://evil.example")
+        assert status == 405
+        await is_read(visitor, 4)
+        await leave(visitor)
+
+    asyncio.run(attack())
+
+
+def test_the_page_may_load_nothing_from_elsewhere_and_is_framed_by_nobody(server):
+    status, headers, body = ask(server, "/")
+    assert status == 200
+    policy = headers["Content-Security-Policy"]
+    assert "default-src 'self'" in policy
+    assert "connect-src 'self'" in policy
+    assert "frame-ancestors 'self'" in policy
+    assert headers["X-Content-Type-Options"] == "nosniff"
+    assert not re.findall(r"""(?:src|href)=["'](?:https?:)?//""", body)
+
+
+# ---------------------------------------------------------------------------------------------- files
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/voila/files/draw.ipynb",
+        "/voila/static/../../../../../../../etc/passwd",
+        "/voila/static/..%2f..%2f..%2f..%2f..%2fetc%2fpasswd",
+        "/voila/static/%2e%2e/%2e%2e/conf.json",
+        "/voila/static//etc/passwd",
+        "/voila/templates/digits/static/../conf.json",
+        "/voila/templates/digits/static/..%2findex.html.j2",
+        "/voila/templates/digits/index.html.j2",
+        "/voila/templates/../static/x",
+        "/voila/templates/lab/static/index.css",
+        "/voila/labextensions/ipycanvas/../../../../etc/passwd",
+        "/voila/labextensions/ipycanvas/..%2f..%2fkernels%2fdigits%2fkernel.json",
+        "/voila/labextensions/jupyterlab_pygments/package.json",
+        "/voila/api/themes/",
+        "/draw.ipynb",
+        "/share/kernels/digits/kernel.json",
+        "/../draw.ipynb",
+        "//evil.example/",
+        "/login",
+        "/logout",
+        "/metrics",
+        "/static/favicon.ico",
+        "/?theme=../../secret",
+        "/?theme=%3Cscript%3E",
+    ],
+)
+def test_no_file_can_be_fetched_but_the_front_end_s(server, path):
+    status, headers, body = ask(server, path)
+    assert status in (400, 403, 404), status
+    assert "Location" not in headers
+    for secret in ("root:", "Recognizer", '"argv"', "base_template", "Traceback", "/site-packages/", "<script>"):
+        assert secret not in body
+
+
+# ------------------------------------------------------------------------------------- token, limit, end
+
+
+def test_without_the_token_there_is_only_a_polite_word(guarded):
+    _, address = guarded
+    bare = address.split("?")[0]
+    for path in ("/", "/?token=", "/?token=wrong", "/?token=" + "a" * 3000):
+        status, _, body = ask(bare, path)
+        assert status == 403
+        assert "complete link" in body
+        assert "kernelId" not in body
+    some = "00000000-0000-0000-0000-000000000000"
+    assert ask(bare, f"/api/kernels/{some}")[0] == 403
+    assert ask(bare, f"/api/kernels/{some}/channels")[0] in (400, 403, 404)
+    assert ask(bare, f"/voila/api/shutdown/{some}", method="POST")[0] == 403
+
+
+def test_a_known_kernel_is_of_no_use_without_the_token(guarded):
+    async def attack():
+        visitor = await Visitor(guarded[1]).arrive()
+        channels = f"ws{visitor.address.removeprefix('http')}api/kernels/{visitor.kernel_id}/channels?session_id=x"
+        with pytest.raises(websockets.InvalidStatus) as refused:
+            await websockets.connect(channels, subprotocols=[PROTOCOL])
+        assert refused.value.response.status_code == 403
+        path = f"/voila/api/shutdown/{visitor.kernel_id}"
+        assert (await asyncio.to_thread(ask, visitor.address, path, method="POST"))[0] == 403
+        await is_read(visitor, 2)
+        await leave(visitor)
+
+    asyncio.run(attack())
+
+
+@pytest.mark.parametrize(("host", "read_as"), [("127.0.0.1", 7), ("0.0.0.0", 1)])
+def test_corrections_of_a_file_are_heeded_on_this_machine_only_and_new_ones_are_saved_to_it(host, read_as, tmp_path):
+    """Where others draw, nobody is read by what another one has said."""
+    path = tmp_path / "drawings.jsonl"
+    append_drawing(path, LabelledDrawing([stroke * 800 for stroke in SAMPLES[1]], 7, read=1))
+
+    async def visit(address: str) -> None:
+        visitor = await Visitor(address).arrive()
+        await visitor.draw(SAMPLES[1])
+        await visitor.until(lambda: re.search(rf"an? {read_as}\b", visitor.caption), what=f"the reading of a {read_as}")
+        await visitor.event("key_down", key="4", shift_key=False, ctrl_key=False, meta_key=False)
+        await visitor.until(lambda: re.search(r"an? 4\b", visitor.caption), what="the correction")
+        await leave(visitor)
+
+    with running_page("--host", host, "--visitors", "3", "--drawings", str(path)) as (_, link):
+        place = urlsplit(link)
+        asyncio.run(visit(f"http://127.0.0.1:{place.port}/" + (f"?{place.query}" if place.query else "")))
+    drawings, broken = read_drawings(path)
+    assert [drawing.digit for drawing in drawings] == [7, 4]
+    assert not broken
+
+
+def test_who_comes_when_all_places_are_taken_is_asked_to_wait_and_gets_the_next_place(guarded):
+    async def crowd():
+        visitors = [await Visitor(guarded[1]).arrive() for _ in range(3)]
+        place = urlsplit(guarded[1])
+        status, headers, body = await asyncio.to_thread(ask, guarded[1], f"/?{place.query}")
+        assert status == 503
+        assert headers["Retry-After"] == "10"
+        assert 'http-equiv="refresh"' in body
+        assert "The page is full" in body
+        await is_read(visitors[0], 3)
+        await leave(visitors.pop())
+        end = time.monotonic() + 20
+        while (await asyncio.to_thread(ask, guarded[1], f"/?{place.query}"))[0] != 200:
+            assert time.monotonic() < end, "a place that became free was not given away"
+            await asyncio.sleep(0.5)
+        await leave(*visitors)
+
+    asyncio.run(crowd())
+
+
+@pytest.mark.skipif(os.name != "posix", reason="signals as on POSIX")
+def test_a_page_whose_kernel_dies_is_told_and_a_reload_draws_again():
+    async def visit(process, address):
+        visitor = await Visitor(address).arrive()
+        await is_read(visitor, 5)
+        before = time.monotonic()
+        kernel_process(process, visitor.kernel_id).kill()
+        await asyncio.wait_for(visitor.socket.wait_closed(), 30)
+        assert time.monotonic() - before < 30
+        assert visitor.socket.close_code == ENDED
+        with pytest.raises(websockets.InvalidStatus) as refused:
+            await visitor.connect()
+        assert refused.value.response.status_code == 404
+        again = await Visitor(address).arrive()
+        await is_read(again, 6)
+        await leave(again)
+
+    with running_page() as (process, address):
+        asyncio.run(visit(process, address))
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="kernels are forked on Linux only")
+def test_visitors_kernels_are_forked_and_come_all_the_same_when_what_they_are_forked_from_has_died():
+    def kernels_of(process) -> list[psutil.Process]:
+        return [
+            one for one in psutil.Process(process.pid).children(recursive=True) if "--log-level=ERROR" in cmdline(one)
+        ]
+
+    def cmdline(process) -> list[str]:
+        try:
+            return process.cmdline()
+        except psutil.Error:
+            return []
+
+    async def visit(process, address):
+        visitor = await Visitor(address).arrive()
+        await is_read(visitor, 7)
+        (nursery,) = (one for one in psutil.Process(process.pid).children() if "nursery" in cmdline(one))
+        assert nursery.children(), "the kernel was not forked"
+        asking = [one for one in kernels_of(process) if "forked" in cmdline(one)]
+        assert asking
+        assert asking == kernels_of(process), "a kernel imported for itself"
+        nursery.kill()
+        await asyncio.wait_for(visitor.socket.wait_closed(), 30)
+        assert visitor.socket.close_code == ENDED
+        again = await Visitor(address).arrive()
+        await is_read(again, 1)
+        assert any("alone" in cmdline(one) for one in kernels_of(process))
+        await leave(again)
+
+    with running_page() as (process, address):
+        asyncio.run(visit(process, address))
+
+
+def test_the_first_answer_takes_less_than_five_seconds_of_computing():
+    """On an idle machine that is an upper bound of the time; on a busy one it can be measured all the same."""
+
+    async def first_answer(address: str) -> None:
+        visitor = await Visitor(address).arrive()
+        await is_read(visitor, 3)
+
+    with running_page() as (process, address):
+        asyncio.run(first_answer(address))
+        server = psutil.Process(process.pid)
+        spent = sum(sum(one.cpu_times()[:2]) for one in (server, *server.children(recursive=True)))
+        assert spent < 5

@@ -1,0 +1,284 @@
+"""The bundled model keeps what the README says of it: recomputed on the real digits, through the public face."""
+
+import os
+import subprocess
+import sys
+import time
+import warnings
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from digit_utils import Recognizer
+from digit_utils.augmentation.allographs import ALLOGRAPHS, draw_allograph
+from digit_utils.augmentation.images import PictureAugmentation, augment_pictures, non_digits
+from digit_utils.augmentation.strokes import augment_strokes
+from digit_utils.datasets.base import DatasetUnavailable, DigitDataset, Digits
+from digit_utils.datasets.external import load_fashion_mnist, load_semeion
+from digit_utils.datasets.ink import LabelledInk, ink_of
+from digit_utils.datasets.loading import load_dataset
+from digit_utils.datasets.samples import sample_digits
+from digit_utils.evaluation.intervals import error_interval
+from digit_utils.evaluation.metrics import Score, score
+from digit_utils.evaluation.predictions import read
+from digit_utils.evaluation.rejection import accepted_by_kind, digit_auroc
+from digit_utils.evaluation.robustness import resampled, rotated, slanted
+from digit_utils.preprocessing.images import ink_from_image
+from digit_utils.preprocessing.strokes import ink_from_strokes
+from digit_utils.recognition.recognizer import BUNDLED_MODEL
+
+README = (Path(__file__).parent.parent / "README.md").read_text(encoding="utf-8")
+
+
+@pytest.fixture(scope="module")
+def recognizer() -> Recognizer:
+    return Recognizer.load()
+
+
+@pytest.fixture(scope="module")
+def scans(request: pytest.FixtureRequest) -> DigitDataset:
+    """MNIST where it can be had; elsewhere, but never in CI, scikit-learn's digits, saying so."""
+    try:
+        return load_dataset("mnist")
+    except DatasetUnavailable as reason:
+        if os.environ.get("CI"):
+            pytest.fail(f"CI needs the real data: {reason}")
+        warnings.warn(f"digits8x8 stands in for MNIST: {reason}", stacklevel=1)
+        return request.getfixturevalue("digits8x8")
+
+
+@pytest.fixture(scope="module")
+def mnist_score(recognizer: Recognizer, mnist: DigitDataset) -> Score:
+    return score(read(recognizer, mnist.test))
+
+
+@pytest.fixture(scope="module")
+def pen_score(recognizer: Recognizer, pendigits: DigitDataset) -> Score:
+    return score(read(recognizer, pendigits.test))
+
+
+def assert_readme_tells(name: str, figures: Score) -> None:
+    """Compare a row of the README's results table with what was measured.
+
+    Another CPU may round a tie the other way, so two digits more or less will do.
+    """
+    row = next((line for line in README.splitlines() if line.startswith(f"| {name}")), "")
+    assert row, f"the README's table has no row {name!r}"
+    errors, digits = (int(cell.replace(",", "")) for cell in row.split("|")[2:4])
+    assert digits == figures.digits
+    assert abs(figures.errors - errors) <= 2
+    low, high = error_interval(errors, digits)
+    rate, interval, rejected, calibration_error = (cell.strip() for cell in row.split("|")[4:8])
+    assert (rate, interval) == (f"{errors / digits:.2%}", f"{low:.2%} - {high:.2%}")
+    assert float(rejected.rstrip("%")) / 100 == pytest.approx(figures.rejected / digits, abs=2.1 / digits)
+    assert float(calibration_error.rstrip("%")) / 100 == pytest.approx(figures.calibration_error, abs=0.0005)
+
+
+def test_the_readme_tells_what_is_read_of_mnist(mnist_score: Score):
+    assert mnist_score.digits == 10_000
+    assert_readme_tells("MNIST, test", mnist_score)
+
+
+def test_the_readme_tells_what_is_read_of_pen_strokes(pen_score: Score):
+    assert pen_score.digits == 3_498
+    assert_readme_tells("pendigits, 14 unseen writers", pen_score)
+
+
+def test_the_model_card_tells_what_the_file_holds(recognizer: Recognizer):
+    from digit_utils.training.networks import build_network
+
+    told = " ".join((BUNDLED_MODEL.parent / "README.md").read_text(encoding="utf-8").split())
+    card = recognizer.card
+    assert f"Temperature {card.temperature:.3f}, threshold {card.threshold:.3f}" in told
+    assert f"the weight of confidence in the digit score, {card.confidence_weight:.2f}," in told
+    assert f"and {card.features} features" in told
+    for text in (told, README):
+        assert f"{build_network(card.name).count_params():,} parameters" in text
+
+
+def test_floors(mnist_score: Score, pen_score: Score):
+    """A regression below these is a defect, whatever the README says."""
+    assert mnist_score.error_rate < 0.0045
+    assert pen_score.error_rate < 0.0076  # 99.3 % right, and two digits that another processor may read otherwise
+    for figures in (mnist_score, pen_score):
+        assert figures.rejected / figures.digits <= 0.005
+        assert figures.calibration_error < 0.005
+
+
+def test_floors_of_the_development_checks(recognizer: Recognizer, mnist: DigitDataset):
+    """What was never trained on: scans stretched out of proportion, and pictures of clothes."""
+    stretched, clothes = load_semeion(), load_fashion_mnist()
+    if stretched is None or clothes is None:
+        if os.environ.get("CI"):
+            pytest.fail("CI needs the real data: the data folder holds no Semeion or no Fashion-MNIST")
+        pytest.skip("the data folder holds no Semeion or no Fashion-MNIST")
+    figures = score(read(recognizer, stretched))
+    assert_readme_tells("Semeion", figures)
+    assert figures.error_rate < 0.025
+    assert figures.rejected / figures.digits <= 0.01
+    digits = read(recognizer, mnist.test.take(slice(0, 1000))).scores
+    others = recognizer.probabilities_and_scores(np.stack([ink_from_image(picture) for picture in clothes[:1000]]))[1]
+    assert digit_auroc(digits, others) > 0.998
+    assert (others >= recognizer.card.threshold).mean() < 0.25
+
+
+def test_what_is_no_digit_is_told_from_test_digits(recognizer: Recognizer, mnist: DigitDataset):
+    """The README says 0.9996 and 7 % of letters, signs and scribbles made as in training."""
+    digits = read(recognizer, mnist.test.take(slice(0, 2000))).scores
+    others = recognizer.probabilities_and_scores(non_digits.random_non_digits(2000, np.random.default_rng(20261127)))[1]
+    assert digit_auroc(digits, others) > 0.999
+    assert (others >= recognizer.card.threshold).mean() < 0.1
+
+
+def test_scans_are_read_as_well_as_they_are_as_gently_turned(recognizer: Recognizer, mnist: DigitDataset):
+    """They were not, by 40 errors to 24, when training saw no scan that was not blurred by a warp."""
+    scans = ink_of(mnist.validation)
+    gently = PictureAugmentation(rotation=6, shift=0, scale=0, shear=0)
+    turned = LabelledInk(augment_pictures(scans.ink, np.random.default_rng(0), config=gently), scans.labels)
+    assert score(read(recognizer, scans)).errors <= score(read(recognizer, turned)).errors + 8
+
+
+def assert_public_face_agrees(recognizer: Recognizer, digits: Digits, recognise: Callable, shown: Sequence) -> None:
+    """Compare one-by-one recognition with the evaluation of the same digits, every 37th of them."""
+    some = np.arange(0, len(digits), 37)
+    batch = read(recognizer, digits.take(some))
+    singly = [recognise(shown[index]) for index in some]
+    np.testing.assert_allclose([p.probabilities for p in singly], batch.probabilities, atol=1e-5)
+    np.testing.assert_array_equal([p.best_digit for p in singly], batch.best)
+
+
+def test_pictures_read_one_by_one_give_the_evaluations_answers(recognizer: Recognizer, scans: DigitDataset):
+    assert_public_face_agrees(recognizer, scans.test, recognizer.recognize_image, scans.test.images)
+
+
+def test_strokes_read_one_by_one_give_the_evaluations_answers(recognizer: Recognizer, pendigits: DigitDataset):
+    assert_public_face_agrees(recognizer, pendigits.test, recognizer.recognize, pendigits.test.strokes)
+
+
+def test_sample_digits_are_read(recognizer: Recognizer):
+    wrong = [s.digit for s in sample_digits() if recognizer.recognize(list(s.strokes)).digit != s.digit]
+    assert not wrong
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        pytest.param(lambda s: [stroke * 1e-3 + 7 for stroke in s], id="tiny, far away"),
+        pytest.param(lambda s: slanted(s, degrees=20), id="slanted right"),
+        pytest.param(lambda s: slanted(s, degrees=-20), id="slanted left"),
+        pytest.param(lambda s: rotated(s, degrees=8), id="rotated"),
+        pytest.param(lambda s: resampled(s, points=10), id="10 points"),
+        pytest.param(lambda s: resampled(s, points=1000), id="1000 points"),
+    ],
+)
+def test_changed_pen_strokes_are_read_as_well(
+    change, recognizer: Recognizer, pendigits: DigitDataset, pen_score: Score
+):
+    ink = np.stack([ink_from_strokes(change(strokes)) for strokes in pendigits.test.strokes])
+    changed = score(read(recognizer, LabelledInk(ink, pendigits.test.labels)))
+    assert changed.errors <= pen_score.errors + 0.007 * pen_score.digits  # half a point, and ties that round otherwise
+
+
+def test_dark_ink_on_light_paper_reads_the_same(recognizer: Recognizer, scans: DigitDataset):
+    for image in scans.test.images[:100]:
+        light, dark = recognizer.recognize_image(image), recognizer.recognize_image(255 - image)
+        np.testing.assert_array_equal(light.image, dark.image)
+
+
+def test_blank_pages_and_plain_non_digits_are_no_digits(recognizer: Recognizer):
+    assert recognizer.recognize([]).digit is None
+    for level in (0, 128, 255):
+        assert recognizer.recognize_image(np.full((50, 40), level, np.uint8)).digit is None
+    dot = [np.array([[5.0, 5.0]])]
+    level_line = [np.array([[0.0, 0.0], [100.0, 3.0]])]
+    letter_k = [
+        np.array([[0.0, 0.0], [0.0, 100.0]]),
+        np.array([[60.0, 0.0], [2.0, 55.0]]),
+        np.array([[12.0, 45.0], [65.0, 100.0]]),
+    ]
+    for name, drawing in {"dot": dot, "line": level_line, "K": letter_k}.items():
+        prediction = recognizer.recognize(drawing)
+        assert prediction.digit is None, f"{name} is read as {prediction.digit}"
+        assert prediction.probabilities.sum() == pytest.approx(1)
+
+
+def test_letters_and_signs_are_told_from_digits(recognizer: Recognizer):
+    """A model that had seen no letters and signs written by hand let 23 and 31 % of these pass."""
+    passing = accepted_by_kind(recognizer, np.random.default_rng(20261127), count=500)
+    assert passing["letter"][0] < 0.15
+    assert passing["sign"][0] < 0.18
+
+
+def test_printed_letters_and_signs_alone_are_told_from_digits(recognizer: Recognizer, monkeypatch: pytest.MonkeyPatch):
+    """Hershey's glyphs without those written by hand: the bounds of the model before still hold."""
+    monkeypatch.setattr(non_digits, "WRITTEN", 0.0)
+    passing = accepted_by_kind(recognizer, np.random.default_rng(20261127), count=500)
+    assert passing["letter"][0] < 0.15
+    assert passing["sign"][0] < 0.1
+
+
+@pytest.mark.parametrize("digit", range(10))
+def test_every_form_of_a_digit_is_read(recognizer: Recognizer, digit: int):
+    """A 7 with a short, drooping bar was read as a 1 by 29 %: a 1 with a flag looks the same, so that form is gone."""
+    rng = np.random.default_rng(digit)
+    for form in [form for form in ALLOGRAPHS if form.digit == digit]:
+        drawings = [augment_strokes(draw_allograph(form, rng), rng) for _ in range(120)]
+        probabilities, scores = recognizer.probabilities_and_scores(np.stack([ink_from_strokes(d) for d in drawings]))
+        assert (probabilities.argmax(axis=1) != digit).mean() < 0.15, form.name
+        assert (scores < recognizer.card.threshold).mean() <= 0.05, form.name
+
+
+def test_scikit_learns_digits_are_read_too(recognizer: Recognizer, digits8x8: DigitDataset):
+    """8x8 pixels are few, and these were never trained on; they are at hand on every machine, offline too."""
+    assert score(read(recognizer, digits8x8.test)).error_rate < 0.04
+
+
+def test_model_says_where_it_comes_from(recognizer: Recognizer):
+    provenance = recognizer.card.provenance
+    assert provenance["config"]["seed"] == 0
+    assert set(provenance["data"]) == {"mnist", "pendigits"}
+    assert {"keras", "numpy", "opencv-python-headless", "python"} <= set(provenance["versions"])
+    assert BUNDLED_MODEL.stat().st_size < 1_000_000
+
+
+def test_ink_and_network_are_fast(recognizer: Recognizer):
+    """A millisecond is the aim on an idle core; a busy machine gets ten before this calls it a regression."""
+    strokes = list(sample_digits()[8].strokes)
+    recognizer.recognize(strokes)
+    start = time.perf_counter()
+    for _ in range(50):
+        recognizer.recognize(strokes)
+    assert (time.perf_counter() - start) / 50 < 0.010
+
+
+def test_first_answer_within_a_second_and_150_megabytes():
+    code = """
+import time; start = time.perf_counter()
+import re, resource, sys, numpy as np
+from digit_utils import Recognizer
+digit = Recognizer.load().recognize([np.array([[50.0, 0.0], [50.0, 100.0]])]).digit
+seconds = time.perf_counter() - start
+if sys.platform == "linux":  # ru_maxrss would count the process that started this one
+    peak = int(re.search(r"VmHWM:\\s+(\\d+) kB", open("/proc/self/status").read())[1]) / 1024
+else:
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+print(digit, seconds, peak, "tensorflow" in sys.modules)
+"""
+    best = float("inf")
+    for _ in range(3):  # the best of three: this is about the program, not about what else the machine does
+        out = subprocess.run(
+            [sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True
+        ).stdout
+        digit, seconds, megabytes, tensorflow = out.split()
+        best = min(best, float(seconds))
+        assert (digit, tensorflow) == ("1", "False")
+        assert float(megabytes) < 150
+    assert best < 1
+
+
+def test_ink_of_a_dataset_is_what_the_recogniser_sees(recognizer: Recognizer, pendigits: DigitDataset):
+    shown = ink_of(pendigits.test.take(np.arange(20)))
+    for strokes, ink in zip(pendigits.test.strokes[:20], shown.ink, strict=True):
+        np.testing.assert_array_equal(recognizer.recognize(strokes).image, ink)
