@@ -11,7 +11,7 @@ from digit_utils.recognition.recognizer import Prediction, Recognizer
 # takes these only on processors with AVX-512 VNNI; on one without, training then took a fifth less time.
 os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 __all__ = ["DigitPad", "Prediction", "Recognizer", "load_dataset"]
 

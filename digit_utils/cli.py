@@ -98,7 +98,7 @@ def _add_train(commands: argparse._SubParsersAction) -> None:
         help="quick: a minute, and another without augmentation unless -p compare=False; full: what the bundled model "
         "came from, 80 minutes (default: quick)",
     )
-    train.add_argument("--epochs", type=_at_least_one, help="times through the material (default: the preset's)")
+    train.add_argument("--epochs", type=_at_least_one, help="times through the training data (default: the preset's)")
     train.add_argument("--seed", type=int, help="of the weights, the order, the augmentation (default: 0)")
     train.add_argument("--output", metavar="FOLDER", help="default: runs/PRESET-seedSEED")
     train.add_argument("--data-dir", metavar="FOLDER", help="where the datasets lie (default: found or downloaded)")

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from digit_utils.evaluation.calibration import Reliability
     from digit_utils.evaluation.metrics import Score
-    from digit_utils.evaluation.predictions import Readings
+    from digit_utils.evaluation.predictions import Predictions
     from digit_utils.evaluation.robustness import Experiment
 
 DPI = 80  # dots per inch: sharp enough on a page, small enough to be kept in a notebook
@@ -248,22 +248,26 @@ def show_learning_curves(histories: Mapping[str, Sequence[Mapping[str, float]]],
 # -------------------------------------------------------------------------------------------- evaluation
 
 
-def show_readings(
-    readings: Readings, places: Sequence[int] | np.ndarray, *, writers: np.ndarray | None = None, ax: Axes | None = None
+def show_predictions(
+    predictions: Predictions,
+    places: Sequence[int] | np.ndarray,
+    *,
+    writers: np.ndarray | None = None,
+    ax: Axes | None = None,
 ) -> Axes:
     """Show some digits as the network saw them, with their label, what was read, how sure it was, and the writer.
 
     Args:
-        readings: of n digits.
+        predictions: of n digits.
         places: which of them, from 0.
         writers: (n,) whole numbers, or None where they are not known.
         ax: where to draw; None makes a new figure.
     """
     titles = []
     for place in places:
-        title = f"{readings.labels[place]} read {readings.best[place]}\n{readings.confidence[place]:.0%}"
+        title = f"{predictions.labels[place]} read {predictions.best[place]}\n{predictions.confidence[place]:.0%}"
         titles.append(title if writers is None else f"{title}\nwriter {writers[place]}")
-    return show_digits(readings.ink[places], titles=titles, ax=ax)
+    return show_digits(predictions.ink[places], titles=titles, ax=ax)
 
 
 def show_rates(

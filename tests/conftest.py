@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
-from colab.replica import COMMAND, FirstCell, Replica, ReplicaUnavailableError, python_313, replica
-from colab.set_up_cell import SOURCE
 
 from digit_utils.datasets.base import DatasetUnavailable, DigitDataset
 from digit_utils.datasets.loading import load_dataset
+from tests.colab.replica import COMMAND, FirstCell, Replica, ReplicaUnavailableError, python_313, replica
+from tests.colab.set_up_cell import SOURCE
 
 if TYPE_CHECKING:
     import keras

@@ -12,7 +12,7 @@ from digit_utils import plots
 from digit_utils.evaluation.calibration import reliability
 from digit_utils.evaluation.intervals import error_interval
 from digit_utils.evaluation.metrics import Score
-from digit_utils.evaluation.predictions import Readings
+from digit_utils.evaluation.predictions import Predictions
 from digit_utils.evaluation.robustness import Experiment
 
 PICTURES = np.random.default_rng(0).integers(0, 256, (7, 5, 4), dtype=np.uint8)
@@ -30,7 +30,7 @@ def score_of(errors: int, digits: int = 100) -> Score:
     return Score(digits, errors, *error_interval(errors, digits), rejected=0, calibration_error=0.0)
 
 
-READINGS = Readings(np.ones((3, 28, 28)), np.array([1, 2, 3]), np.eye(10)[[1, 7, 3]], np.ones(3), 0.5)
+READINGS = Predictions(np.ones((3, 28, 28)), np.array([1, 2, 3]), np.eye(10)[[1, 7, 3]], np.ones(3), 0.5)
 SORTED_IN = reliability(np.array([0.95, 0.95, 0.55]), np.array([True, True, False]))
 DRAWINGS = {
     "digits": lambda ax: plots.show_digits(PICTURES, titles=range(7), ax=ax),
@@ -39,7 +39,7 @@ DRAWINGS = {
     "balance": lambda ax: plots.show_class_balance({"training": LABELS, "test": LABELS}, ax=ax),
     "histogram": lambda ax: plots.show_histogram(np.arange(5.0), bins=range(6), label="x", expected=2, ax=ax),
     "strokes": lambda ax: plots.show_strokes(STROKES, title=3, sheet=50, ax=ax),
-    "readings": lambda ax: plots.show_readings(READINGS, [1, 0], writers=np.array([4, 5, 6]), ax=ax),
+    "predictions": lambda ax: plots.show_predictions(READINGS, [1, 0], writers=np.array([4, 5, 6]), ax=ax),
     "rates": lambda ax: plots.show_rates({"a": (0.1, 0.05, 0.2)}, label="misread", usual=0.1, ax=ax),
     "confusions": lambda ax: plots.show_confusions(np.eye(10, dtype=int), title="none", ax=ax),
     "reliability": lambda ax: plots.show_reliability(SORTED_IN, title="two bins", ax=ax),
@@ -151,7 +151,7 @@ def test_strokes_point_down_and_stand_on_their_sheet():
 
 
 def test_readings_bear_label_answer_confidence_and_writer():
-    ax = DRAWINGS["readings"](None)
+    ax = DRAWINGS["predictions"](None)
     assert [text.get_text() for text in ax.texts] == ["2 read 7\n100%\nwriter 5", "1 read 1\n100%\nwriter 4"]
 
 

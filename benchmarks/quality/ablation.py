@@ -1,12 +1,12 @@
 """What each step of this project is worth: the error rate after each, on the same digits.
 
-    python benchmarks/steps.py                     # two seeds: about ten minutes on two cores
-    python benchmarks/steps.py --output FILE.json  # also keeps the figures
+    python -m benchmarks.quality.ablation                     # two seeds: about ten minutes on two cores
+    python -m benchmarks.quality.ablation --output FILE.json  # also keeps the figures
 
-One small network (`lap`) is trained with more and more of the recipe, and reads the pen strokes of pendigits' test
-writers, MNIST's test scans, and Semeion where the data folder has it. The first two steps are the same network: first
-the digits are cropped and stretched, as most demos do, then they pass through the ink function. The last step is the
-bundled model: a larger network, trained for longer, that also learnt what is no digit. No step was chosen by these
+One small network (`medium_cnn`) is trained with more and more of the recipe, and reads the pen strokes of pendigits'
+test writers, MNIST's test scans, and Semeion where the data folder has it. The first two steps are the same network:
+first the digits are cropped and stretched, as most demos do, then they pass through the ink function. The last step is
+the bundled model: a larger network, trained for longer, that also learnt what is no digit. No step was chosen by these
 figures.
 """
 
@@ -21,18 +21,18 @@ from digit_utils.datasets.base import DigitDataset, Digits
 from digit_utils.datasets.external import load_semeion
 from digit_utils.datasets.ink import LabelledInk, ink_of
 from digit_utils.datasets.loading import load_dataset
-from digit_utils.evaluation.metrics import ablation, naive, predictions
+from digit_utils.evaluation import ablation, naive, predictions
 from digit_utils.files import write_json
 from digit_utils.recognition.recognizer import Recognizer
-from digit_utils.training.config import Recipe
-from digit_utils.training.data import Material, make_material
-from digit_utils.training.loop import config as training_config
-from digit_utils.training.loop import loop
+from digit_utils.training import config as training_config
+from digit_utils.training import loop
+from digit_utils.training.config import DataMix
+from digit_utils.training.data import TrainingData, make_training_data
 
-SMALL = training_config.preset("quick", network="lap", epochs=4, learning_rate=0.01)
+SMALL = training_config.preset("quick", network="medium_cnn", epochs=4, learning_rate=0.01)
 NAIVE_PEN = 0.05  # of the drawing's long side, for the tempting way: the middle of what notebook 03 tries
-FULL = training_config.preset("full").recipe
-SCANS = Recipe(augmentation="none")
+FULL = training_config.preset("full").data_mix
+SCANS = DataMix(augmentation="none")
 RECIPES = {
     "normalised ink": SCANS,
     "augmented scans": replace(SCANS, augmentation=FULL.augmentation),
@@ -58,11 +58,11 @@ def naive_ink_of(digits: Digits) -> LabelledInk:
     return LabelledInk(np.stack(ink), digits.labels)
 
 
-def train_step(recipe: Recipe, material: Material, *, seed: int) -> loop.TrainingResult:
+def train_step(data_mix: DataMix, training_data: TrainingData, *, seed: int) -> loop.TrainingResult:
     """Train the small network by a recipe."""
-    config = replace(SMALL, seed=seed, recipe=recipe)
+    config = replace(SMALL, seed=seed, data_mix=data_mix)
     with tempfile.TemporaryDirectory() as folder:
-        return loop.train(config, material, folder, report=lambda _: None, show_progress=False)
+        return loop.train(config, training_data, folder, report=lambda _: None, show_progress=False)
 
 
 def errors_of_network(trained: loop.TrainingResult, sets: dict[str, LabelledInk]) -> dict[str, int]:
@@ -72,7 +72,7 @@ def errors_of_network(trained: loop.TrainingResult, sets: dict[str, LabelledInk]
 
 def errors_of_recognizer(recognizer: Recognizer, sets: dict[str, LabelledInk]) -> dict[str, int]:
     """Return a recogniser's errors on each set."""
-    return {name: int(predictions.read(recognizer, digits).wrong.sum()) for name, digits in sets.items()}
+    return {name: int(predictions.predict(recognizer, digits).wrong.sum()) for name, digits in sets.items()}
 
 
 def main() -> None:
@@ -83,14 +83,14 @@ def main() -> None:
     parser.add_argument("--output", type=Path, help="file for the figures, as JSON")
     options = parser.parse_args()
     mnist, pendigits = (load_dataset(name, data_dir=options.data_dir or None) for name in ("mnist", "pendigits"))
-    material, digits = make_material(mnist, pendigits), test_digits(mnist, pendigits, options.data_dir)
+    training_data, digits = make_training_data(mnist, pendigits), test_digits(mnist, pendigits, options.data_dir)
     sets = {name: ink_of(of_set) for name, of_set in digits.items()}
     naive_sets = {name: naive_ink_of(of_set) for name, of_set in digits.items()}
     errors: dict[str, dict[str, list[int]]] = {}
     for seed in range(options.seeds):
-        for step, recipe in RECIPES.items():
-            trained = train_step(recipe, material, seed=seed)
-            found = {NAIVE: errors_of_network(trained, naive_sets)} if recipe == SCANS else {}
+        for step, data_mix in RECIPES.items():
+            trained = train_step(data_mix, training_data, seed=seed)
+            found = {NAIVE: errors_of_network(trained, naive_sets)} if data_mix == SCANS else {}
             found |= {step: errors_of_network(trained, sets)}
             for name, counts in found.items():
                 print(f"seed {seed}  {name:28}", counts, flush=True)

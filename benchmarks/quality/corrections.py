@@ -1,8 +1,8 @@
 """What corrections are worth, and whom they harm: misread digits are corrected, and the rest of that hand read again.
 
-    python benchmarks/corrections.py             # the bundled model; about a minute
-    python benchmarks/corrections.py runs/mine   # another one
-    python benchmarks/corrections.py --grid      # how REACH was chosen
+    python -m benchmarks.quality.corrections             # the bundled model; about a minute
+    python -m benchmarks.quality.corrections runs/mine   # another one
+    python -m benchmarks.quality.corrections --grid      # how KERNEL_WIDTH was chosen
 
 Each of pendigits' other writers sits down with a fresh memory and writes digits in the order of the file. Whatever is
 misread, or turned away as no digit, is corrected, up to 1, 2 or 5 times for each of the ten digits. Then all digits of
@@ -189,7 +189,9 @@ def main() -> None:
     """Print what corrections do for the validation writers, then, once, for the test writers."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("model", nargs="?", default="", help="model file or folder of a run (default: bundled)")
-    parser.add_argument("--grid", action="store_true", help="compare values of REACH on validation writers, no test")
+    parser.add_argument(
+        "--grid", action="store_true", help="compare values of KERNEL_WIDTH on validation writers, no test"
+    )
     options = parser.parse_args()
     recognizer = Recognizer.load(options.model)
     threshold = recognizer.card.threshold
@@ -204,9 +206,9 @@ def main() -> None:
     print(*HEADER, sep="\n")
     if options.grid:
         for reach in (0.4, 0.5, 0.55, 0.6, 0.65, 0.7, 0.75, 0.8, 0.9):
-            adaptation.REACH = reach
+            adaptation.KERNEL_WIDTH = reach
             total = sum((correct_everyone(seen, at_most=5, **rest)[0] for seen in hands.values()), Outcome())
-            print(told(f"REACH {reach:.2f}", total), flush=True)
+            print(told(f"KERNEL_WIDTH {reach:.2f}", total), flush=True)
         return
     for limit in LIMITS:
         results = {name: correct_everyone(seen, at_most=limit, **rest)[0] for name, seen in hands.items()}

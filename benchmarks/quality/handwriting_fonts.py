@@ -1,16 +1,16 @@
 """Handwriting that the network was never shown: fonts drawn after many hands, and the models that schools teach.
 
     npm install google-font-metadata           # in any folder: the list of Google's fonts, and which are handwriting
-    python benchmarks/handwriting_fonts.py FOLDER --packages | xargs -n 1 npm install   # the fonts: minutes, 60 MB
-    python benchmarks/handwriting_fonts.py FOLDER                                       # the bundled model: a minute
-    python benchmarks/handwriting_fonts.py FOLDER --model runs/x                        # another export
+    python -m benchmarks.quality.handwriting_fonts FOLDER --packages | xargs -n 1 npm install  # the fonts: 60 MB
+    python -m benchmarks.quality.handwriting_fonts FOLDER                  # the bundled model: a minute
+    python -m benchmarks.quality.handwriting_fonts FOLDER --model runs/x   # another export
 
 Their digits are read one by one; many are calligraphy. Letters and signs are those of 51 Playwrite fonts (TypeTogether,
 2024), one for each way in which schools of some forty countries teach to write, told from the validation digits of
 MNIST and pendigits. All are under the Open Font or the Apache licence. None is trained on: what the network learns to
 refuse is written with Hershey's fonts and with pen paths made here. A development check: it may guide, and led to more
-letters and signs in `digit_utils.augmentation.non_digits`, to those of `digit_utils.augmentation.letters`, and to forms in
-`digit_utils.augmentation.allographs`. So its figures flatter, those of the Playwrite fonts most.
+letters and signs in `digit_utils.augmentation.non_digits`, to those of `digit_utils.augmentation.letters`, and to
+forms in `digit_utils.augmentation.allographs`. So its figures flatter, those of the Playwrite fonts most.
 """
 
 import argparse

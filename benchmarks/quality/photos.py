@@ -1,10 +1,11 @@
 """How well photos are read: drawings of pendigits' validation writers, each seen three times as a worn photograph.
 
-    python benchmarks/photos.py                  # the bundled model: about a minute
-    python benchmarks/photos.py --model runs/x   # another export
+    python -m benchmarks.quality.photos                  # the bundled model: about a minute
+    python -m benchmarks.quality.photos --model runs/x   # another export
 
 The imitation of photos is that of training, with other writers and random numbers of its own. These are validation
-drawings: they may guide what `digit_utils.preprocessing.binarization` does. Blank pages and photographed non-digits show the price.
+drawings: they may guide what `digit_utils.preprocessing.binarization` does. Blank pages and photographed non-digits
+show the price.
 """
 
 import argparse

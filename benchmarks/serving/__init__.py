@@ -1,0 +1,1 @@
+"""How fast the drawing page is, alone and with many visitors."""

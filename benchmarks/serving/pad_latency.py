@@ -1,6 +1,6 @@
 """How soon ink and answer follow the pointer, for one visitor of the page, over a real websocket.
 
-    python -m benchmarks.pad_latency
+    python -m benchmarks.serving.pad_latency
 
 First a flood, 240 events a second for ten seconds: does a queue grow, how long does the kernel work on an event? Then
 digits at the same pace: how soon after the last event is the answer final? And before all that: how long does it take
@@ -14,7 +14,7 @@ import time
 
 import numpy as np
 
-from benchmarks.page_client import Visitor, running_page
+from benchmarks.serving.page_client import Visitor, running_page
 from digit_utils.datasets.samples import sample_digits
 from digit_utils.recognition.recognizer import Recognizer
 

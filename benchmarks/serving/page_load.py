@@ -1,7 +1,7 @@
 """Thirty people on one drawing page: how soon each sees the answer, what it costs, whether anybody is dropped.
 
-    python -m benchmarks.page_load
-    python -m benchmarks.page_load --visitors 10 --rate 60 --seconds 30
+    python -m benchmarks.serving.page_load
+    python -m benchmarks.serving.page_load --visitors 10 --rate 60 --seconds 30
 
 Every visitor has a page, a websocket and a kernel of its own and draws the sample digits over and over, one event in
 1/rate seconds, with a pause after each digit. The visitors' side runs on the same machine and takes its share of it.
@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import psutil
 
-from benchmarks.page_client import Visitor, running_page
+from benchmarks.serving.page_client import Visitor, running_page
 from digit_utils.datasets.samples import sample_digits
 from digit_utils.recognition.recognizer import Recognizer
 

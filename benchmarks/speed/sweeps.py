@@ -1,8 +1,9 @@
 """What a sweep costs beside the work itself.
 
-    python benchmarks/sweep_costs.py overhead     a run of 02_train, its kernel alone and forked, against plain training
-    python benchmarks/sweep_costs.py throughput   short runs a minute with 1, 2, 4 and 8 workers; the runs only sleep
-    python benchmarks/sweep_costs.py queue        1,000 runs: what the client does a run while they wait and end
+    python -m benchmarks.speed.sweeps overhead     a run of 02_train, its kernel alone and forked, against plain
+    training
+    python -m benchmarks.speed.sweeps throughput   short runs a minute with 1, 2, 4 and 8 workers; the runs only sleep
+    python -m benchmarks.speed.sweeps queue        1,000 runs: what the client does a run while they wait and end
 
 Ratios of one call on one machine are what counts. Run it when nothing else does.
 """
@@ -16,22 +17,21 @@ import tempfile
 import time
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
-from sweeping import Place
-
 from digit_utils.notebook.execute import execute_notebook
 from digit_utils.notebook.files import find_notebook
-from digit_utils.notebook.fork_server import Nursery, alone
+from digit_utils.notebook.fork_server import ForkServer, alone
 from digit_utils.sweeps.trial import environment_of_run
+from tests.sweeps.tiny_sweep import Place
 
 PLAIN = """
-from digit_utils import training
+from digit_utils.training.config import preset
+from digit_utils.training.loop import train
 from digit_utils.datasets.loading import load_dataset
 from digit_utils.training.export import export_network
-from digit_utils.training.data import make_material
-material = make_material(load_dataset("digits8x8"))
-result = training.train(training.preset("quick", epochs=3), material, "plain", show_progress=False)
-export_network(result.network, "plain", validation=material.validation)
+from digit_utils.training.data import make_training_data
+training_data = make_training_data(load_dataset("digits8x8"))
+result = train(preset("quick", epochs=3), training_data, "plain", show_progress=False)
+export_network(result.network, "plain", validation=training_data.validation)
 """
 
 
@@ -46,9 +46,9 @@ def overhead() -> None:
         print(f"plain training and export, in a process of its own: {plain:.1f} s")
         notebook = find_notebook("02_train")
         start = time.perf_counter()
-        nursery = Nursery(notebook, environment)
-        print(f"imports of a worker's nursery, once: {time.perf_counter() - start:.1f} s")
-        ways = {"first (imports papermill)": alone(), "alone": alone(), "forked": nursery.command()}
+        fork_server = ForkServer(notebook, environment)
+        print(f"imports of a worker's fork server, once: {time.perf_counter() - start:.1f} s")
+        ways = {"first (imports papermill)": alone(), "alone": alone(), "forked": fork_server.command()}
         for way, kernel in ways.items():
             place = folder / way.split()[0]
             parameters = {"dataset": "digits8x8", "epochs": 3, "compare": False, "output_folder": str(place)}
@@ -58,7 +58,7 @@ def overhead() -> None:
             )
             seconds = time.perf_counter() - start
             print(f"the notebook, kernel {way}: {seconds:.1f} s, {seconds / plain:.2f} of plain training")
-        nursery.close()
+        fork_server.close()
 
 
 def _environment() -> dict[str, str]:

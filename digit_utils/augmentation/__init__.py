@@ -1,0 +1,1 @@
+"""Augmentation: what a digit may look like, and what is no digit."""

@@ -18,7 +18,7 @@ from digit_utils.types import IMAGE_SIZE
 
 
 @dataclass(frozen=True)
-class PictureAugmentation:
+class ImageAugmentation:
     """How far pictures of digits are changed; every range is symmetric and drawn evenly."""
 
     rotation: float = 10.0  # degrees to either side
@@ -32,15 +32,13 @@ class PictureAugmentation:
     cubic: bool = False  # interpolation that keeps edges sharp; linear, which blurs a little, takes less time
 
 
-MILD = PictureAugmentation()
-STRONG = PictureAugmentation(
+MILD = ImageAugmentation()
+STRONG = ImageAugmentation(
     rotation=10, shift=1, scale=0.12, stretch=0.15, shear=0.22, elastic=0.45, pen=0.3, fill_box=0.06, cubic=True
 )
 
 
-def augment_pictures(
-    pictures: np.ndarray, rng: np.random.Generator, *, config: PictureAugmentation = MILD
-) -> np.ndarray:
+def augment_images(pictures: np.ndarray, rng: np.random.Generator, *, config: ImageAugmentation = MILD) -> np.ndarray:
     """Return randomly changed copies of pictures.
 
     Args:
@@ -57,7 +55,7 @@ def augment_pictures(
     return np.clip(warped, 0, 1, out=warped)
 
 
-def _warped(pictures: np.ndarray, rng: np.random.Generator, *, config: PictureAugmentation) -> np.ndarray:
+def _warped(pictures: np.ndarray, rng: np.random.Generator, *, config: ImageAugmentation) -> np.ndarray:
     """Return pictures (n, 28, 28) float32, each under its own smooth map."""
     matrices = random_affines(len(pictures), rng, config=config)
     if config.fill_box:
@@ -77,7 +75,7 @@ def _warped(pictures: np.ndarray, rng: np.random.Generator, *, config: PictureAu
     return result
 
 
-def vary_sharpness(pictures: np.ndarray, rng: np.random.Generator, *, probability: float) -> None:
+def random_blur(pictures: np.ndarray, rng: np.random.Generator, *, probability: float) -> None:
     """Make some of the pictures, (n, 28, 28) float32 in [0, 1], softer or sharper, in place.
 
     Scans are softer than drawings, pictures of few pixels softer than both. Were each kind always as sharp as it is,
@@ -89,7 +87,7 @@ def vary_sharpness(pictures: np.ndarray, rng: np.random.Generator, *, probabilit
         pictures[index] = np.clip(pictures[index] + amount * (blurred - pictures[index]), 0, 1)
 
 
-def random_affines(count: int, rng: np.random.Generator, *, config: PictureAugmentation) -> np.ndarray:
+def random_affines(count: int, rng: np.random.Generator, *, config: ImageAugmentation) -> np.ndarray:
     """Return `count` random maps from new to old pixel positions, (count, 2, 3) float64, around the centre."""
 
     def spread(limit: float) -> np.ndarray:

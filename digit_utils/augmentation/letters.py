@@ -1,8 +1,9 @@
 """Letters and signs as people write them by hand, as pen paths made here: what is easily taken for a digit.
 
-Hershey's fonts (`digit_utils.augmentation.non_digits`) hold printed letters and one script. Schools teach others: j, g, y, f and J
-with loops, b and k from a loop, a G that ends in a hook. The paths are written as those of `digit_utils.augmentation.allographs`,
-and drawn by the same function. None is the form of a digit alone: an O, I, l, S or Z is not here.
+Hershey's fonts (`digit_utils.augmentation.non_digits`) hold printed letters and one script. Schools teach others: j,
+g, y, f and J with loops, b and k from a loop, a G that ends in a hook. The paths are written as those of
+`digit_utils.augmentation.allographs`, and drawn by the same function. None is the form of a digit alone: an O, I, l, S
+or Z is not here.
 """
 
 LETTERS: dict[str, tuple[tuple[str, ...], ...]] = {

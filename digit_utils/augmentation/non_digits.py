@@ -1,12 +1,12 @@
 """Things that are no digits, made here, so that the network learns to say so (outlier exposure).
 
 Hendrycks et al., 2019, "Deep anomaly detection with outlier exposure": a network that has seen some things that are
-not its business recognises others, too. The material: letters and signs of Hershey's vector fonts (Hershey, 1967,
-"Calligraphy for computers") and of `digit_utils.augmentation.letters`, deformed like handwriting, scribbles, doodles, several
-digits side by side, lines, dots and blobs. Letters and signs that *are* digit shapes (O, l, I, Z, S, a straight q, |,
-...) are left out: whoever draws an O may well mean a zero. So is everything of the datasets and fonts by which
-rejection is judged. What only resembles a digit (B, D, G, Q, y, a looped g, ?) is shown: digits are so many more that
-they keep their own.
+not its business recognises others, too. The training data: letters and signs of Hershey's vector fonts (Hershey, 1967,
+"Calligraphy for computers") and of `digit_utils.augmentation.letters`, deformed like handwriting, scribbles, doodles,
+several digits side by side, lines, dots and blobs. Letters and signs that *are* digit shapes (O, l, I, Z, S, a
+straight q, |, ...) are left out: whoever draws an O may well mean a zero. So is everything of the datasets and fonts
+by which rejection is judged. What only resembles a digit (B, D, G, Q, y, a looped g, ?) is shown: digits are so many
+more that they keep their own.
 """
 
 from collections.abc import Callable, Sequence
@@ -17,7 +17,7 @@ import cv2
 import numpy as np
 
 from digit_utils.augmentation.allographs import draw_skeleton, random_allographs, smooth_curve
-from digit_utils.augmentation.images import MILD, STRONG, augment_pictures
+from digit_utils.augmentation.images import MILD, STRONG, augment_images
 from digit_utils.augmentation.letters import LETTERS, SIGNS
 from digit_utils.augmentation.photos import photograph, photograph_of_a_blank_page
 from digit_utils.augmentation.strokes import augment_strokes, random_pen_width
@@ -275,7 +275,7 @@ def non_digits_of_scans(ink: np.ndarray, labels: np.ndarray, count: int, rng: np
             row = [_columns_with_ink(ink[place]) for place in rng.integers(len(ink), size=rng.choice([2, 2, 3]))]
             page = np.concatenate(row, axis=1)
         result[index] = ink_from_image(np.pad((255 * page).astype(np.uint8), 2))
-    return augment_pictures(result, rng, config=AS_SCANNED)
+    return augment_images(result, rng, config=AS_SCANNED)
 
 
 def _columns_with_ink(picture: np.ndarray) -> np.ndarray:

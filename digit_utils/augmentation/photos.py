@@ -1,4 +1,4 @@
-"""DOC augmentation.photos."""
+"""Strokes as a scanner, a canvas or a camera might show them."""
 
 import cv2
 import numpy as np

@@ -1,4 +1,4 @@
-"""DOC augmentation.strokes."""
+"""Augmentation of strokes: slant, proportions, tremor, ends that overshoot, gaps and sampling, as hands vary."""
 
 from dataclasses import dataclass, replace
 

@@ -1,0 +1,1 @@
+"""Datasets: found, downloaded, verified by content, and split."""

@@ -1,4 +1,4 @@
-"""DOC datasets.digits8x8."""
+"""scikit-learn's 8x8 digits: small scans that need no download."""
 
 from __future__ import annotations
 

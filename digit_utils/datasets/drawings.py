@@ -36,7 +36,7 @@ from filelock import FileLock, Timeout
 from digit_utils.datasets.base import DatasetCorrupt, DigitDataset, Digits, content_hash
 from digit_utils.files import atomic_write, with_home
 from digit_utils.preprocessing.strokes import clean_strokes
-from digit_utils.types import Strokes, checked_digit
+from digit_utils.types import Strokes, check_digit
 
 ENDING = ".jsonl"
 HELD_OUT = 5  # every so manieth drawing of each digit is not for training
@@ -140,7 +140,7 @@ def _check_room(target: Path, *, needed: int) -> None:
 
 
 def _line(drawing: LabelledDrawing) -> bytes:
-    digit = None if drawing.digit is None else checked_digit(drawing.digit)
+    digit = None if drawing.digit is None else check_digit(drawing.digit)
     strokes = [[[round(x, DECIMALS), round(y, DECIMALS)] for x, y in stroke.tolist()] for stroke in _checked(drawing)]
     content = {
         "digit": digit,

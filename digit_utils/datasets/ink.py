@@ -1,4 +1,4 @@
-"""DOC datasets.ink."""
+"""Digits of a dataset as normalised ink, the input of the network."""
 
 from dataclasses import dataclass
 

@@ -1,4 +1,4 @@
-"""DOC datasets.mnist."""
+"""MNIST: scanned digits, as Keras' .npz or as idx files."""
 
 from __future__ import annotations
 
@@ -68,6 +68,7 @@ def _read_idx(path: Path) -> np.ndarray:
 
 
 def split_mnist(arrays: list[np.ndarray]) -> tuple[Digits, Digits, Digits]:
+    """Return the training, validation and test digits."""
     images, labels, test_images, test_labels = arrays
     official = Digits(labels.astype(np.int64), images)
     return (

@@ -1,4 +1,4 @@
-"""DOC datasets.pendigits."""
+"""Pendigits (UCI): pen strokes of 44 writers, in UNIPEN text."""
 
 from __future__ import annotations
 

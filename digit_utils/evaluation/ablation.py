@@ -1,4 +1,4 @@
-"""DOC evaluation.ablation."""
+"""Ablation: what each step towards the bundled model is worth, as `benchmarks/quality/ablation.py` measured it."""
 
 import json
 from collections.abc import Mapping, Sequence

@@ -1,11 +1,11 @@
-"""DOC evaluation.calibration."""
+"""Calibration: whether the confidence of a prediction matches how often it is right."""
 
 from dataclasses import dataclass, replace
 
 import numpy as np
 
 from digit_utils.evaluation.intervals import bootstrap_interval
-from digit_utils.evaluation.predictions import Readings
+from digit_utils.evaluation.predictions import Predictions
 from digit_utils.recognition.recognizer import softmax
 
 CALIBRATION_BINS = 15  # as in Guo et al., 2017
@@ -25,7 +25,7 @@ class Reliability:
 
 
 def reliability(confidence: np.ndarray, right: np.ndarray, *, bins: int = CALIBRATION_BINS) -> Reliability:
-    """Sort n readings into bins of equal width by confidence, (n,) in [0, 1]; `right` is (n,) bool."""
+    """Sort n predictions into bins of equal width by confidence, (n,) in [0, 1]; `right` is (n,) bool."""
     edges = np.linspace(0, 1, bins + 1)
     which = np.clip(np.ceil(confidence * bins).astype(int) - 1, 0, bins - 1)
     counts = np.bincount(which, minlength=bins)
@@ -36,21 +36,21 @@ def reliability(confidence: np.ndarray, right: np.ndarray, *, bins: int = CALIBR
 
 
 def expected_calibration_error(confidence: np.ndarray, right: np.ndarray, *, bins: int = CALIBRATION_BINS) -> float:
-    """Return the mean over readings of |accuracy - confidence| of their bin (Naeini et al., 2015)."""
+    """Return the mean over predictions of |accuracy - confidence| of their bin (Naeini et al., 2015)."""
     sorted_in = reliability(confidence, right, bins=bins)
     gaps = np.abs(np.nan_to_num(sorted_in.accuracy - sorted_in.confidence))
     return float(gaps @ sorted_in.counts / max(1, len(confidence)))
 
 
-def with_temperature(readings: Readings, temperature: float) -> Readings:
-    """Return readings whose logits are divided by another temperature, relative to the one they were made with.
+def with_temperature(predictions: Predictions, temperature: float) -> Predictions:
+    """Return predictions whose logits are divided by another temperature, relative to the one they were made with.
 
     The likeliest digits stay the same. With 1 / (the model's own temperature) the result is what the network says
     before calibration.
     """
     with np.errstate(divide="ignore"):  # a probability of zero stays one
-        logarithms = np.log(readings.probabilities) / temperature
-    return replace(readings, probabilities=softmax(logarithms))
+        logarithms = np.log(predictions.probabilities) / temperature
+    return replace(predictions, probabilities=softmax(logarithms))
 
 
 def chance_calibration_error(confidence: np.ndarray, rng: np.random.Generator, *, draws: int = 200) -> float:
@@ -62,13 +62,13 @@ def chance_calibration_error(confidence: np.ndarray, rng: np.random.Generator, *
     return float(np.mean([expected_calibration_error(confidence, row) for row in right]))
 
 
-def calibration_figures(readings: Readings, rng: np.random.Generator) -> dict[str, float]:
+def calibration_figures(predictions: Predictions, rng: np.random.Generator) -> dict[str, float]:
     """Return the calibration error with its number of digits, its 95 % interval, and what chance alone would show."""
-    both = np.column_stack([readings.confidence, ~readings.wrong])
+    both = np.column_stack([predictions.confidence, ~predictions.wrong])
 
     def error(rows: np.ndarray) -> float:
         return expected_calibration_error(rows[:, 0], rows[:, 1])
 
     low, high = bootstrap_interval(error, [both], rng)
-    by_chance = chance_calibration_error(readings.confidence, rng)
+    by_chance = chance_calibration_error(predictions.confidence, rng)
     return {"error": error(both), "low": low, "high": high, "digits": len(both), "by_chance": by_chance}

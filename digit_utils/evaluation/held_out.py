@@ -1,4 +1,4 @@
-"""DOC evaluation.held_out."""
+"""The drawings that a model may be judged by: kept aside from training."""
 
 import numpy as np
 
@@ -12,13 +12,15 @@ from digit_utils.recognition.recognizer import Recognizer
 def load_drawings(data_dir: str, rng: np.random.Generator, *, count: int = 1000) -> tuple[str, Digits]:
     """Return pendigits' test drawings by people whom training never saw, and their name.
 
-    Where they cannot be had, say so, and return `count` drawings made by `digit_utils.augmentation.allographs` in their place.
+    Where they cannot be had, say so, and return `count` drawings made by `digit_utils.augmentation.allographs` in
+    their place.
     """
     drawn = load_with_fallback("pendigits", fallback=None, data_dir=data_dir)
     if drawn is not None:
         return drawn.name, drawn.test
     print(
-        "Drawings made by digit_utils.augmentation.allographs stand in. Training has seen their like: trust no figure on them."
+        "Drawings made by digit_utils.augmentation.allographs stand in. "
+        "Training has seen their like: trust no figure on them."
     )
     drawings, labels = random_allographs(count, rng)
     return "allographs", Digits(labels, strokes=tuple(drawings))

@@ -1,4 +1,4 @@
-"""DOC evaluation.intervals."""
+"""Confidence intervals of error rates and other figures."""
 
 from collections.abc import Callable, Sequence
 

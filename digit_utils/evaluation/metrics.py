@@ -1,7 +1,7 @@
 """Evaluation: what a recogniser gets right, how sure we can be of that, and whether it means its confidence.
 
 Every rate is counted (errors / digits, never a mean of means) and comes with its number of digits and a 95 %
-interval. Picture, label and prediction of a digit stay together in one `Readings`, in the order of the dataset.
+interval. Picture, label and prediction of a digit stay together in one `Predictions`, in the order of the dataset.
 """
 
 from collections.abc import Mapping
@@ -12,7 +12,7 @@ import numpy as np
 
 from digit_utils.evaluation.calibration import expected_calibration_error
 from digit_utils.evaluation.intervals import error_interval
-from digit_utils.evaluation.predictions import Readings
+from digit_utils.evaluation.predictions import Predictions
 
 
 @dataclass(frozen=True)
@@ -39,17 +39,17 @@ class Score:
         )
 
 
-def score(readings: Readings) -> Score:
-    """Return the figures of readings.
+def score(predictions: Predictions) -> Score:
+    """Return the figures of predictions.
 
     Raises ValueError when there are none.
     """
-    count, errors = len(readings.labels), int(readings.wrong.sum())
+    count, errors = len(predictions.labels), int(predictions.wrong.sum())
     if not count:
         raise ValueError("there are no digits to score")
     low, high = error_interval(errors, count)
-    calibration_error = expected_calibration_error(readings.confidence, ~readings.wrong)
-    return Score(count, errors, low, high, int(readings.rejected.sum()), calibration_error)
+    calibration_error = expected_calibration_error(predictions.confidence, ~predictions.wrong)
+    return Score(count, errors, low, high, int(predictions.rejected.sum()), calibration_error)
 
 
 def error_rates(scores: Mapping[Any, Score]) -> dict[Any, tuple[float, float, float]]:
@@ -75,35 +75,35 @@ def score_table(scores: Mapping[str, Score]) -> str:
     return "\n".join(lines)
 
 
-def commonest_confusions(readings: Readings) -> tuple[list[tuple[int, int]], int]:
+def commonest_confusions(predictions: Predictions) -> tuple[list[tuple[int, int]], int]:
     """Return which labels were most often taken for which digits, all that are level, and how often each was.
 
     No pair and 0 times where all is right.
     """
-    errors = confusion_counts(readings) * ~np.eye(10, dtype=bool)
+    errors = confusion_counts(predictions) * ~np.eye(10, dtype=bool)
     most = int(errors.max())
     pairs = np.argwhere(errors == most) if most else []
     return [(int(label), int(read_as)) for label, read_as in pairs], most
 
 
-def confusion_counts(readings: Readings) -> np.ndarray:
+def confusion_counts(predictions: Predictions) -> np.ndarray:
     """Return how often each digit was read as each, (10, 10) int64: rows are labels, columns the likeliest digits."""
     counts = np.zeros((10, 10), np.int64)
-    np.add.at(counts, (readings.labels, readings.best), 1)
+    np.add.at(counts, (predictions.labels, predictions.best), 1)
     return counts
 
 
-def hardest(readings: Readings, count: int) -> np.ndarray:
+def hardest(predictions: Predictions, count: int) -> np.ndarray:
     """Return the places of the digits whose label got the least probability, hardest first, (count or fewer,)."""
-    of_label = readings.probabilities[np.arange(len(readings.labels)), readings.labels]
+    of_label = predictions.probabilities[np.arange(len(predictions.labels)), predictions.labels]
     return np.argsort(of_label, kind="stable")[:count]
 
 
-def group_scores(readings: Readings, groups: np.ndarray) -> dict[int, Score]:
+def group_scores(predictions: Predictions, groups: np.ndarray) -> dict[int, Score]:
     """Return the figures of each group, for example of each writer or of each digit; `groups` is (n,) int64."""
-    return {int(group): score(_part(readings, groups == group)) for group in np.unique(groups)}
+    return {int(group): score(_part(predictions, groups == group)) for group in np.unique(groups)}
 
 
-def _part(readings: Readings, chosen: np.ndarray) -> Readings:
-    arrays = (readings.ink, readings.labels, readings.probabilities, readings.scores)
-    return Readings(*(array[chosen] for array in arrays), readings.threshold)
+def _part(predictions: Predictions, chosen: np.ndarray) -> Predictions:
+    arrays = (predictions.ink, predictions.labels, predictions.probabilities, predictions.scores)
+    return Predictions(*(array[chosen] for array in arrays), predictions.threshold)

@@ -1,4 +1,4 @@
-"""DOC evaluation.naive."""
+"""The usual way of preparing a drawing, which loses its shape. For comparison only."""
 
 import cv2
 import numpy as np

@@ -1,4 +1,4 @@
-"""DOC evaluation.predictions."""
+"""Predictions of many digits, together with what was shown and what is right."""
 
 from dataclasses import dataclass
 
@@ -10,7 +10,7 @@ from digit_utils.recognition.recognizer import Recognizer
 
 
 @dataclass(frozen=True, eq=False)
-class Readings:
+class Predictions:
     """What a recogniser made of n digits, with what it was shown and what is true."""
 
     ink: np.ndarray  # (n, 28, 28) float32 in [0, 1]
@@ -40,8 +40,8 @@ class Readings:
         return self.probabilities.max(axis=1)
 
 
-def read(recognizer: Recognizer, digits: Digits | LabelledInk) -> Readings:
+def predict(recognizer: Recognizer, digits: Digits | LabelledInk) -> Predictions:
     """Read every digit of a split, in its order: pictures and strokes through the ink function, as the pad does."""
     shown = digits if isinstance(digits, LabelledInk) else ink_of(digits)
     probabilities, scores = recognizer.probabilities_and_scores(shown.ink)
-    return Readings(shown.ink, shown.labels, probabilities, scores, recognizer.card.threshold)
+    return Predictions(shown.ink, shown.labels, probabilities, scores, recognizer.card.threshold)

@@ -15,7 +15,7 @@ from digit_utils.augmentation.strokes import path_length
 from digit_utils.datasets.base import Digits
 from digit_utils.datasets.ink import LabelledInk, ink_of
 from digit_utils.evaluation.metrics import Score, score, score_record
-from digit_utils.evaluation.predictions import read
+from digit_utils.evaluation.predictions import predict
 from digit_utils.preprocessing.images import ink_from_image
 from digit_utils.preprocessing.strokes import clean_strokes, fit_to_box, ink_from_strokes
 from digit_utils.recognition.recognizer import Recognizer
@@ -52,7 +52,9 @@ def _as_ink(drawing: Strokes | np.ndarray) -> np.ndarray:
 
 def error_curve(recognizer: Recognizer, digits: Digits, experiment: Experiment) -> list[Score]:
     """Return the figures of the same digits at each strength of an experiment."""
-    return [score(read(recognizer, changed(digits, experiment.change, strength))) for strength in experiment.strengths]
+    return [
+        score(predict(recognizer, changed(digits, experiment.change, strength))) for strength in experiment.strengths
+    ]
 
 
 def error_curves(recognizer: Recognizer, digits: Digits, experiments: Sequence[Experiment]) -> dict[str, list[Score]]:
@@ -178,7 +180,7 @@ def _warped(picture: np.ndarray, linear: np.ndarray, shift: np.ndarray) -> np.nd
 def straight_shift_curve(recognizer: Recognizer, digits: Digits) -> list[Score]:
     """Return the figures of pictures that are moved by each of SHIFTS and shown to the network without centring."""
     ink = ink_of(digits)
-    return [score(read(recognizer, shifted_ink(ink, int(pixels)))) for pixels in SHIFTS]
+    return [score(predict(recognizer, shifted_ink(ink, int(pixels)))) for pixels in SHIFTS]
 
 
 def shifted_ink(digits: LabelledInk, pixels: int) -> LabelledInk:

@@ -1,0 +1,1 @@
+"""Running notebooks: execution, kernels, parameters, results, Colab."""

@@ -98,7 +98,7 @@ def execute_notebook(
         parameters: values for names of its `parameters` cell.
         folder: working directory of the kernel; None for that of this process.
         environment: variables of the kernel beside those of this process.
-        kernel: the command that starts one, as of `Nursery.command`; None for a kernel that imports for itself.
+        kernel: the command that starts one, as of `ForkServer.command`; None for a kernel that imports for itself.
         stdout: where to repeat what it prints.
         failed: where the notebook goes when a cell raised, in the same folder; None for `output`.
 

@@ -34,7 +34,7 @@ def imports_of(notebook: Path) -> list[str]:
     return list(found)
 
 
-class Nursery:
+class ForkServer:
     """A process that has imported what a notebook needs, and from which kernels are forked.
 
     It ends with the process that made it. Where a process with such imports cannot be forked, because the system has
@@ -54,11 +54,11 @@ class Nursery:
         self._process: subprocess.Popen[str] | None = None
         if not sys.platform.startswith("linux") or not hasattr(os, "pidfd_open"):
             return
-        self._folder = tempfile.TemporaryDirectory(prefix="digits-nursery-", ignore_cleanup_errors=True)
+        self._folder = tempfile.TemporaryDirectory(prefix="digits-fork server-", ignore_cleanup_errors=True)
         self._socket = str(Path(self._folder.name) / "socket")
         modules = [*KERNEL, *imports_of(needs)] if isinstance(needs, Path) else needs
         self._process = subprocess.Popen(
-            [sys.executable, "-P", str(SCRIPT), "nursery", self._socket, *modules],
+            [sys.executable, "-P", str(SCRIPT), "fork_server", self._socket, *modules],
             env={**os.environ, **environment, "JPY_PARENT_PID": str(os.getpid())},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,

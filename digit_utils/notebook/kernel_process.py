@@ -1,12 +1,12 @@
 """The process of a kernel that belongs to a run: it ends when the process that started it does, however that ended.
 
-Most of a short run's time would go into imports. So a *nursery* imports once what a notebook needs, and every run gets
-a kernel that is forked from it, as fresh as any other and ready at once:
+Most of a short run's time would go into imports. So a *fork server* imports once what a notebook needs, and every run
+gets a kernel that is forked from it, as fresh as any other and ready at once:
 
     python kernel_process.py alone -f FILE                  a kernel that imports for itself
-    python kernel_process.py nursery SOCKET MODULE...       imports the modules, then forks kernels on demand
-    python kernel_process.py forked SOCKET -f FILE          has the nursery fork a kernel; lives and dies with it;
-                                                            like `alone` when the nursery has died before
+    python kernel_process.py fork server SOCKET MODULE...       imports the modules, then forks kernels on demand
+    python kernel_process.py forked SOCKET -f FILE          has the fork server fork a kernel; lives and dies with it;
+                                                            like `alone` when the fork server has died before
 
 This file is run as a script and needs nothing of the package, which a notebook may not need either.
 """
@@ -49,10 +49,10 @@ def run_kernel(arguments: list[str]) -> None:
     kernelapp.launch_new_instance(argv=arguments)
 
 
-def ask_nursery(path: str, arguments: list[str]) -> int:
-    """Have a kernel forked, wait for its end, and return its exit code; 1 when the nursery goes away before that.
+def ask_fork_server(path: str, arguments: list[str]) -> int:
+    """Have a kernel forked, wait for its end, and return its exit code; 1 when the fork server goes away before that.
 
-    A nursery that is gone already is done without: this process becomes a kernel that imports for itself.
+    A fork server that is gone already is done without: this process becomes a kernel that imports for itself.
     """
     request = {"arguments": arguments, "environment": dict(os.environ), "folder": str(Path.cwd())}
     with socket.socket(socket.AF_UNIX) as connection:
@@ -66,7 +66,7 @@ def ask_nursery(path: str, arguments: list[str]) -> int:
             return int(answers.readline() or 1)
 
 
-def run_nursery(path: str, modules: list[str]) -> None:
+def run_fork_server(path: str, modules: list[str]) -> None:
     """Import modules, say so, and fork a kernel for whoever connects, until the parent is dead."""
     import gc
     import importlib
@@ -133,7 +133,7 @@ def _fork(connection: socket.socket, selector: selectors.BaseSelector) -> tuple[
     """
     with connection.makefile() as requests:
         request = json.loads(requests.readline())
-    nursery = os.getpid()
+    fork_server = os.getpid()
     kernel = os.fork()
     if kernel:
         try:
@@ -144,12 +144,12 @@ def _fork(connection: socket.socket, selector: selectors.BaseSelector) -> tuple[
             raise
     try:
         for opened in (*selector.get_map(), connection.fileno()):
-            os.close(opened)  # else the nursery's end, or that of another kernel's owner, would not be noticed
+            os.close(opened)  # else the fork server's end, or that of another kernel's owner, would not be noticed
         selector.close()
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # nobody reads the nursery's any more, and it would fill up
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # nobody reads the fork server's any more, and it would fill up
         os.setsid()
         os.environ.clear()
-        os.environ.update(request["environment"], JPY_PARENT_PID=str(nursery))
+        os.environ.update(request["environment"], JPY_PARENT_PID=str(fork_server))
         os.chdir(request["folder"])
         if "numpy" in sys.modules:  # or all kernels would draw the same "random" numbers
             sys.modules["numpy"].random.seed()
@@ -167,9 +167,9 @@ def main(how: str, *arguments: str) -> int:
     if how == "alone":
         run_kernel(list(arguments))
     elif how == "forked":
-        return ask_nursery(arguments[0], list(arguments[1:]))
-    elif how == "nursery":
-        run_nursery(arguments[0], list(arguments[1:]))
+        return ask_fork_server(arguments[0], list(arguments[1:]))
+    elif how == "fork_server":
+        run_fork_server(arguments[0], list(arguments[1:]))
     return 0
 
 

@@ -78,7 +78,7 @@ RULES: dict[str, Rule] = {
     "preset": one_of("quick", "full"),
     "seed": whole_number(below=2**32),
     "epochs": whole_number(),
-    "network": one_of("", "simple_cnn", "dash", "sprint", "lap", "reader"),
+    "network": one_of("", "simple_cnn", "tiny_cnn", "small_cnn", "medium_cnn", "large_cnn"),
     "augmentation": one_of("", "none", "mild", "strong"),
     "learning_rate": number(),
     "batch_size": whole_number(),

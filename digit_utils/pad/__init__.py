@@ -1,0 +1,1 @@
+"""The drawing pad: an ipycanvas widget that predicts while you draw."""

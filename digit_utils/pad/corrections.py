@@ -9,17 +9,17 @@ from collections.abc import Callable
 
 import ipywidgets as widgets
 
-from digit_utils.pad.labelling import Kept
+from digit_utils.pad.labelling import SaveResult
 
 QUESTION = "Misread? Tap the digit that it is."
 NOTHING_DRAWN = "Draw a digit first, then say what it is."
 BECAME = {
-    Kept.NOT_ASKED: "Forms like this are read so from now on.",
-    Kept.SAVED: "Forms like this are read so from now on. Saved.",
-    Kept.TAKEN_BACK: "The correction is taken back.",
-    Kept.FULL: "Not saved: there is no room for more drawings.",
-    Kept.ONLY_TAKEN_BACK: "What was saved is taken back, but there is no room to save this.",
-    Kept.FAILED: "It could not be saved.",
+    SaveResult.NOT_ASKED: "Forms like this are read so from now on.",
+    SaveResult.SAVED: "Forms like this are read so from now on. Saved.",
+    SaveResult.TAKEN_BACK: "The correction is taken back.",
+    SaveResult.FULL: "Not saved: there is no room for more drawings.",
+    SaveResult.ONLY_TAKEN_BACK: "What was saved is taken back, but there is no room to save this.",
+    SaveResult.FAILED: "It could not be saved.",
 }
 
 _turns = itertools.count(1)
@@ -48,7 +48,7 @@ class CorrectionRow:
         for digit, button in enumerate(self._buttons):
             button.on_click(lambda _, digit=digit: action(digit))
 
-    def show_label(self, digit: int, kept: Kept) -> None:
+    def show_label(self, digit: int, kept: SaveResult) -> None:
         """Show which digit was said, and what became of it."""
         self._choose(digit)
         self._say(f"Noted as {digit}. {BECAME[kept]}")

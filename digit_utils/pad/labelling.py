@@ -19,7 +19,7 @@ from digit_utils.datasets.drawings import (
     told,
 )
 from digit_utils.files import with_home
-from digit_utils.recognition.adaptation import LARGEST_MEMORY, LearningRecognizer
+from digit_utils.recognition.adaptation import MAX_CORRECTIONS, AdaptiveRecognizer
 from digit_utils.recognition.recognizer import Prediction, Recognizer
 from digit_utils.types import Strokes
 
@@ -28,19 +28,19 @@ MOST_KEPT = 2_000_000  # bytes that one pad adds to the file, of the LARGEST_FIL
 _log = logging.getLogger(__name__)
 
 
-class Reader(Protocol):
-    """Whatever can read a drawing; `Recognizer` is one. One that can `learn`, as `LearningRecognizer`, is taught."""
+class StrokeRecognizer(Protocol):
+    """Whatever can read a drawing; `Recognizer` is one. One that can `learn`, as `AdaptiveRecognizer`, is taught."""
 
     def recognize(self, strokes: Strokes) -> Prediction:
         """Return what a drawing is: (n, 2) arrays, x right, y down."""
 
 
-def able_to_learn(reader: Reader) -> Reader:
+def with_adaptation(reader: StrokeRecognizer) -> StrokeRecognizer:
     """Return a reader with a memory where it is a plain recogniser; any other one as it is."""
-    return LearningRecognizer(reader) if isinstance(reader, Recognizer) else reader
+    return AdaptiveRecognizer(reader) if isinstance(reader, Recognizer) else reader
 
 
-class Kept(Enum):
+class SaveResult(Enum):
     """What became of a label in the file."""
 
     NOT_ASKED = "not asked"  # there is no file, or it takes corrections only and this was none
@@ -52,7 +52,7 @@ class Kept(Enum):
 
 
 @dataclass
-class Lesson:
+class LabelState:
     """One drawing, which may be told what it is more than once."""
 
     name: str = field(default_factory=lambda: uuid.uuid4().hex[:16])
@@ -61,7 +61,7 @@ class Lesson:
     kept: int | None = None  # as what it is in the file
 
 
-class Teacher:
+class DrawingLabeller:
     """What a pad does with "it is a ...". Safe to share between threads.
 
     Corrections, that is, drawings which were read as something else, go into the file; with `keep_all` the others that
@@ -83,7 +83,7 @@ class Teacher:
         self._lock = threading.Lock()
         self._added = 0  # bytes
 
-    def recall(self, reader: Reader) -> None:
+    def recall(self, reader: StrokeRecognizer) -> None:
         """Teach a reader the newest corrections of the file. Broken lines are told in a warning."""
         if self.drawings is None or not self.drawings.exists() or not hasattr(reader, "learn"):
             return
@@ -91,59 +91,61 @@ class Teacher:
         if problems:
             warnings.warn(told(problems), stacklevel=3)
         corrections = [drawing for drawing in labelled if drawing.digit != drawing.read]
-        for drawing in corrections[-LARGEST_MEMORY:]:
+        for drawing in corrections[-MAX_CORRECTIONS:]:
             reader.learn(drawing.strokes, drawing.digit, name=drawing.id)
 
-    def label(self, reader: Reader, lesson: Lesson, strokes: Strokes, digit: int) -> Kept:
+    def label(self, reader: StrokeRecognizer, label_state: LabelState, strokes: Strokes, digit: int) -> SaveResult:
         """Take in what the drawing of a lesson is meant to be; tell what became of it in the file.
 
         Raises ValueError when the digit is none, or nothing is drawn.
         """
         with self._lock:
-            if not lesson.is_labelled:
-                lesson.read = reader.recognize(strokes).digit
+            if not label_state.is_labelled:
+                label_state.read = reader.recognize(strokes).digit
             if hasattr(reader, "learn"):
-                reader.learn(strokes, digit, name=lesson.name)
-            lesson.is_labelled = True
-            return self._keep(lesson, strokes, digit)
+                reader.learn(strokes, digit, name=label_state.name)
+            label_state.is_labelled = True
+            return self._keep(label_state, strokes, digit)
 
-    def _keep(self, lesson: Lesson, strokes: Strokes, digit: int) -> Kept:
-        is_wanted = self.keep_all or digit != lesson.read
-        if self.drawings is None or not (is_wanted or lesson.kept is not None):
-            return Kept.NOT_ASKED
+    def _keep(self, label_state: LabelState, strokes: Strokes, digit: int) -> SaveResult:
+        is_wanted = self.keep_all or digit != label_state.read
+        if self.drawings is None or not (is_wanted or label_state.kept is not None):
+            return SaveResult.NOT_ASKED
         try:
-            return self._save(lesson, strokes, digit) if is_wanted else self._take_back(lesson)
+            return self._save(label_state, strokes, digit) if is_wanted else self._take_back(label_state)
         except DrawingsFileFull as error:
             _log.error("%s", error)
-            return Kept.FULL
+            return SaveResult.FULL
         except DrawingsFileError as error:
             _log.error("%s", error)
-            return Kept.FAILED
+            return SaveResult.FAILED
 
-    def _save(self, lesson: Lesson, strokes: Strokes, digit: int) -> Kept:
+    def _save(self, label_state: LabelState, strokes: Strokes, digit: int) -> SaveResult:
         """Add a drawing to the file; where it finds no room, take back at least what the file says of it, if wrong.
 
         Raises DrawingsFileFull where there is nothing to take back, DrawingsFileError when the file cannot be written.
         """
-        if digit == lesson.kept:
-            return Kept.SAVED  # another tap on the same button need not write all the strokes again
+        if digit == label_state.kept:
+            return SaveResult.SAVED  # another tap on the same button need not write all the strokes again
         try:
             self._check_share()
-            self._added += append_drawing(self.drawings, LabelledDrawing(strokes, digit, lesson.read, lesson.name))
+            self._added += append_drawing(
+                self.drawings, LabelledDrawing(strokes, digit, label_state.read, label_state.name)
+            )
         except DrawingsFileFull as error:
-            if lesson.kept is None:
+            if label_state.kept is None:
                 raise
             _log.error("%s", error)
-            self._take_back(lesson)
-            return Kept.ONLY_TAKEN_BACK
-        lesson.kept = digit
-        return Kept.SAVED
+            self._take_back(label_state)
+            return SaveResult.ONLY_TAKEN_BACK
+        label_state.kept = digit
+        return SaveResult.SAVED
 
-    def _take_back(self, lesson: Lesson) -> Kept:
+    def _take_back(self, label_state: LabelState) -> SaveResult:
         """Have the file say nothing of a drawing any more. Raises DrawingsFileError when it cannot be written."""
-        append_drawing(self.drawings, LabelledDrawing([], None, lesson.read, lesson.name))
-        lesson.kept = None
-        return Kept.TAKEN_BACK
+        append_drawing(self.drawings, LabelledDrawing([], None, label_state.read, label_state.name))
+        label_state.kept = None
+        return SaveResult.TAKEN_BACK
 
     def _check_share(self) -> None:
         """Raise DrawingsFileFull when this pad has added as much as it may."""

@@ -21,7 +21,7 @@ from digit_utils.recognition.recognizer import Prediction
 CLEAR = 0.9  # probability from which the digit stands alone
 CLOSE = 0.2  # a runner-up is named when it has at least this part of the best digit's probability
 PAPER_IN_WORDS = "Paper to draw on with mouse, finger or pen. Control Z takes a stroke back, Escape takes a new sheet."
-STYLE_FILES = [Path(__file__).with_name(name) for name in ("pad.css", "pad_corrections.css")]
+STYLE_FILES = [Path(__file__).with_name(name) for name in ("pad.css", "corrections.css")]
 
 _pad_numbers = itertools.count(1)
 

@@ -21,12 +21,12 @@ import ipywidgets as widgets
 import numpy as np
 from ipycanvas import Canvas, hold_canvas
 
-from digit_utils.pad.labelling import Lesson, Reader, Teacher, able_to_learn
+from digit_utils.pad.labelling import DrawingLabeller, LabelState, StrokeRecognizer, with_adaptation
 from digit_utils.pad.state import DrawingFinger, DrawingState, Point, smooth_path
 from digit_utils.pad.view import BLANK, PadView, reading_of
 from digit_utils.preprocessing.strokes import clean_strokes
 from digit_utils.recognition.recognizer import Prediction, Recognizer
-from digit_utils.types import Strokes, checked_digit
+from digit_utils.types import Strokes, check_digit
 
 SIZE = 400  # CSS pixels, side of the paper where there is room
 PIXEL_RATIO = 2  # pixels of the drawing per CSS pixel: crisp on high-resolution screens
@@ -35,7 +35,7 @@ DIGIT_KEYS = tuple("0123456789")  # on the paper they say what the drawing is, a
 INK_COLOUR = "#22304f"
 FARTHEST = 1e6  # pixels from the corner of the pad; no pointer is farther away
 MOST_FINGERS = 20  # on the screen at once; telling them apart takes time that grows with their number
-READING_INTERVAL = 0.1  # seconds between two readings while the pen moves
+READING_INTERVAL = 0.1  # seconds between two predictions while the pen moves
 READING_PAUSE = 0.025  # seconds: a pen that rests for so long is read at once, and one that is lifted, without delay
 
 _log = logging.getLogger(__name__)
@@ -51,7 +51,7 @@ class DigitPad(widgets.Box):
 
     def __init__(
         self,
-        recognizer: Reader | None = None,
+        recognizer: StrokeRecognizer | None = None,
         *,
         size: int = SIZE,
         drawings: str | Path | None = None,
@@ -62,7 +62,7 @@ class DigitPad(widgets.Box):
 
         Args:
             recognizer: what reads the drawing; None loads the bundled model. A plain `Recognizer` gets a memory of
-                this pad's corrections; give several pads one `LearningRecognizer`, and they share its memory.
+                this pad's corrections; give several pads one `AdaptiveRecognizer`, and they share its memory.
             size: side of the paper in CSS pixels where there is room; it shrinks on narrow screens.
             drawings: a .jsonl file to which corrections are added, as strokes; see `digit_utils.datasets.drawings`.
             keep_all: whether drawings that were read right, and said to be so, go into that file as well.
@@ -71,11 +71,11 @@ class DigitPad(widgets.Box):
         Raises ModelFileError when the bundled model cannot be loaded, ValueError or DrawingsFileError when drawings
         cannot be saved in the file.
         """
-        self._teacher = Teacher(drawings=drawings, keep_all=keep_all)
-        self._lesson = Lesson()
-        self._recognizer = able_to_learn(Recognizer.load() if recognizer is None else recognizer)
+        self._labeller = DrawingLabeller(drawings=drawings, keep_all=keep_all)
+        self._label_state = LabelState()
+        self._recognizer = with_adaptation(Recognizer.load() if recognizer is None else recognizer)
         if recall:
-            self._teacher.recall(self._recognizer)
+            self._labeller.recall(self._recognizer)
         self._state = DrawingState(side=float(size * PIXEL_RATIO))
         self._finger = DrawingFinger()
         self._prediction: Prediction | None = None
@@ -123,15 +123,15 @@ class DigitPad(widgets.Box):
 
         Raises ValueError when the digit is not from 0 to 9.
         """
-        digit = checked_digit(digit)
+        digit = check_digit(digit)
         with self._lock:
-            strokes, lesson = self.strokes, self._lesson
+            strokes, label_state = self.strokes, self._label_state
         if not strokes:
             self._view.corrections.show_nothing_drawn()
             return None
-        kept = self._teacher.label(self._recognizer, lesson, strokes, digit)
+        kept = self._labeller.label(self._recognizer, label_state, strokes, digit)
         with self._lock:
-            if lesson is self._lesson:  # or the drawing has gone on meanwhile
+            if label_state is self._label_state:  # or the drawing has gone on meanwhile
                 self._view.corrections.show_label(digit, kept)
         return self.predict()
 
@@ -310,11 +310,11 @@ class DigitPad(widgets.Box):
 
     def _next_lesson(self) -> None:
         """Ask anew what the drawing is, now that it has changed."""
-        if self._lesson.is_labelled:
-            self._lesson = Lesson()
+        if self._label_state.is_labelled:
+            self._label_state = LabelState()
         self._view.corrections.reset()
 
-    # ------------------------------------------------------------------------------------------ readings
+    # ------------------------------------------------------------------------------------------ predictions
 
     def _read_and_show(self, *, announce: bool = False) -> None:
         with self._reading_lock:

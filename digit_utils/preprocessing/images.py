@@ -1,4 +1,4 @@
-"""DOC preprocessing.images."""
+"""Images (scans, canvases, photos of paper) become normalised ink."""
 
 import cv2
 import numpy as np

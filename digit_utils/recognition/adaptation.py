@@ -2,14 +2,14 @@
 
 A correction shifts what the network says: the log-odds of the digit that the drawing was meant to be are raised just so
 far that this very drawing is read with CONFIDENCE, and those of "is it a digit at all" just so far that it passes. A
-drawing at distance d in the network's feature space gets exp(-(d / REACH)^2) of that shift, in addition to those of the
-other remembered ones. So a form like the corrected one follows it, one that the network is sure about needs to be much
-closer, and what is far from every correction is read exactly as before. Each correction adds only what is still missing
-where it stands (as boosting fits residuals: Friedman, 2001), so ten corrections of one form weigh no more than needed,
-and of two that contradict each other the later one wins.
+drawing at distance d in the network's feature space gets exp(-(d / KERNEL_WIDTH)^2) of that shift, in addition to
+those of the other remembered ones. So a form like the corrected one follows it, one that the network is sure about
+needs to be much closer, and what is far from every correction is read exactly as before. Each correction adds only
+what is still missing where it stands (as boosting fits residuals: Friedman, 2001), so ten corrections of one form
+weigh no more than needed, and of two that contradict each other the later one wins.
 
-REACH and CONFIDENCE were chosen on pendigits' validation writers, whose hands were also slanted, turned, stretched and
-slimmed to get enough misreadings to learn from: see benchmarks/corrections.py.
+KERNEL_WIDTH and CONFIDENCE were chosen on pendigits' validation writers, whose hands were also slanted, turned,
+stretched and slimmed to get enough misreadings to learn from: see benchmarks/corrections.py.
 """
 
 import threading
@@ -20,12 +20,12 @@ import numpy as np
 from digit_utils.preprocessing.strokes import ink_from_strokes
 from digit_utils.recognition.model_file import ModelCard
 from digit_utils.recognition.recognizer import Prediction, Recognizer, logistic, predictions_of
-from digit_utils.types import CLASSES, Strokes, checked_digit
+from digit_utils.types import NUM_CLASSES, Strokes, check_digit
 
-REACH = 0.65  # distance at which a correction has 1/e of its effect; two digits of a class are about 1 apart
+KERNEL_WIDTH = 0.65  # distance at which a correction has 1/e of its effect; two digits of a class are about 1 apart
 CONFIDENCE = 0.95  # probability with which a corrected drawing is read as what it is
 DIGIT_SCORE = 0.9  # that a corrected drawing has at least; more where the threshold is higher
-LARGEST_MEMORY = 200  # corrections; the oldest one is forgotten for the next
+MAX_CORRECTIONS = 200  # corrections; the oldest one is forgotten for the next
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,7 +54,7 @@ class Shifts:
             return probabilities, scores
         # |a - b|^2 as |a|^2 + |b|^2 - 2ab: the differences themselves would take memory for each digit and each place.
         lengths = (features**2).sum(axis=1)[:, np.newaxis] + (self.places**2).sum(axis=1)
-        nearness = np.exp(-np.maximum(lengths - 2 * features @ self.places.T, 0) / REACH**2)
+        nearness = np.exp(-np.maximum(lengths - 2 * features @ self.places.T, 0) / KERNEL_WIDTH**2)
         # Raising one digit's log-odds by s is multiplying its probability by exp(s), then dividing by the new sum.
         logarithms = np.log(np.maximum(probabilities, _SMALLEST)) + nearness @ self.shifts
         raised = np.exp(logarithms - logarithms.max(axis=1, keepdims=True))
@@ -68,7 +68,7 @@ class Shifts:
         """
         place = correction.features[np.newaxis]
         probabilities, scores = self.apply(place, correction.probabilities[np.newaxis], np.array([correction.score]))
-        shift = np.zeros((1, CLASSES))
+        shift = np.zeros((1, NUM_CLASSES))
         missing = _log_odds(CONFIDENCE) - _log_odds(probabilities[0, correction.digit])
         shift[0, correction.digit] = max(0.0, missing)
         score_shift = np.maximum(0.0, _log_odds(max(DIGIT_SCORE, (1 + threshold) / 2)) - _log_odds(scores))
@@ -79,7 +79,7 @@ class Shifts:
         )
 
 
-NO_SHIFTS = Shifts(np.empty((0, 0)), np.empty((0, CLASSES)), np.empty(0))
+NO_SHIFTS = Shifts(np.empty((0, 0)), np.empty((0, NUM_CLASSES)), np.empty(0))
 _SMALLEST = 1e-12  # probability; a logarithm of zero would allow no correction
 
 
@@ -88,7 +88,7 @@ def _log_odds(probability: float | np.ndarray) -> float | np.ndarray:
     return np.log(clipped / (1 - clipped))
 
 
-class LearningRecognizer:
+class AdaptiveRecognizer:
     """A recogniser that learns from corrections at once. Without any it reads as the one that it is made of.
 
     Safe to share between threads. Pads that share one share its memory.
@@ -134,7 +134,7 @@ class LearningRecognizer:
 
         Raises ValueError when the digit is none, or the drawing has no ink.
         """
-        digit = checked_digit(digit)
+        digit = check_digit(digit)
         ink = ink_from_strokes(strokes)[np.newaxis]
         if not ink.any():
             raise ValueError("there is nothing to learn from a drawing without ink")
@@ -142,7 +142,7 @@ class LearningRecognizer:
         features = self._recognizer.features(ink)[0]
         correction = Correction(digit, features, probabilities[0], float(scores[0]))
         with self._lock:
-            is_new = name not in self._corrections and len(self._corrections) < LARGEST_MEMORY
+            is_new = name not in self._corrections and len(self._corrections) < MAX_CORRECTIONS
             self._corrections.pop(name, None)
             self._corrections[name] = correction
             if is_new:
@@ -158,7 +158,7 @@ class LearningRecognizer:
 
     def _renew(self) -> None:
         """Take in all corrections anew, in their order, because each adds what those before it leave missing."""
-        while len(self._corrections) > LARGEST_MEMORY:
+        while len(self._corrections) > MAX_CORRECTIONS:
             del self._corrections[next(iter(self._corrections))]
         shifts = NO_SHIFTS
         for correction in self._corrections.values():

@@ -10,9 +10,9 @@ from digit_utils.files import with_home
 from digit_utils.preprocessing.images import ink_from_image
 from digit_utils.preprocessing.strokes import ink_from_strokes
 from digit_utils.recognition.model_file import HEAD, ModelCard, ModelFileError, read_model_file
-from digit_utils.types import CLASSES, IMAGE_SIZE, Strokes
+from digit_utils.types import IMAGE_SIZE, NUM_CLASSES, Strokes
 
-BUNDLED_MODEL = Path(__file__).parent / "models" / "digits.tflite"
+BUNDLED_MODEL = Path(__file__).parents[1] / "models" / "digits.tflite"
 MODEL_FILE_NAME = "model.tflite"  # in the folder of a run
 LOGITS_UNIT = 3.0  # tempered logits between two digits of a class, usually
 LARGEST_BATCH = 256  # pictures that the network reads at once; more only costs memory
@@ -84,7 +84,7 @@ class Recognizer:
         return self.recognize_ink(ink_from_image(image)[np.newaxis])[0]
 
     def recognize_ink(self, ink: np.ndarray) -> list[Prediction]:
-        """Read ink that `digit_utils.preprocessing.strokes` has normalised: (n, 28, 28) float32 in [0, 1]; any n, also 0."""
+        """Read normalised ink (`digit_utils.preprocessing`): (n, 28, 28) float32 in [0, 1]; any n, also 0."""
         ink = np.asarray(ink, np.float32)
         return predictions_of(ink, *self.probabilities_and_scores(ink), threshold=self.card.threshold)
 
@@ -95,13 +95,13 @@ class Recognizer:
         """
         ink = np.asarray(ink, np.float32)
         outputs = self.outputs(ink)
-        probabilities = softmax(outputs[:, :CLASSES] / self.card.temperature)
+        probabilities = softmax(outputs[:, :NUM_CLASSES] / self.card.temperature)
         if self.card.digit_score == HEAD:
-            scores = logistic(digit_logits(outputs[:, CLASSES], probabilities, weight=self.card.confidence_weight))
+            scores = logistic(digit_logits(outputs[:, NUM_CLASSES], probabilities, weight=self.card.confidence_weight))
         else:
             scores = probabilities.max(axis=1, initial=0)
         blank = ~ink.any(axis=(1, 2))
-        probabilities[blank], scores[blank] = 1 / CLASSES, 0.0
+        probabilities[blank], scores[blank] = 1 / NUM_CLASSES, 0.0
         return probabilities, scores
 
     def outputs(self, ink: np.ndarray) -> np.ndarray:
@@ -112,13 +112,13 @@ class Recognizer:
         """Return what the network sees in ink (n, 28, 28): (n, d) float64, in which distances mean something.
 
         Digits of one form lie close together, whoever wrote them; two of the same class are at a distance of about 1
-        (see `digit_utils.training.export.with_features`). d is `card.features`. A model without features gives its ten tempered
-        logits in their place, in units of LOGITS_UNIT: nearly as good.
+        (see `digit_utils.training.export.with_features`). d is `card.features`. A model without features gives its ten
+        tempered logits in their place, in units of LOGITS_UNIT: nearly as good.
         """
         columns = self._columns(ink)
         if self.card.features:
             return columns[:, _logits(self.card) :]
-        return columns[:, :CLASSES] / (self.card.temperature * LOGITS_UNIT)
+        return columns[:, :NUM_CLASSES] / (self.card.temperature * LOGITS_UNIT)
 
     def _columns(self, ink: np.ndarray) -> np.ndarray:
         """Return all that the network returns of ink (n, 28, 28): float64 logits, then features."""
@@ -168,7 +168,7 @@ def digit_logits(head: np.ndarray, probabilities: np.ndarray, *, weight: float) 
     detecting misclassified and out-of-distribution examples"); `weight` says by how much, see
     `digit_utils.training.export.best_confidence_weight`.
     """
-    return head + weight * np.log(probabilities.max(axis=1, initial=1 / CLASSES))
+    return head + weight * np.log(probabilities.max(axis=1, initial=1 / NUM_CLASSES))
 
 
 def logistic(logits: np.ndarray) -> np.ndarray:
@@ -184,7 +184,7 @@ def softmax(logits: np.ndarray) -> np.ndarray:
 
 def _logits(card: ModelCard) -> int:
     """Return how many logits a network has: ten digits', and one more where it says whether the ink is a digit."""
-    return CLASSES + (card.digit_score == HEAD)
+    return NUM_CLASSES + (card.digit_score == HEAD)
 
 
 def _check_signature(interpreter: object, card: ModelCard) -> None:

@@ -25,7 +25,7 @@ import nbformat
 from digit_utils.datasets.drawings import DrawingsFileError, check_drawings_file
 from digit_utils.files import with_home
 from digit_utils.notebook.files import find_notebook
-from digit_utils.notebook.fork_server import KERNEL, Nursery
+from digit_utils.notebook.fork_server import KERNEL, ForkServer
 from digit_utils.recognition.recognizer import Recognizer
 
 NOTEBOOK = "04_draw"
@@ -45,8 +45,8 @@ EXTENSIONS = [  # what the page's front end loads: ipycanvas and widget managers
     "@voila-dashboards/widgets-manager8",
 ]
 
-TEMPLATE = Path(__file__).with_name("page_template.html.j2")
-SCRIPT = Path(__file__).with_name("page_script.js")
+TEMPLATE = Path(__file__).with_name("page.html.j2")
+SCRIPT = Path(__file__).with_name("page.js")
 TEMPLATE_NAME = "digits"
 KERNEL_NAME = "digits"
 KERNELS = Path("share", "kernels")  # within the page's folder
@@ -185,8 +185,8 @@ def _page_folder(*, model: str | Path | None, **parameters: object) -> Iterator[
     with contextlib.ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="digits-page-")))
         nbformat.write(page_notebook(model=model, **parameters), folder / "draw.ipynb")
-        nursery = stack.enter_context(contextlib.closing(_nursery()))
-        import digit_utils.serving.handlers  # noqa: F401  # needed next anyway: here, while the nursery imports its own
+        fork_server = stack.enter_context(contextlib.closing(_fork_server()))
+        import digit_utils.serving.handlers  # noqa: F401  # needed next anyway: here, while the fork server imports its own
 
         share = folder / "share"
         template = share / "voila" / "templates" / TEMPLATE_NAME
@@ -196,21 +196,21 @@ def _page_folder(*, model: str | Path | None, **parameters: object) -> Iterator[
         (template / "conf.json").write_text('{"base_template": "lab"}', encoding="utf-8")
         kernel = folder / KERNELS / KERNEL_NAME
         kernel.mkdir(parents=True)
-        (kernel / "kernel.json").write_text(json.dumps(_kernel_description(nursery)), encoding="utf-8")
+        (kernel / "kernel.json").write_text(json.dumps(_kernel_description(fork_server)), encoding="utf-8")
         with _environment("JUPYTER_PATH", os.pathsep.join(filter(None, [str(share), os.environ.get("JUPYTER_PATH")]))):
             yield folder
 
 
-def _nursery() -> Nursery:
+def _fork_server() -> ForkServer:
     """Return a process with what the page's kernels import. It ends with this one, not at the terminal's Ctrl-C."""
     # With threads it could not be forked; a kernel's matrices are too small for them.
     environment = {"OPENBLAS_NUM_THREADS": "1"}
-    return Nursery(KERNEL_IMPORTS, environment, stderr=None, start_new_session=True)
+    return ForkServer(KERNEL_IMPORTS, environment, stderr=None, start_new_session=True)
 
 
-def _kernel_description(nursery: Nursery) -> dict[str, object]:
+def _kernel_description(fork_server: ForkServer) -> dict[str, object]:
     """Describe a kernel of this very Python, whatever other kernels the user has installed under usual names."""
-    command = nursery.command(otherwise=[sys.executable, "-m", KERNEL_MODULE])
+    command = fork_server.command(otherwise=[sys.executable, "-m", KERNEL_MODULE])
     argv = [*command, "-f", "{connection_file}", *KERNEL_OPTIONS]
     return {"argv": argv, "display_name": "Python 3", "language": "python"}
 

@@ -32,7 +32,7 @@ from digit_utils.serving.sessions import SWEEP_SECONDS, Visitors
 TRIES = 4  # kernels, more than wait at once, that turn out to be of no use before a visitor is told that there is none
 LARGEST_BODY = 4096  # bytes of a request; a page that is left sends an empty one
 PING_SECONDS = 20  # between two questions to a page whether it is still there; three without an answer, and it is not
-NOTICE = Path(__file__).with_name("page_notice.html")
+NOTICE = Path(__file__).with_name("notice.html")
 SECURITY_HEADERS = {
     # The page's own scripts and styles are inline, the front end compiles its schemas; nothing comes from elsewhere.
     "Content-Security-Policy": "default-src 'self' data: blob:; script-src 'self' 'unsafe-inline' 'unsafe-eval' blob:; "

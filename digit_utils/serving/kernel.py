@@ -1,4 +1,5 @@
-"""What makes the kernels of the drawing page's visitors light: `python -m digit_utils.serving.kernel -f CONNECTION_FILE`.
+"""What makes the kernels of the drawing page's visitors light: `python -m digit_utils.serving.kernel -f
+CONNECTION_FILE`.
 
 They are ordinary IPython kernels without what nobody can reach through the page: the debugger, a tenth of their memory,
 and, by options that the page gives them, the capture of what is printed, a third of their work for each event. It is

@@ -23,7 +23,7 @@ import psutil
 from digit_utils.sweeps.config import SweepError
 from digit_utils.sweeps.trial import Outcome, Task, perform
 
-MEMORY_OF_A_RUN = 1.5e9  # bytes: TensorFlow, the material and the network of 02_train
+MEMORY_OF_A_RUN = 1.5e9  # bytes: TensorFlow, the training data and the network of 02_train
 STARTS = "digits-run-starts"  # topic on which dask's workers tell what they begin
 SECONDS_TO_CONNECT = 10
 

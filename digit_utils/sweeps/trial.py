@@ -18,7 +18,7 @@ from digit_utils.notebook.execute import (
     NotebookRaised,
     execute_notebook,
 )
-from digit_utils.notebook.fork_server import Nursery
+from digit_utils.notebook.fork_server import ForkServer
 from digit_utils.notebook.results import MetricsError
 from digit_utils.sweeps.config import OUTPUT_FOLDER, SweepError
 from digit_utils.sweeps.store import FAILED, FINISHED, INTERRUPTED, Run, RunStore, code_of_package
@@ -102,22 +102,22 @@ def _execute(task: Task, store: RunStore) -> None:
         parameters=parameters,
         folder=folder,
         environment=environment,
-        kernel=_nursery(Path(task.run.notebook), environment).command(),
+        kernel=_fork_server(Path(task.run.notebook), environment).command(),
     )
 
 
-_nurseries: list[Nursery] = []  # the one of this process, for the notebook that it runs
+_fork_servers: list[ForkServer] = []  # the one of this process, for the notebook that it runs
 
 
-def _nursery(notebook: Path, environment: Mapping[str, str]) -> Nursery:
-    """Return this process's nursery for a notebook: a sweep has one notebook, so its imports are done once."""
-    if _nurseries and (
-        _nurseries[0].key != (notebook, tuple(sorted(environment.items()))) or not _nurseries[0].alive()
+def _fork_server(notebook: Path, environment: Mapping[str, str]) -> ForkServer:
+    """Return this process's fork server for a notebook: a sweep has one notebook, so its imports are done once."""
+    if _fork_servers and (
+        _fork_servers[0].key != (notebook, tuple(sorted(environment.items()))) or not _fork_servers[0].alive()
     ):
-        _nurseries.pop().close()
-    if not _nurseries:
-        _nurseries.append(Nursery(notebook, environment))
-    return _nurseries[0]
+        _fork_servers.pop().close()
+    if not _fork_servers:
+        _fork_servers.append(ForkServer(notebook, environment))
+    return _fork_servers[0]
 
 
 def environment_of_run(threads: int) -> dict[str, str]:

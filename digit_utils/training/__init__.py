@@ -1,0 +1,1 @@
+"""Training: data, networks, a resumable loop, and the calibrated export."""

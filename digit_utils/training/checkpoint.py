@@ -1,4 +1,4 @@
-"""DOC training.checkpoint."""
+"""What a training run keeps in its folder: its configuration, checkpoints and learning curves."""
 
 import contextlib
 import csv
@@ -20,13 +20,13 @@ from digit_utils.datasets.base import content_hash
 from digit_utils.files import atomic_write, locked, write_json
 from digit_utils.plots import DPI, show_learning_curves
 from digit_utils.training.config import TrainingConfig
-from digit_utils.training.data import Material
+from digit_utils.training.data import TrainingData
 from digit_utils.types import IMAGE_SIZE, Strokes
 
 CONFIG, PROGRESS, KERAS_MODEL = "config.json", "progress.json", "model.keras"
 CURVES, CURVES_PICTURE = "learning_curves.csv", "learning_curves.png"
 LOCK = ".training.lock"  # not the one that a sweep holds on the same folder
-SKETCH_TOLERANCE = 0.02  # far more than another processor makes, far less than nearly any other picture
+FINGERPRINT_TOLERANCE = 0.02  # far more than another processor makes, far less than nearly any other picture
 
 
 class TrainingFolderError(ValueError):
@@ -37,7 +37,7 @@ class TrainingFolderError(ValueError):
 
 
 def holds_run(folder: str | Path, config: TrainingConfig) -> bool:
-    """Tell whether a folder holds a run with this configuration, on whatever material."""
+    """Tell whether a folder holds a run with this configuration, on whatever training data."""
     try:
         found = json.loads((Path(folder) / CONFIG).read_text(encoding="utf-8"))
         return found["config"] == json.loads(json.dumps(asdict(config)))
@@ -45,24 +45,29 @@ def holds_run(folder: str | Path, config: TrainingConfig) -> bool:
         return False
 
 
-def _identity(config: TrainingConfig, material: Material) -> dict[str, Any]:
+def _identity(config: TrainingConfig, training_data: TrainingData) -> dict[str, Any]:
     """Return what makes a run this run and no other, as it reads back from JSON."""
     seen = content_hash(
         [
-            material.scans.labels,
-            *(*_joined(material.strokes), material.stroke_labels),
-            *(*_joined(material.own_drawings), material.own_labels),
+            training_data.scans.labels,
+            *(*_joined(training_data.strokes), training_data.stroke_labels),
+            *(*_joined(training_data.own_drawings), training_data.own_labels),
         ]
     )
-    identity = {"config": asdict(config), "data": material.hashes, "material": seen, "ink": _sketch(material.scans.ink)}
+    identity = {
+        "config": asdict(config),
+        "data": training_data.hashes,
+        "training_data": seen,
+        "ink": _fingerprint(training_data.scans.ink),
+    }
     return json.loads(json.dumps(identity))
 
 
-def _sketch(ink: np.ndarray) -> float:
+def _fingerprint(ink: np.ndarray) -> float:
     """Return a number that tells ink (n, 28, 28) from other ink, but not the same ink of another processor.
 
     Where OpenCV has other instructions at hand, some pixels differ in their last digits. A hash would refuse to go on
-    with a run that was begun on such a machine; this random projection differs by less than SKETCH_TOLERANCE.
+    with a run that was begun on such a machine; this random projection differs by less than FINGERPRINT_TOLERANCE.
     """
     rng = np.random.default_rng(0)
     of_pictures, of_pixels = rng.normal(size=len(ink)).astype(np.float32), rng.normal(size=IMAGE_SIZE**2)
@@ -89,9 +94,9 @@ def alone_in(folder: Path) -> Iterator[None]:
                 (folder / LOCK).unlink()
 
 
-def claim(folder: Path, config: TrainingConfig, material: Material) -> None:
+def claim(folder: Path, config: TrainingConfig, training_data: TrainingData) -> None:
     """Write the configuration of a new run, or check that the folder belongs to the same run."""
-    path, identity = folder / CONFIG, _identity(config, material)
+    path, identity = folder / CONFIG, _identity(config, training_data)
     if not path.exists():
         write_json(path, identity)
         return
@@ -102,7 +107,7 @@ def claim(folder: Path, config: TrainingConfig, material: Material) -> None:
     if not isinstance(found, dict):
         raise TrainingFolderError(f"{path} is damaged (no JSON object); remove the folder or choose another")
     ink = found.get("ink")
-    if isinstance(ink, float) and math.isclose(ink, identity["ink"], rel_tol=0, abs_tol=SKETCH_TOLERANCE):
+    if isinstance(ink, float) and math.isclose(ink, identity["ink"], rel_tol=0, abs_tol=FINGERPRINT_TOLERANCE):
         identity["ink"] = ink
     if found != identity:
         different = sorted(_flat(found).items() ^ _flat(identity).items())

@@ -1,4 +1,4 @@
-"""DOC training.config."""
+"""Training configuration: everything that decides what a run learns, and the presets."""
 
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -11,7 +11,7 @@ AUGMENTATIONS = {"none": None, "mild": MILD, "strong": STRONG}
 
 
 @dataclass(frozen=True)
-class Recipe:
+class DataMix:
     """What one epoch is made of."""
 
     augmentation: str = "mild"  # of scans: "none", "mild" or "strong"
@@ -19,7 +19,7 @@ class Recipe:
     allographs: int = 0  # drawings of the forms in digit_utils.augmentation.allographs
     non_digits: int = 0  # letters, signs, scribbles, ...: for networks that can say "no digit"
     photographed: float = 0.0  # part of the drawings seen as a worn picture instead of clean strokes
-    sharpness: float = 0.0  # part of all pictures, whatever they show, that is made softer or sharper
+    blur: float = 0.0  # part of all pictures, whatever they show, that is made softer or sharper
     label_smoothing: float = 0.0  # part of the probability that the target spreads over all ten digits
 
     def __post_init__(self):
@@ -30,7 +30,7 @@ class Recipe:
         for name in ("pen_strokes", "allographs", "non_digits"):
             if getattr(self, name) < 0:
                 raise ValueError(f"{name} is {getattr(self, name)}; it counts drawings, so 0 or more")
-        for name in ("photographed", "sharpness", "label_smoothing"):
+        for name in ("photographed", "blur", "label_smoothing"):
             if not 0 <= getattr(self, name) < 1:
                 raise ValueError(f"{name} is {getattr(self, name)}; it must be at least 0 and below 1")
 
@@ -40,7 +40,7 @@ class TrainingConfig:
     """Everything that decides what a run learns."""
 
     network: str = "simple_cnn"  # a name in digit_utils.training.networks
-    epochs: int = 8  # times that the material is gone through
+    epochs: int = 8  # times that the training data is gone through
     batch_size: int = 128  # pictures a step
     learning_rate: float = 0.002  # at its peak, after the warm-up; it then falls along a cosine
     final_learning_rate: float = 0.0  # where it falls to, as a part of its peak
@@ -53,7 +53,7 @@ class TrainingConfig:
     )
     weight_decay: float = 0.0  # decoupled: what each step takes from the weights, times the learning rate
     seed: int = 0  # of the weights, the order and the augmentation
-    recipe: Recipe = field(default_factory=Recipe)
+    data_mix: DataMix = field(default_factory=DataMix)
 
     def __post_init__(self):
         if self.network not in NETWORKS:
@@ -75,38 +75,38 @@ class TrainingConfig:
             raise ValueError(f"weight_decay is {self.weight_decay}; it must be at least 0")
         if not 0 <= self.seed < 2**32:
             raise ValueError(f"seed is {self.seed}; it must be at least 0 and below 2**32")
-        if self.recipe.non_digits and self.network in WITHOUT_DIGIT_HEAD:
+        if self.data_mix.non_digits and self.network in WITHOUT_DIGIT_HEAD:
             raise ValueError(
                 f"non_digits is {self.recipe.non_digits}, yet {self.network} cannot say 'no digit'; "
-                "choose network='reader'"
+                "choose network='large_cnn'"
             )
 
 
 PRESETS: dict[str, TrainingConfig] = {
     "quick": TrainingConfig(
-        network="sprint",
+        network="small_cnn",
         epochs=5,
         batch_size=256,
         learning_rate=0.015,
         optimizer="muon",
         warm_up=0.2,
-        recipe=Recipe(label_smoothing=0.1),
+        data_mix=DataMix(label_smoothing=0.1),
     ),
     "full": TrainingConfig(
-        network="reader",
+        network="large_cnn",
         epochs=18,
         learning_rate=0.006,
         final_learning_rate=0.25,
         averaged=True,
         optimizer="muon",
         weight_decay=0.01,
-        recipe=Recipe(
+        data_mix=DataMix(
             augmentation="strong",
             pen_strokes=18_000,
             allographs=18_000,
             non_digits=14_000,
             photographed=0.3,
-            sharpness=0.4,
+            blur=0.4,
         ),
     ),
 }
@@ -120,5 +120,5 @@ def preset(name: str, **changes: Any) -> TrainingConfig:
     if name not in PRESETS:
         raise ValueError(f"there is no preset {name!r}; choose one of {', '.join(map(repr, PRESETS))}")
     config = PRESETS[name]
-    of_recipe = {key: changes.pop(key) for key in list(changes) if key in Recipe.__dataclass_fields__}
-    return replace(config, **changes, recipe=replace(config.recipe, **of_recipe))
+    of_data_mix = {key: changes.pop(key) for key in list(changes) if key in DataMix.__dataclass_fields__}
+    return replace(config, **changes, data_mix=replace(config.data_mix, **of_data_mix))

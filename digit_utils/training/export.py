@@ -24,10 +24,12 @@ from digit_utils.datasets.ink import LabelledInk
 from digit_utils.recognition.model_file import HEAD, MAX_PROBABILITY, ModelCard, write_model_file
 from digit_utils.recognition.recognizer import MODEL_FILE_NAME, Recognizer, softmax
 from digit_utils.training.networks import has_digit_head
-from digit_utils.types import CLASSES
+from digit_utils.types import NUM_CLASSES
 
 FEATURES = "features"  # the layer of a network that the last one weighs: (batch, d)
-EVENNESS = 0.3  # of the mean variance of the features, added to each; results hardly depend on it from 0.03 to 1
+WHITENING_SHRINKAGE = (
+    0.3  # of the mean variance of the features, added to each; results hardly depend on it from 0.03 to 1
+)
 CONVERSION = """
 import pathlib, sys, keras
 from digit_utils.training.export import to_litert
@@ -154,15 +156,15 @@ def with_features(network: keras.Model, validation: dict[str, LabelledInk]) -> k
 def whitening_of(sets: list[tuple[np.ndarray, np.ndarray]]) -> np.ndarray:
     """Return the (d, d) matrix that makes the spread within classes even, of features (n, d) and labels (n,) a set.
 
-    Directions in which digits of a class hardly differ are stretched less than whitening would (EVENNESS), because
-    their small spread is known least well.
+    Directions in which digits of a class hardly differ are stretched less than whitening would (WHITENING_SHRINKAGE),
+    because their small spread is known least well.
     """
     spread = np.mean([_spread_within_classes(features.astype(np.float64), labels) for features, labels in sets], axis=0)
     variances, directions = np.linalg.eigh(spread)
     mean = variances.mean()
     if not mean > 0:  # features that never differ
         return np.eye(len(spread))
-    whitening = directions / np.sqrt(np.maximum(variances, 0) + EVENNESS * mean)
+    whitening = directions / np.sqrt(np.maximum(variances, 0) + WHITENING_SHRINKAGE * mean)
     return whitening / np.sqrt(2 * np.trace(whitening.T @ spread @ whitening))
 
 
@@ -192,7 +194,7 @@ def best_temperature(recognizer: Recognizer, validation: dict[str, LabelledInk])
     Guo et al., 2017, "On calibration of modern neural networks": the least mean negative logarithm of the
     probability of the right digit.
     """
-    sets = [(recognizer.outputs(digits.ink)[:, :CLASSES], digits.labels) for digits in validation.values()]
+    sets = [(recognizer.outputs(digits.ink)[:, :NUM_CLASSES], digits.labels) for digits in validation.values()]
 
     def loss(log_temperature: float) -> float:
         return sum(negative_log_likelihood(logits / np.exp(log_temperature), labels) for logits, labels in sets)
@@ -230,8 +232,8 @@ def best_confidence_weight(recognizer: Recognizer, validation: dict[str, Labelle
 def _head_and_log_probability(recognizer: Recognizer, ink: np.ndarray) -> np.ndarray:
     """Return the digit head's logit and the logarithm of the largest calibrated probability, (n, 2)."""
     outputs = recognizer.outputs(ink)
-    probabilities = softmax(outputs[:, :CLASSES] / recognizer.card.temperature)
-    return np.column_stack([outputs[:, CLASSES], np.log(probabilities.max(axis=1))])
+    probabilities = softmax(outputs[:, :NUM_CLASSES] / recognizer.card.temperature)
+    return np.column_stack([outputs[:, NUM_CLASSES], np.log(probabilities.max(axis=1))])
 
 
 def best_threshold(

@@ -1,4 +1,4 @@
-"""Training: material in, a folder with a trained network out. It survives interruption and repeats exactly.
+"""Training: training data in, a folder with a trained network out. It survives interruption and repeats exactly.
 
 The folder of a run holds `config.json`, `progress.json` and `checkpoint-NNN.keras` while it trains, and in the end
 `model.keras` instead of the checkpoint, `learning_curves.csv` and `learning_curves.png`. What is made of the network
@@ -27,11 +27,11 @@ from digit_utils.training.checkpoint import (
     save_curves,
 )
 from digit_utils.training.config import TrainingConfig
-from digit_utils.training.data import Material
+from digit_utils.training.data import TrainingData
 from digit_utils.training.networks import DigitLoss, build_network, in_full_precision
 from digit_utils.training.optimizers import OPTIMIZERS, averaged_weights
 from digit_utils.training.prefetch import Epoch, epochs_ahead
-from digit_utils.types import CLASSES
+from digit_utils.types import NUM_CLASSES
 
 # Before Keras loads TensorFlow: the same seed gives the same network.
 os.environ.setdefault("TF_DETERMINISTIC_OPS", "1")
@@ -50,7 +50,7 @@ class TrainingResult:
 
 def train(
     config: TrainingConfig,
-    material: Material,
+    training_data: TrainingData,
     folder: str | Path,
     *,
     report: Callable[[str], None] = print,
@@ -70,21 +70,23 @@ def train(
     """
     folder = Path(folder)
     with alone_in(folder):
-        claim(folder, config, material)
-        network, history = resume(folder) or (new_network(config, material, precision=precision), [])
+        claim(folder, config, training_data)
+        network, history = resume(folder) or (new_network(config, training_data, precision=precision), [])
         if len(history) == config.epochs:
             report(f"{folder} holds this run, finished; remove the folder to train anew")
         elif history:
             report(f"goes on after epoch {len(history)} of {config.epochs}")
-            network = made_for_here(network, new_network(config, material, precision=precision), folder=folder)
+            network = made_for_here(network, new_network(config, training_data, precision=precision), folder=folder)
         start = time.perf_counter()
         read = build_network(config.network) if config.averaged else network  # the one that counts
-        with contextlib.closing(prepared_epochs(config, material, first=len(history), workers=workers)) as coming:
+        with contextlib.closing(prepared_epochs(config, training_data, first=len(history), workers=workers)) as coming:
             for epoch, (ink, targets) in enumerate(coming, start=len(history)):
                 loss = _train_epoch(network, config, ink, targets, epoch, show_progress=show_progress)
                 if config.averaged:
                     _take_average(read, network, ink, batch_size=config.batch_size)
-                errors = {f"{name}_errors": error_rate(read, digits) for name, digits in material.validation.items()}
+                errors = {
+                    f"{name}_errors": error_rate(read, digits) for name, digits in training_data.validation.items()
+                }
                 start, seconds = time.perf_counter(), time.perf_counter() - start
                 history.append({"epoch": epoch + 1, "loss": loss, "seconds": round(seconds, 2), **errors})
                 name = f"checkpoint-{len(history):03d}.keras"
@@ -97,13 +99,13 @@ def train(
         return TrainingResult(network, history, folder)
 
 
-def new_network(config: TrainingConfig, material: Material, *, precision: str = "float32") -> keras.Model:
+def new_network(config: TrainingConfig, training_data: TrainingData, *, precision: str = "float32") -> keras.Model:
     """Return a new network, ready to be trained."""
     keras.utils.set_random_seed(config.seed)
     network = build_network(config.network, precision=precision)
-    recipe = config.recipe
-    pictures = len(material.scans) + recipe.pen_strokes + recipe.allographs + recipe.non_digits
-    pictures += material.own_drawings_an_epoch
+    data_mix = config.data_mix
+    pictures = len(training_data.scans) + data_mix.pen_strokes + data_mix.allographs + data_mix.non_digits
+    pictures += training_data.own_drawings_an_epoch
     steps = config.epochs * -(-pictures // config.batch_size)
     warm_up = int(config.warm_up * steps)
     schedule = keras.optimizers.schedules.CosineDecay(
@@ -122,10 +124,14 @@ def new_network(config: TrainingConfig, material: Material, *, precision: str = 
 
 
 def prepared_epochs(
-    config: TrainingConfig, material: Material, *, first: int = 0, workers: int = 0
+    config: TrainingConfig, training_data: TrainingData, *, first: int = 0, workers: int = 0
 ) -> Generator[Epoch, None, None]:
-    """Yield the material of each epoch from `first` on; `workers` processes, or a thread, prepare the next ones."""
-    return epochs_ahead(material, config.recipe, seed=config.seed, first=first, end=config.epochs, workers=workers)
+    """Yield the training data of each epoch from `first` on; `workers` processes, or a thread, prepare the next
+    ones.
+    """
+    return epochs_ahead(
+        training_data, config.data_mix, seed=config.seed, first=first, end=config.epochs, workers=workers
+    )
 
 
 def _train_epoch(
@@ -184,7 +190,7 @@ def _reseed_dropout(network: keras.Model, *, seed: list[int]) -> None:
 def error_rate(network: keras.Model, digits: LabelledInk) -> float:
     """Return the part of the digits that a network misreads: errors / all of them, whatever the batch size."""
     outputs = network.predict(digits.ink[..., np.newaxis], batch_size=512, verbose=0)
-    return float(np.mean(outputs[:, :CLASSES].argmax(axis=1) != digits.labels))
+    return float(np.mean(outputs[:, :NUM_CLASSES].argmax(axis=1) != digits.labels))
 
 
 def _describe(record: dict[str, float], epochs: int) -> str:

@@ -8,7 +8,7 @@ zero, so the gradients stay exact where the network is sure.
 import keras
 from keras import layers, ops
 
-from digit_utils.types import CLASSES, IMAGE_SIZE
+from digit_utils.types import IMAGE_SIZE, NUM_CLASSES
 
 
 def build_network(name: str, *, precision: str = "float32") -> keras.Model:
@@ -53,25 +53,25 @@ def simple_cnn(*, dropout: float = 0.25) -> keras.Model:
             layers.MaxPooling2D(),
             layers.Flatten(),
             layers.Dropout(dropout),
-            layers.Dense(CLASSES),
+            layers.Dense(NUM_CLASSES),
         ],
         name="simple_cnn",
     )
 
 
-def sprint() -> keras.Model:
+def small_cnn() -> keras.Model:
     """Return a network that learns fast on a CPU: ten logits, 29,322 parameters.
 
     What costs time on a CPU is bytes moved more than sums: so the first convolution halves the picture at once, without
     padding, since the outer pixels of ink are empty; pooling comes before the ReLU (the same result from a quarter of
     the pixels), and nothing is normalised.
     """
-    return _pooled_twice("sprint", 16, 32, 64)
+    return _pooled_twice("small_cnn", 16, 32, 64)
 
 
-def lap() -> keras.Model:
-    """Return a wider `sprint`, which takes half as long again and reads a little better: 44,522 parameters."""
-    return _pooled_twice("lap", 24, 48, 64)
+def medium_cnn() -> keras.Model:
+    """Return a wider `small_cnn`, which takes half as long again and reads a little better: 44,522 parameters."""
+    return _pooled_twice("medium_cnn", 24, 48, 64)
 
 
 def _pooled_twice(name: str, first: int, *others: int) -> keras.Model:
@@ -80,23 +80,23 @@ def _pooled_twice(name: str, first: int, *others: int) -> keras.Model:
     for channels in others:
         features = layers.MaxPooling2D()(layers.Conv2D(channels, 3, padding="same")(features))
         features = layers.ReLU()(features)
-    return keras.Model(image, layers.Dense(CLASSES)(layers.Flatten()(features)), name=name)
+    return keras.Model(image, layers.Dense(NUM_CLASSES)(layers.Flatten()(features)), name=name)
 
 
-def dash() -> keras.Model:
+def tiny_cnn() -> keras.Model:
     """Return a network for a single epoch: ten logits, 25,098 parameters.
 
-    As `sprint`, but the first convolution is pooled at once. So the second, which has nearly all the sums, looks at 6x6
-    places only.
+    As `small_cnn`, but the first convolution is pooled at once. So the second, which has nearly all the sums, looks at
+    6x6 places only.
     """
     image = keras.Input((IMAGE_SIZE, IMAGE_SIZE, 1))
     features = layers.MaxPooling2D()(layers.Conv2D(32, 5, strides=2)(image))
     features = layers.Conv2D(64, 3, padding="same")(layers.ReLU()(features))
     features = layers.ReLU()(layers.MaxPooling2D()(features))
-    return keras.Model(image, layers.Dense(CLASSES)(layers.Flatten()(features)), name="dash")
+    return keras.Model(image, layers.Dense(NUM_CLASSES)(layers.Flatten()(features)), name="tiny_cnn")
 
 
-def reader() -> keras.Model:
+def large_cnn() -> keras.Model:
     """Return the shipped network: ten logits of digits and one that says whether the ink is a digit at all.
 
     A strided 5x5 stem brings the picture to 14x14 at once, which is where most time is saved on a CPU; six 3x3
@@ -110,7 +110,7 @@ def reader() -> keras.Model:
     for channels in (80, 80, 112, 112):
         features = _convolution(features, channels)
     pooled = layers.GlobalAveragePooling2D(name="features")(features)
-    return keras.Model(image, layers.Dense(CLASSES + 1)(pooled), name="reader")
+    return keras.Model(image, layers.Dense(NUM_CLASSES + 1)(pooled), name="large_cnn")
 
 
 def _convolution(features: keras.KerasTensor, channels: int, *, size: int = 3, stride: int = 1) -> keras.KerasTensor:
@@ -118,13 +118,19 @@ def _convolution(features: keras.KerasTensor, channels: int, *, size: int = 3, s
     return layers.ReLU()(layers.BatchNormalization(momentum=0.95)(features))
 
 
-NETWORKS = {"simple_cnn": simple_cnn, "dash": dash, "sprint": sprint, "lap": lap, "reader": reader}
-WITHOUT_DIGIT_HEAD = ("simple_cnn", "dash", "sprint", "lap")
+NETWORKS = {
+    "simple_cnn": simple_cnn,
+    "tiny_cnn": tiny_cnn,
+    "small_cnn": small_cnn,
+    "medium_cnn": medium_cnn,
+    "large_cnn": large_cnn,
+}
+WITHOUT_DIGIT_HEAD = ("simple_cnn", "tiny_cnn", "small_cnn", "medium_cnn")
 
 
 def has_digit_head(network: keras.Model) -> bool:
     """Tell whether a network has an eleventh logit: is the ink a digit at all."""
-    return network.output_shape[-1] > CLASSES
+    return network.output_shape[-1] > NUM_CLASSES
 
 
 @keras.saving.register_keras_serializable(package="digit_utils")
@@ -140,8 +146,8 @@ class DigitLoss(keras.losses.Loss):
         y_true = ops.cast(y_true, y_pred.dtype)
         # Not ops.categorical_crossentropy: TensorFlow's gradient of that takes each row of targets to sum to 1, and
         # would push the logits of what is no digit down for ever.
-        loss = -ops.sum(y_true[:, :CLASSES] * ops.log_softmax(y_pred[:, :CLASSES]), axis=-1)
-        if y_pred.shape[-1] > CLASSES:
-            target, logit = y_true[:, CLASSES], y_pred[:, CLASSES]
+        loss = -ops.sum(y_true[:, :NUM_CLASSES] * ops.log_softmax(y_pred[:, :NUM_CLASSES]), axis=-1)
+        if y_pred.shape[-1] > NUM_CLASSES:
+            target, logit = y_true[:, NUM_CLASSES], y_pred[:, NUM_CLASSES]
             loss = loss + ops.relu(logit) - logit * target + ops.log1p(ops.exp(-ops.absolute(logit)))
         return loss

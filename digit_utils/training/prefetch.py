@@ -16,14 +16,14 @@ from multiprocessing.connection import Connection
 
 import numpy as np
 
-from digit_utils.training.config import Recipe
-from digit_utils.training.data import Material, make_epoch
+from digit_utils.training.config import DataMix
+from digit_utils.training.data import TrainingData, make_epoch
 
 Epoch = tuple[np.ndarray, np.ndarray]  # ink and targets, as digit_utils.training.data.make_epoch returns them
 
 
 def epochs_ahead(
-    material: Material, recipe: Recipe, *, seed: int, first: int, end: int, workers: int = 0
+    training_data: TrainingData, data_mix: DataMix, *, seed: int, first: int, end: int, workers: int = 0
 ) -> Generator[Epoch, None, None]:
     """Yield the epochs from `first` to before `end`; the next ones are made meanwhile.
 
@@ -31,12 +31,12 @@ def epochs_ahead(
     generator when no more are wanted: that ends the processes.
 
     Args:
-        material: what they are made of.
-        recipe: how.
+        training_data: what they are made of.
+        data_mix: how.
         seed: of all of them.
         first: the number of the first one, from 0.
         end: the number after the last one.
-        workers: processes that make them, each of which takes as much memory as the material and two epochs; 0: a
+        workers: processes that make them, each of which takes as much memory as the training data and two epochs; 0: a
             thread of this process makes them. They are started anew, so a script needs its `if __name__ == "__main__"`.
 
     Raises ValueError when there are fewer than no workers, RuntimeError when one has ended, as the system has it where
@@ -46,35 +46,37 @@ def epochs_ahead(
         raise ValueError(f"workers is {workers}; it counts processes, so 0 or more")
     numbers = range(first, end)
     if workers and numbers:
-        yield from _from_processes(material, recipe, seed, numbers, workers=min(workers, len(numbers)))
+        yield from _from_processes(training_data, data_mix, seed, numbers, workers=min(workers, len(numbers)))
     else:
-        yield from _from_a_thread(material, recipe, seed, numbers)
+        yield from _from_a_thread(training_data, data_mix, seed, numbers)
 
 
-def _make(material: Material, recipe: Recipe, seed: int, number: int) -> Epoch:
-    return make_epoch(material, recipe, np.random.default_rng([seed, number]))
+def _make(training_data: TrainingData, data_mix: DataMix, seed: int, number: int) -> Epoch:
+    return make_epoch(training_data, data_mix, np.random.default_rng([seed, number]))
 
 
-def _from_a_thread(material: Material, recipe: Recipe, seed: int, numbers: range) -> Iterator[Epoch]:
+def _from_a_thread(training_data: TrainingData, data_mix: DataMix, seed: int, numbers: range) -> Iterator[Epoch]:
     executor = ThreadPoolExecutor(max_workers=1)
     try:
-        coming = {number: executor.submit(_make, material, recipe, seed, number) for number in numbers[:1]}
+        coming = {number: executor.submit(_make, training_data, data_mix, seed, number) for number in numbers[:1]}
         for number in numbers:
             epoch = coming.pop(number).result()
             if number + 1 in numbers:
-                coming[number + 1] = executor.submit(_make, material, recipe, seed, number + 1)
+                coming[number + 1] = executor.submit(_make, training_data, data_mix, seed, number + 1)
             yield epoch
     finally:
         executor.shutdown(wait=False, cancel_futures=True)  # only Python's own end waits for the one that is being made
 
 
-def _from_processes(material: Material, recipe: Recipe, seed: int, numbers: range, *, workers: int) -> Iterator[Epoch]:
+def _from_processes(
+    training_data: TrainingData, data_mix: DataMix, seed: int, numbers: range, *, workers: int
+) -> Iterator[Epoch]:
     """Yield epochs that processes make in turns: each makes its next as soon as its last one has been taken."""
-    needed = replace(material, validation={}, hashes={})
+    needed = replace(training_data, validation={}, hashes={})
     with _processes(workers) as connections:
         with _ends_told():
             for worker, connection in enumerate(connections):
-                connection.send((needed, recipe, seed, numbers[worker::workers]))
+                connection.send((needed, data_mix, seed, numbers[worker::workers]))
         for index in range(len(numbers)):
             with _ends_told():
                 epoch = connections[index % workers].recv()
@@ -123,13 +125,13 @@ def _processes(count: int) -> Iterator[list[Connection]]:
 
 
 def _send_epochs(connection: Connection) -> None:
-    """Be a process that makes epochs: those that it is told, of the material that it is given."""
+    """Be a process that makes epochs: those that it is told, of the training data that it is given."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all of them; the one that trains ends the others
     threading.Thread(target=_end_with_parent, daemon=True).start()
-    material, recipe, seed, numbers = connection.recv()
+    training_data, data_mix, seed, numbers = connection.recv()
     for number in numbers:
         try:
-            epoch = _make(material, recipe, seed, number)
+            epoch = _make(training_data, data_mix, seed, number)
         except Exception as error:
             epoch = error
         connection.send(epoch)

@@ -12,11 +12,11 @@ from scipy import ndimage
 from digit_utils.augmentation.images import (
     MILD,
     STRONG,
-    PictureAugmentation,
-    augment_pictures,
+    ImageAugmentation,
+    augment_images,
     elastic_fields,
     random_affines,
-    vary_sharpness,
+    random_blur,
 )
 from digit_utils.augmentation.photos import photograph
 from digit_utils.augmentation.strokes import (
@@ -27,12 +27,13 @@ from digit_utils.augmentation.strokes import (
     random_pen_width,
     without_augmentation,
 )
+from digit_utils.preprocessing.components import pen_width_of
 from digit_utils.preprocessing.images import ink_from_image
-from digit_utils.preprocessing.strokes import PEN_WIDTH, clean_strokes, fit_to_box, ink_from_strokes, pen_width_of
+from digit_utils.preprocessing.strokes import PEN_WIDTH, clean_strokes, fit_to_box, ink_from_strokes
 
 pytestmark = pytest.mark.filterwarnings("error")
 
-NONE = PictureAugmentation(**{field.name: 0 for field in fields(PictureAugmentation)})
+NONE = ImageAugmentation(**{field.name: 0 for field in fields(ImageAugmentation)})
 STILL = without_augmentation()
 SEVEN = [np.array([[0, 0], [60, 2], [40, 45], [22, 100]], float), np.array([[15, 50], [55, 46]], float)]
 
@@ -54,10 +55,10 @@ def place(picture: np.ndarray) -> np.ndarray:
     return np.array(ndimage.center_of_mass(picture.astype(np.float64))[::-1])
 
 
-def moved(start: tuple[float, float], *, config: PictureAugmentation, count: int = 300) -> np.ndarray:
+def moved(start: tuple[float, float], *, config: ImageAugmentation, count: int = 300) -> np.ndarray:
     """Where dots at `start`, (x, y) from the fixed point of the augmentation, go: (count, 2), from there, too."""
     pictures = blobs(np.tile(np.array(start) + 14.0, (count, 1)))
-    changed = augment_pictures(pictures, np.random.default_rng(0), config=config)
+    changed = augment_images(pictures, np.random.default_rng(0), config=config)
     return np.array([place(picture) for picture in changed]) - 14.0
 
 
@@ -66,7 +67,7 @@ def moved(start: tuple[float, float], *, config: PictureAugmentation, count: int
 
 
 def test_no_augmentation_changes_nothing(ink):
-    assert np.array_equal(augment_pictures(ink, np.random.default_rng(0), config=NONE), ink)
+    assert np.array_equal(augment_images(ink, np.random.default_rng(0), config=NONE), ink)
 
 
 def test_rotation_turns_a_dot_around_the_middle():
@@ -118,7 +119,7 @@ def test_only_scale_changes_the_area():
 
 @pytest.mark.parametrize("config", [MILD, replace(STRONG, elastic=0, pen=0, fill_box=0, cubic=False)])
 def test_pictures_are_warped_as_scipy_warps_them(ink, config):
-    found = augment_pictures(ink, np.random.default_rng(7), config=config)
+    found = augment_images(ink, np.random.default_rng(7), config=config)
     matrices = random_affines(len(ink), np.random.default_rng(7), config=config)
     for picture, warped, matrix in zip(ink, found, matrices, strict=True):
         linear, offset = matrix[::-1, 1::-1], matrix[::-1, 2]  # SciPy counts (row, column)
@@ -128,7 +129,7 @@ def test_pictures_are_warped_as_scipy_warps_them(ink, config):
 
 def test_the_centre_of_mass_moves_as_its_matrix_says(ink):
     config = replace(STRONG, elastic=0, pen=0, fill_box=0)
-    found = augment_pictures(ink, np.random.default_rng(7), config=config)
+    found = augment_images(ink, np.random.default_rng(7), config=config)
     matrices = random_affines(len(ink), np.random.default_rng(7), config=config)
     frame = np.pad(np.zeros((26, 26)), 1, constant_values=1)
     on_page = np.flatnonzero((found * frame).max(axis=(1, 2)) == 0)  # the others lost ink at the edge
@@ -148,7 +149,7 @@ def test_elastic_fields_are_smooth_and_as_strong_as_told():
 
 
 def test_elastic_warps_move_the_ink_a_little(ink):
-    found = augment_pictures(ink, np.random.default_rng(0), config=replace(NONE, elastic=0.7))
+    found = augment_images(ink, np.random.default_rng(0), config=replace(NONE, elastic=0.7))
     shifts = np.array([place(a) - place(b) for a, b in zip(found, ink, strict=True)])
     assert not np.array_equal(found, ink)
     assert np.abs(shifts.mean(axis=0)).max() < 0.2
@@ -156,7 +157,7 @@ def test_elastic_warps_move_the_ink_a_little(ink):
 
 
 def test_pens_become_thinner_or_thicker_for_as_many_as_told(ink):
-    found = augment_pictures(ink, np.random.default_rng(0), config=replace(NONE, pen=0.4))
+    found = augment_images(ink, np.random.default_rng(0), config=replace(NONE, pen=0.4))
     mass = found.sum(axis=(1, 2)) / ink.sum(axis=(1, 2))
     assert (mass != 1).mean() == pytest.approx(0.4, abs=0.1)
     assert mass.min() < 0.8
@@ -166,13 +167,13 @@ def test_pens_become_thinner_or_thicker_for_as_many_as_told(ink):
 
 def test_slim_digits_fill_the_box_when_told():
     upright = ink_from_strokes([np.array([[0, 0], [25, 100]])])[np.newaxis]
-    found = augment_pictures(upright, np.random.default_rng(0), config=replace(NONE, fill_box=1.0))[0]
+    found = augment_images(upright, np.random.default_rng(0), config=replace(NONE, fill_box=1.0))[0]
     before, after = (np.ptp(np.flatnonzero(picture.max(axis=0) > 0.1)) + 1 for picture in (upright[0], found))
     assert before < 9
     assert after == pytest.approx(20, abs=3)  # with soft edges, three times as wide as before
     assert place(found) == pytest.approx([14, 14], abs=0.6)
     blank = np.zeros((3, 28, 28), np.float32)
-    assert not augment_pictures(blank, np.random.default_rng(0), config=replace(NONE, fill_box=1.0)).any()
+    assert not augment_images(blank, np.random.default_rng(0), config=replace(NONE, fill_box=1.0)).any()
 
 
 @pytest.fixture(scope="module")
@@ -181,7 +182,7 @@ def drawn() -> np.ndarray:
     return np.stack([ink_from_strokes(augment_strokes(SEVEN, rng)) for _ in range(200)])
 
 
-def sharpness(pictures: np.ndarray) -> np.ndarray:
+def blur(pictures: np.ndarray) -> np.ndarray:
     """Return the steepest step between neighbours of each picture, (n,)."""
     return np.abs(np.diff(pictures, axis=2)).max(axis=(1, 2))
 
@@ -189,34 +190,34 @@ def sharpness(pictures: np.ndarray) -> np.ndarray:
 def test_cubic_warps_keep_pictures_sharp_and_linear_ones_blur(drawn):
     moved = replace(NONE, shift=1.0)
     cubic, linear = (
-        augment_pictures(drawn, np.random.default_rng(0), config=replace(moved, cubic=value)) for value in (True, False)
+        augment_images(drawn, np.random.default_rng(0), config=replace(moved, cubic=value)) for value in (True, False)
     )
-    assert np.median(sharpness(cubic) / sharpness(drawn)) > 0.8
-    assert np.median(sharpness(linear) / sharpness(drawn)) < 0.75
+    assert np.median(blur(cubic) / blur(drawn)) > 0.8
+    assert np.median(blur(linear) / blur(drawn)) < 0.75
 
 
 def test_sharpness_varies_both_ways_for_as_many_pictures_as_told(drawn):
     pictures = np.tile(drawn, (10, 1, 1))
     before = pictures.copy()
-    vary_sharpness(pictures, np.random.default_rng(0), probability=0.4)
+    random_blur(pictures, np.random.default_rng(0), probability=0.4)
     changed = (pictures != before).any(axis=(1, 2))
     assert changed.mean() == pytest.approx(0.4, abs=0.05)
     assert pictures.min() >= 0
     assert pictures.max() <= 1
-    ratio = sharpness(pictures[changed]) / sharpness(before[changed])
+    ratio = blur(pictures[changed]) / blur(before[changed])
     assert 0.35 < ratio.min() < 0.55
     assert 1.1 < ratio.max() < 1.4
     moved = [np.hypot(*(place(a) - place(b))) for a, b in zip(pictures[changed], before[changed], strict=True)]
     assert np.max(moved) < 0.2  # pixels: the digit stays where it is
     again = before.copy()
-    vary_sharpness(again, np.random.default_rng(0), probability=0.4)
+    random_blur(again, np.random.default_rng(0), probability=0.4)
     assert np.array_equal(again, pictures)
 
 
 @pytest.mark.parametrize("config", [MILD, STRONG])
 def test_augmented_pictures_are_ink_and_their_sources_stay(ink, config):
     kept = ink.copy()
-    found = augment_pictures(ink, np.random.default_rng(0), config=config)
+    found = augment_images(ink, np.random.default_rng(0), config=config)
     assert (found.shape, found.dtype) == (ink.shape, np.float32)
     assert found.min() >= 0
     assert found.max() <= 1
@@ -227,16 +228,16 @@ def test_augmented_pictures_are_ink_and_their_sources_stay(ink, config):
 
 @pytest.mark.parametrize("config", [MILD, STRONG])
 def test_all_randomness_of_pictures_comes_from_the_generator(ink, config):
-    first, second, other = (augment_pictures(ink, np.random.default_rng(seed), config=config) for seed in (1, 1, 2))
+    first, second, other = (augment_images(ink, np.random.default_rng(seed), config=config) for seed in (1, 1, 2))
     assert np.array_equal(first, second)
     assert not np.array_equal(first, other)
 
 
 def test_pictures_of_any_number_type_and_none_at_all(ink):
-    as_doubles = augment_pictures(ink.astype(np.float64), np.random.default_rng(1))
-    assert np.array_equal(as_doubles, augment_pictures(ink, np.random.default_rng(1)))
+    as_doubles = augment_images(ink.astype(np.float64), np.random.default_rng(1))
+    assert np.array_equal(as_doubles, augment_images(ink, np.random.default_rng(1)))
     for config in (MILD, STRONG):
-        assert augment_pictures(ink[:0], np.random.default_rng(1), config=config).shape == (0, 28, 28)
+        assert augment_images(ink[:0], np.random.default_rng(1), config=config).shape == (0, 28, 28)
 
 
 # ------------------------------------------------------------------------------------------------------------

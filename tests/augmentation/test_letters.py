@@ -7,8 +7,8 @@ from itertools import chain
 import numpy as np
 import pytest
 
+from digit_utils.augmentation import non_digits
 from digit_utils.augmentation.allographs import ALLOGRAPHS, draw_skeleton
-from digit_utils.augmentation.images import non_digits
 from digit_utils.augmentation.letters import LETTERS, SIGNS
 from digit_utils.augmentation.non_digits import WRITTEN, letter, sign
 from digit_utils.preprocessing.strokes import ink_from_strokes

@@ -7,8 +7,8 @@ import string
 import numpy as np
 import pytest
 
+from digit_utils.augmentation import non_digits
 from digit_utils.augmentation.allographs import random_allographs
-from digit_utils.augmentation.images import non_digits
 from digit_utils.augmentation.non_digits import (
     GLYPHS,
     STROKE_KINDS,

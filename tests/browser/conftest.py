@@ -15,8 +15,8 @@ from pathlib import Path
 import nbformat
 import numpy as np
 import pytest
-from benchmarks.page_client import running_page
 
+from benchmarks.serving.page_client import running_page
 from digit_utils.recognition.recognizer import Recognizer
 
 ROOT = Path(__file__).parents[2]

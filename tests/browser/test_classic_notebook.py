@@ -6,9 +6,9 @@ import time
 
 import numpy as np
 import pytest
-from colab.set_up_cell import ROOT
 
 from digit_utils.datasets.samples import sample_digits
+from tests.colab.set_up_cell import ROOT
 
 from .conftest import free_port, wait_for
 from .hand import Pad

@@ -7,8 +7,8 @@ from urllib.parse import urlsplit
 import cv2
 import numpy as np
 import pytest
-from benchmarks.page_client import kernel_process, running_page
 
+from benchmarks.serving.page_client import kernel_process, running_page
 from digit_utils.datasets.samples import sample_digits
 from digit_utils.pad.state import smooth_path
 

@@ -14,13 +14,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-if __name__ == "__main__":
-    sys.path.insert(0, str(Path(__file__).parents[1]))
-
-from colab.replica import CONSTRAINTS, pins
 from packaging.requirements import Requirement
 
 from digit_utils.notebook.colab import PACKAGE, missing_requirements
+from tests.colab.replica import CONSTRAINTS, pins
 
 ABSENT = "absent"
 

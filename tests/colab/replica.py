@@ -159,7 +159,8 @@ def _pip(python: str, *arguments: str) -> None:
 
 
 def _versions(python: str) -> dict[str, str]:
-    """Return what an interpreter has, asked the way digit_utils.notebook.colab asks; the package itself need not be there."""
+    """Return what an interpreter has, asked the way digit_utils.notebook.colab asks; the package itself need not be
+    there."""
     program = "import json, digit_utils.notebook.colab as colab; print(json.dumps(colab.installed_versions()))"
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     said = subprocess.run([python, "-c", program], env=environment, check=True, capture_output=True, text=True)

@@ -27,7 +27,7 @@ import sys
 if "google.colab" in sys.modules:
     package = "digit-utils @ git+{REPOSITORY}"
     !pip install -q --no-deps "{{package}}@v{__version__}" 2>/dev/null || pip install -q --no-deps "{{package}}"
-    from digit_utils import colab
+    from digit_utils.notebook import colab
 
     colab.set_up(version="{__version__}", keep_on_drive=keep_on_drive)
 """

@@ -29,35 +29,36 @@ SMALL = {
 FULL_RECIPE_IN_SMALL = """
 import json
 
-from digit_utils import training  # isort: skip
+from digit_utils.training import loop  # isort: skip
 
 import keras
 
 from digit_utils.datasets.loading import load_dataset
 from digit_utils.training.export import export_network
-from digit_utils.training.data import make_material, targets_of
+from digit_utils.training.config import preset
+from digit_utils.training.data import make_training_data, targets_of
 from digit_utils.training.networks import DigitLoss, build_network
 
 def interrupt(said):
     if "2/4" in said:
         raise KeyboardInterrupt
 
-material = make_material(load_dataset("digits8x8"))
-config = training.preset("full", network="sprint", epochs=4, pen_strokes=0, allographs=600, non_digits=0)
+training data = make_training_data(load_dataset("digits8x8"))
+config = preset("full", network="small_cnn", epochs=4, pen_strokes=0, allographs=600, non_digits=0)
 try:
-    training.train(config, material, "run", report=interrupt)
+    loop.train(config, training_data, "run", report=interrupt)
 except KeyboardInterrupt:
     said = []
-result = training.train(config, material, "run", report=said.append)
-recognizer = export_network(result.network, "run", validation=material.validation)
-digits = material.validation["digits8x8"]
+result = loop.train(config, training_data, "run", report=said.append)
+recognizer = export_network(result.network, "run", validation=training_data.validation)
+digits = training_data.validation["digits8x8"]
 read = recognizer.probabilities_and_scores(digits.ink)[0].argmax(axis=1)
 right = float((read == digits.labels).mean())
 
-network = build_network("sprint")
+network = build_network("small_cnn")
 network.compile(keras.optimizers.SGD(0.0), loss=DigitLoss(), jit_compile=False)  # learns nothing
 ink, targets = digits.ink[:300, ..., None], targets_of(digits.labels[:300])
-sums = list(training.take_steps(network, ink, targets, batch_size=128))
+sums = list(loop.take_steps(network, ink, targets, batch_size=128))
 losses = keras.ops.convert_to_numpy(DigitLoss(reduction=None)(targets, network(ink)))
 alone = [float(losses[start : start + 128].sum()) for start in (0, 128, 256)]
 print(json.dumps({"said": said[0], "right": right, "epochs": len(result.history), "sums": sums, "alone": alone}))

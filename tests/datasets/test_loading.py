@@ -686,9 +686,9 @@ def test_killed_download_leaves_no_half_file(small_mnist, server, monkeypatch, c
     server.slow.add("mnist.npz")
     remote = server.remote("mnist.npz", sha256(server.files["mnist.npz"]))
     code = (
-        "import sys\nfrom digit_utils import data, downloads\n"
-        "downloads.MIRRORS = {'mnist': ((downloads.RemoteFile(*sys.argv[1:]),),)}\n"
-        "data.load_dataset('mnist')\n"
+        "import sys\nfrom digit_utils.datasets import download, loading\n"
+        "download.MIRRORS = {'mnist': ((download.RemoteFile(*sys.argv[1:]),),)}\n"
+        "loading.load_dataset('mnist')\n"
     )
     command = [sys.executable, "-c", code, remote.url, remote.known_hash]
     with subprocess.Popen(command, stderr=subprocess.DEVNULL) as downloading:

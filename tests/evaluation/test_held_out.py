@@ -5,17 +5,17 @@ import pytest
 
 from digit_utils.datasets import base
 from digit_utils.datasets.base import DatasetUnavailable, Digits
-from digit_utils.evaluation.metrics import ablation, calibration, held_out, intervals, metrics
-from digit_utils.evaluation.predictions import Readings
+from digit_utils.evaluation import ablation, calibration, held_out, intervals, metrics
+from digit_utils.evaluation.predictions import Predictions
 
 
-def readings_of(labels: list[int], best: list[int], confidence: list[float] | None = None) -> Readings:
-    """Return readings with this likeliest digit of each; the other nine share the rest of the probability."""
+def readings_of(labels: list[int], best: list[int], confidence: list[float] | None = None) -> Predictions:
+    """Return predictions with this likeliest digit of each; the other nine share the rest of the probability."""
     confidence = [0.91] * len(labels) if confidence is None else confidence
     probabilities = np.repeat((1 - np.array(confidence))[:, np.newaxis] / 9, 10, axis=1)
     probabilities[np.arange(len(labels)), best] = confidence
     count = len(labels)
-    return Readings(np.zeros((count, 28, 28), np.float32), np.array(labels), probabilities, np.full(count, 0.8), 0.5)
+    return Predictions(np.zeros((count, 28, 28), np.float32), np.array(labels), probabilities, np.full(count, 0.8), 0.5)
 
 
 def test_in_a_subset_each_writer_and_each_digit_keeps_its_share():
@@ -40,11 +40,11 @@ def test_a_subset_of_unknown_writers_has_all_labels_and_no_limit_means_all():
 
 
 def test_confusions_have_labels_in_rows():
-    readings = readings_of([4, 4, 4, 7, 1], [9, 9, 4, 1, 1])
-    counts = metrics.confusion_counts(readings)
+    predictions = readings_of([4, 4, 4, 7, 1], [9, 9, 4, 1, 1])
+    counts = metrics.confusion_counts(predictions)
     assert counts.sum() == 5
     assert (counts[4, 9], counts[4, 4], counts[7, 1], counts[1, 1]) == (2, 1, 1, 1)
-    assert metrics.commonest_confusions(readings) == ([(4, 9)], 2)
+    assert metrics.commonest_confusions(predictions) == ([(4, 9)], 2)
 
 
 def test_of_confusions_that_are_level_all_are_told_and_without_errors_none():
@@ -54,9 +54,9 @@ def test_of_confusions_that_are_level_all_are_told_and_without_errors_none():
 
 
 def test_the_hardest_digits_come_in_order_of_the_probability_of_their_label():
-    readings = readings_of([1, 2, 3, 4], [1, 7, 3, 7], [0.6, 0.99, 0.95, 0.5])
-    assert metrics.hardest(readings, 3).tolist() == [1, 3, 0]
-    assert len(metrics.hardest(readings, 99)) == 4
+    predictions = readings_of([1, 2, 3, 4], [1, 7, 3, 7], [0.6, 0.99, 0.95, 0.5])
+    assert metrics.hardest(predictions, 3).tolist() == [1, 3, 0]
+    assert len(metrics.hardest(predictions, 99)) == 4
 
 
 def test_each_group_has_its_own_figures():
@@ -106,7 +106,7 @@ def test_a_temperature_is_what_dividing_the_logits_gives():
     def softmax(values: np.ndarray) -> np.ndarray:
         return np.exp(values) / np.exp(values).sum(axis=1, keepdims=True)
 
-    calibrated = Readings(np.zeros((2, 28, 28)), np.array([0, 1]), softmax(logits / 0.7), np.ones(2), 0.5)
+    calibrated = Predictions(np.zeros((2, 28, 28)), np.array([0, 1]), softmax(logits / 0.7), np.ones(2), 0.5)
     raw = calibration.with_temperature(calibrated, 1 / 0.7)
     np.testing.assert_allclose(raw.probabilities, softmax(logits), atol=1e-12)
     assert raw.scores is calibrated.scores
@@ -129,8 +129,8 @@ def test_honest_confidence_shows_no_more_calibration_error_than_chance():
 
 def test_calibration_figures_hold_the_error_and_its_interval():
     labels = [1] * 400
-    readings = readings_of(labels, [1] * 300 + [2] * 100, [0.95] * 400)  # right in 75 of 100 cases, says 95
-    figures = calibration.calibration_figures(readings, np.random.default_rng(0))
+    predictions = readings_of(labels, [1] * 300 + [2] * 100, [0.95] * 400)  # right in 75 of 100 cases, says 95
+    figures = calibration.calibration_figures(predictions, np.random.default_rng(0))
     assert figures["error"] == pytest.approx(0.2)
     assert figures["low"] == pytest.approx(0.2 - 0.042, abs=0.01)
     assert figures["high"] == pytest.approx(0.2 + 0.042, abs=0.01)

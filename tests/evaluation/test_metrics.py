@@ -19,7 +19,7 @@ from digit_utils.evaluation.held_out import own_drawings_for
 from digit_utils.evaluation.intervals import error_interval
 from digit_utils.evaluation.metrics import confusion_counts, score, score_record
 from digit_utils.evaluation.naive import naive_ink, naive_ink_of_image
-from digit_utils.evaluation.predictions import Readings, read
+from digit_utils.evaluation.predictions import Predictions, predict
 from digit_utils.evaluation.rejection import digit_auroc
 from digit_utils.evaluation.robustness import resampled, rotated, slanted
 from digit_utils.preprocessing.strokes import ink_from_strokes
@@ -31,14 +31,14 @@ pytestmark = pytest.mark.filterwarnings("error")
 SEVEN = [np.array([[0, 0], [60, 2], [40, 45], [22, 100]], float), np.array([[15, 50], [55, 46]], float)]
 
 
-def random_readings(count: int = 523, *, seed: int = 0) -> Readings:
-    """Readings of digits, about three in four of them right."""
+def random_readings(count: int = 523, *, seed: int = 0) -> Predictions:
+    """Predictions of digits, about three in four of them right."""
     rng = np.random.default_rng(seed)
     labels = rng.integers(0, 10, count)
     logits = rng.normal(0, 1, (count, 10))
     logits[np.arange(count), labels] += 2.2
     probabilities = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
-    return Readings(np.ones((count, 28, 28), np.float32), labels, probabilities, rng.random(count), 0.05)
+    return Predictions(np.ones((count, 28, 28), np.float32), labels, probabilities, rng.random(count), 0.05)
 
 
 def wilson(errors: int, count: int) -> tuple[float, float]:
@@ -56,42 +56,44 @@ def wilson(errors: int, count: int) -> tuple[float, float]:
 
 @pytest.mark.parametrize("count", [1, 255, 257, 300])
 def test_every_digit_is_read_in_its_order_also_the_last_few(exports, digits8x8, count):
-    recognizer = Recognizer.load(exports["reader"])
+    recognizer = Recognizer.load(exports["large_cnn"])
     digits = digits8x8.test.take(slice(count))
-    readings = read(recognizer, digits)
-    assert np.array_equal(readings.labels, digits.labels)
-    assert len(readings.best) == len(readings.rejected) == score(readings).digits == count
+    predictions = predict(recognizer, digits)
+    assert np.array_equal(predictions.labels, digits.labels)
+    assert len(predictions.best) == len(predictions.rejected) == score(predictions).digits == count
     for index in {0, count // 2, count - 1}:
         prediction = recognizer.recognize_image(digits.images[index])
-        assert np.array_equal(readings.ink[index], prediction.image)
-        assert readings.probabilities[index] == pytest.approx(prediction.probabilities, abs=1e-5)
-        assert readings.scores[index] == pytest.approx(prediction.digit_score, abs=1e-5)
-        assert readings.rejected[index] == (prediction.digit is None)
+        assert np.array_equal(predictions.ink[index], prediction.image)
+        assert predictions.probabilities[index] == pytest.approx(prediction.probabilities, abs=1e-5)
+        assert predictions.scores[index] == pytest.approx(prediction.digit_score, abs=1e-5)
+        assert predictions.rejected[index] == (prediction.digit is None)
 
 
 def test_strokes_pictures_and_their_ink_can_be_read(exports, digits8x8):
     recognizer = Recognizer.load(exports["simple_cnn"])
-    by_picture, by_ink = (read(recognizer, digits) for digits in (digits8x8.test, ink_of(digits8x8.test)))
+    by_picture, by_ink = (predict(recognizer, digits) for digits in (digits8x8.test, ink_of(digits8x8.test)))
     assert np.array_equal(by_picture.probabilities, by_ink.probabilities)
-    drawn = read(recognizer, Digits(labels=np.array([7, 7]), strokes=(SEVEN, [stroke * 3 + 5 for stroke in SEVEN])))
+    drawn = predict(recognizer, Digits(labels=np.array([7, 7]), strokes=(SEVEN, [stroke * 3 + 5 for stroke in SEVEN])))
     assert drawn.ink.shape == (2, 28, 28)
     assert drawn.probabilities[0] == pytest.approx(drawn.probabilities[1], abs=0.05)
 
 
 def test_a_blank_page_is_read_as_on_the_pad(exports):
-    recognizer = Recognizer.load(exports["reader"])
-    readings = read(recognizer, LabelledInk(np.zeros((1, 28, 28), np.float32), np.array([4])))
-    assert readings.rejected.tolist() == [True]
-    assert readings.scores.tolist() == [recognizer.recognize([]).digit_score]
+    recognizer = Recognizer.load(exports["large_cnn"])
+    predictions = predict(recognizer, LabelledInk(np.zeros((1, 28, 28), np.float32), np.array([4])))
+    assert predictions.rejected.tolist() == [True]
+    assert predictions.scores.tolist() == [recognizer.recognize([]).digit_score]
 
 
 def test_figures_are_counted_digit_by_digit():
-    readings = random_readings()
+    predictions = random_readings()
     errors = rejected = 0
-    for label, probabilities, digit_score in zip(readings.labels, readings.probabilities, readings.scores, strict=True):
+    for label, probabilities, digit_score in zip(
+        predictions.labels, predictions.probabilities, predictions.scores, strict=True
+    ):
         errors += max(range(10), key=probabilities.__getitem__) != label
         rejected += digit_score < 0.05
-    figures = score(readings)
+    figures = score(predictions)
     assert (figures.digits, figures.errors, figures.rejected) == (523, errors, rejected)
     assert figures.error_rate == errors / 523
     assert (figures.error_low, figures.error_high) == pytest.approx(wilson(errors, 523))
@@ -114,8 +116,10 @@ def test_nothing_to_score_is_an_error():
 
 
 def test_a_digit_on_the_threshold_is_not_rejected():
-    readings = random_readings(3)
-    edge = Readings(readings.ink, readings.labels, readings.probabilities, np.array([0.0499999, 0.05, 1.0]), 0.05)
+    predictions = random_readings(3)
+    edge = Predictions(
+        predictions.ink, predictions.labels, predictions.probabilities, np.array([0.0499999, 0.05, 1.0]), 0.05
+    )
     assert edge.rejected.tolist() == [True, False, False]
 
 
@@ -134,13 +138,13 @@ def test_a_wilson_interval_from_the_literature():
 
 
 def test_confusions_are_counted():
-    readings = random_readings()
+    predictions = random_readings()
     by_hand = [[0] * 10 for _ in range(10)]
-    for label, best in zip(readings.labels, readings.probabilities.argmax(axis=1), strict=True):
+    for label, best in zip(predictions.labels, predictions.probabilities.argmax(axis=1), strict=True):
         by_hand[label][best] += 1
-    counts = confusion_counts(readings)
+    counts = confusion_counts(predictions)
     assert counts.tolist() == by_hand
-    assert counts.sum() - np.trace(counts) == score(readings).errors
+    assert counts.sum() - np.trace(counts) == score(predictions).errors
 
 
 # ------------------------------------------------------------------------------------------------------------
@@ -211,12 +215,12 @@ def slow_calibration_error(confidence: list[float], right: list[bool], bins: int
 
 @pytest.mark.parametrize("bins", [1, 4, 15])
 def test_the_calibration_error_is_that_of_a_slow_loop(bins):
-    readings = random_readings()
-    right = ~readings.wrong
-    expected = slow_calibration_error(readings.confidence.tolist(), right.tolist(), bins)
-    assert expected_calibration_error(readings.confidence, right, bins=bins) == pytest.approx(expected, abs=1e-12)
+    predictions = random_readings()
+    right = ~predictions.wrong
+    expected = slow_calibration_error(predictions.confidence.tolist(), right.tolist(), bins)
+    assert expected_calibration_error(predictions.confidence, right, bins=bins) == pytest.approx(expected, abs=1e-12)
     if bins == 15:
-        assert score(readings).calibration_error == pytest.approx(expected, abs=1e-12)
+        assert score(predictions).calibration_error == pytest.approx(expected, abs=1e-12)
 
 
 def test_calibration_errors_that_one_can_work_out():

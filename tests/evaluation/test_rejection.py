@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 
 from digit_utils.augmentation.non_digits import STROKE_KINDS
+from digit_utils.evaluation import rejection
 from digit_utils.evaluation.intervals import error_interval
-from digit_utils.evaluation.metrics import rejection
 from digit_utils.recognition.model_file import ModelCard
 
 

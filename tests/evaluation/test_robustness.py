@@ -3,7 +3,7 @@ import pytest
 
 from digit_utils.datasets.base import Digits
 from digit_utils.datasets.ink import LabelledInk
-from digit_utils.evaluation.metrics import robustness
+from digit_utils.evaluation import robustness
 from digit_utils.evaluation.robustness import Experiment
 from digit_utils.preprocessing.images import ink_from_image
 from digit_utils.preprocessing.strokes import centre_of_mass, ink_from_strokes

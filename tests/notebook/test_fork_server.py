@@ -13,12 +13,12 @@ from pathlib import Path
 
 import nbformat
 import pytest
-from sweeping import alive, wait_until
 
-from digit_utils.notebook import fork_server, kernel_process
+from digit_utils.notebook import kernel_process
 from digit_utils.notebook.execute import NotebookInterrupted, execute_notebook
-from digit_utils.notebook.fork_server import Nursery, alone, imports_of
+from digit_utils.notebook.fork_server import ForkServer, alone, imports_of
 from digit_utils.sweeps.trial import environment_of_run
+from tests.sweeps.tiny_sweep import alive, wait_until
 
 pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="kernels are forked on Linux only")
 
@@ -40,11 +40,11 @@ def run(notebook: Path, kernel: list[str], **environment: str) -> str:
 
 
 @pytest.fixture
-def with_numpy(tmp_path: Path) -> Iterator[Nursery]:
-    nursery = Nursery(write_notebook(tmp_path / "imports.ipynb", "import numpy as np"), environment_of_run(1))
-    assert nursery.why_not == "ready"
-    yield nursery
-    nursery.close()
+def with_numpy(tmp_path: Path) -> Iterator[ForkServer]:
+    fork_server = ForkServer(write_notebook(tmp_path / "imports.ipynb", "import numpy as np"), environment_of_run(1))
+    assert fork_server.why_not == "ready"
+    yield fork_server
+    fork_server.close()
 
 
 def test_the_imports_of_a_notebook_are_found_but_not_those_within_functions_or_the_set_up(tmp_path: Path):
@@ -58,13 +58,15 @@ def test_the_imports_of_a_notebook_are_found_but_not_those_within_functions_or_t
     assert found == ["os", "json", "pathlib", "pathlib.Path", "numpy", "numpy.random", "numpy.linalg"]
 
 
-def test_a_forked_kernel_has_the_modules_already_and_comes_from_the_nursery(with_numpy: Nursery, tmp_path: Path):
+def test_a_forked_kernel_has_the_modules_already_and_comes_from_the_nursery(with_numpy: ForkServer, tmp_path: Path):
     here = write_notebook(tmp_path / "here.ipynb", "import os, sys\nprint('numpy' in sys.modules, os.getppid())")
     assert run(here, with_numpy.command()) == f"True {with_numpy._process.pid}"
     assert run(here, alone()).startswith("False ")
 
 
-def test_two_forked_kernels_draw_different_random_numbers_and_share_no_variables(with_numpy: Nursery, tmp_path: Path):
+def test_two_forked_kernels_draw_different_random_numbers_and_share_no_variables(
+    with_numpy: ForkServer, tmp_path: Path
+):
     cell = (
         "import builtins, numpy as np\n"
         "seen = hasattr(builtins, 'mark')\n"
@@ -78,7 +80,7 @@ def test_two_forked_kernels_draw_different_random_numbers_and_share_no_variables
     assert first != second
 
 
-def test_a_forked_kernel_has_the_environment_and_the_folder_of_its_run(with_numpy: Nursery, tmp_path: Path):
+def test_a_forked_kernel_has_the_environment_and_the_folder_of_its_run(with_numpy: ForkServer, tmp_path: Path):
     notebook = write_notebook(tmp_path / "where.ipynb", "import os\nprint(os.environ['OF_THIS_RUN'], os.getcwd())")
     (tmp_path / "place").mkdir()
     output = tmp_path / "output.ipynb"
@@ -88,7 +90,7 @@ def test_a_forked_kernel_has_the_environment_and_the_folder_of_its_run(with_nump
 
 
 def test_a_kernel_whose_nursery_is_killed_ends_and_the_run_is_told_to_be_interrupted(
-    with_numpy: Nursery, tmp_path: Path
+    with_numpy: ForkServer, tmp_path: Path
 ):
     cell = (
         "import os, signal, time\n"
@@ -105,7 +107,7 @@ def test_a_kernel_whose_nursery_is_killed_ends_and_the_run_is_told_to_be_interru
     assert not with_numpy.alive()
 
 
-def test_a_kernel_ends_when_whoever_asked_for_it_is_killed(with_numpy: Nursery, tmp_path: Path):
+def test_a_kernel_ends_when_whoever_asked_for_it_is_killed(with_numpy: ForkServer, tmp_path: Path):
     asking = subprocess.Popen(
         [*with_numpy.command(), "-f", str(tmp_path / "kernel.json")], env={**os.environ, "JPY_PARENT_PID": "1"}
     )
@@ -118,7 +120,7 @@ def test_a_kernel_ends_when_whoever_asked_for_it_is_killed(with_numpy: Nursery, 
     assert with_numpy.alive()
 
 
-def test_who_asks_for_a_kernel_and_says_nothing_or_nonsense_harms_no_other(with_numpy: Nursery, tmp_path: Path):
+def test_who_asks_for_a_kernel_and_says_nothing_or_nonsense_harms_no_other(with_numpy: ForkServer, tmp_path: Path):
     for said in (b"", b"nonsense\n", b"\xff\n"):
         with socket.socket(socket.AF_UNIX) as asking:
             asking.connect(with_numpy._socket)
@@ -130,7 +132,7 @@ def test_who_asks_for_a_kernel_and_says_nothing_or_nonsense_harms_no_other(with_
 
 
 def test_when_no_more_processes_are_to_be_had_the_kernels_that_run_go_on(tmp_path: Path):
-    """The nursery's own loop, in a process where the second fork fails as it does at a limit of processes."""
+    """The fork server's own loop, in a process where the second fork fails as it does at a limit of processes."""
     code = f"""
 import json, os, socket, sys, threading
 sys.path.insert(0, {str(Path(kernel_process.__file__).parent)!r})
@@ -168,21 +170,21 @@ def test_a_notebook_whose_imports_start_threads_gets_kernels_of_its_own(tmp_path
         "import threading, time\nthreading.Thread(target=time.sleep, args=(60,), daemon=True).start()"
     )
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
-    nursery = Nursery(write_notebook(tmp_path / "a.ipynb", "import threaded"), {})
+    fork_server = ForkServer(write_notebook(tmp_path / "a.ipynb", "import threaded"), {})
     try:
-        assert "threads" in nursery.why_not
-        assert nursery.command() == alone()
-        assert nursery.alive()
+        assert "threads" in fork_server.why_not
+        assert fork_server.command() == alone()
+        assert fork_server.alive()
     finally:
-        nursery.close()
+        fork_server.close()
 
 
 def test_where_nothing_can_be_forked_safely_kernels_import_for_themselves(tmp_path: Path, monkeypatch):
-    monkeypatch.setattr(fork_server.sys, "platform", "darwin")
-    nursery = Nursery(tmp_path / "not even read.ipynb", {})
-    assert nursery.command() == alone()
-    assert nursery.alive()
-    nursery.close()
+    monkeypatch.setattr(sys, "platform", "darwin")
+    server = ForkServer(tmp_path / "not even read.ipynb", {})
+    assert server.command() == alone()
+    assert server.alive()
+    server.close()
 
 
 @pytest.mark.parametrize("how", ["forked", "alone"])
@@ -191,16 +193,18 @@ def test_a_kernel_can_have_its_epochs_prepared_by_processes(how: str, tmp_path: 
     code = (
         "import multiprocessing\n"
         "from digit_utils.training.prefetch import epochs_ahead\n"
-        "from digit_utils.datasets.ink import LabelledInk; from digit_utils.training.data import Material; from digit_utils.training.config import Recipe\n"
+        "from digit_utils.datasets.ink import LabelledInk\n"
+        "from digit_utils.training.config import DataMix\n"
+        "from digit_utils.training.data import TrainingData\n"
         "import numpy as np"
     )
     use = (
-        "material = Material(LabelledInk(np.zeros((0, 28, 28), np.float32), np.zeros(0, np.int64)))\n"
-        "made = epochs_ahead(material, Recipe(allographs=5), seed=0, first=0, end=3, workers=2)\n"
+        "training_data = TrainingData(LabelledInk(np.zeros((0, 28, 28), np.float32), np.zeros(0, np.int64)))\n"
+        "made = epochs_ahead(training_data, DataMix(allographs=5), seed=0, first=0, end=3, workers=2)\n"
         "print(*[ink.shape for ink, _ in made], len(multiprocessing.active_children()))"
     )
     notebook = write_notebook(tmp_path / "epochs.ipynb", code, use)
-    with contextlib.closing(Nursery(notebook, environment_of_run(1))) as nursery:
-        assert nursery.why_not == "ready"
-        kernel = nursery.command() if how == "forked" else alone()
+    with contextlib.closing(ForkServer(notebook, environment_of_run(1))) as fork_server:
+        assert fork_server.why_not == "ready"
+        kernel = fork_server.command() if how == "forked" else alone()
         assert run(notebook, kernel) == "(5, 28, 28, 1) (5, 28, 28, 1) (5, 28, 28, 1) 0"

@@ -57,7 +57,8 @@ def test_a_damaged_file_is_told_with_the_remedy(tmp_path: Path):
 
 
 def test_metrics_lie_within_the_notebook_that_measured_them(tmp_path: Path):
-    code = "from digit_utils.notebook.results import record_metrics\nrecord_metrics({'a': 0.5}, 'elsewhere', notebook='mine')"
+    record = "record_metrics({'a': 0.5}, 'elsewhere', notebook='mine')"
+    code = f"from digit_utils.notebook.results import record_metrics\n{record}"
     parameters = nbformat.v4.new_code_cell("x: int = 1", metadata={"tags": ["parameters"]})
     spec = {"name": "python3", "display_name": "Python 3", "language": "python"}
     cells = [parameters, nbformat.v4.new_code_cell(code)]

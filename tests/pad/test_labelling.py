@@ -13,10 +13,11 @@ from digit_utils.datasets import drawings as datasets_drawings
 from digit_utils.datasets.drawings import DrawingsFileError, LabelledDrawing, append_drawing, read_drawings
 from digit_utils.datasets.loading import load_dataset
 from digit_utils.datasets.samples import sample_digits
+from digit_utils.pad import labelling
 from digit_utils.pad.corrections import NOTHING_DRAWN, QUESTION
 from digit_utils.pad.state import LARGEST_DRAWING
-from digit_utils.pad.widget import DigitPad, labelling
-from digit_utils.recognition.adaptation import LearningRecognizer
+from digit_utils.pad.widget import DigitPad
+from digit_utils.recognition.adaptation import AdaptiveRecognizer
 from digit_utils.recognition.recognizer import Prediction, Recognizer
 
 SAMPLES = {sample.digit: sample.strokes for sample in sample_digits(side=800)}
@@ -311,8 +312,10 @@ def test_pages_that_are_loaded_again_and_again_cannot_make_the_file_larger_than_
 ):
     monkeypatch.setattr(datasets_drawings, "LARGEST_FILE", 1_500_000)
     for digit in (3, 4, 5, 6, 7, 8):
-        became = labelling.Teacher(drawings=path).label(OneTrackReader(), labelling.Lesson(), scribble, digit)
-    assert became is labelling.Kept.FULL
+        became = labelling.DrawingLabeller(drawings=path).label(
+            OneTrackReader(), labelling.LabelState(), scribble, digit
+        )
+    assert became is labelling.SaveResult.FULL
     assert path.stat().st_size <= 1_500_000
     assert f"no room for another drawing: {path} has" in caplog.text
     assert "move it to another place" in caplog.text
@@ -429,9 +432,9 @@ def test_a_teacher_can_teach_what_the_file_holds_in_a_blink(path):
     for index in range(300):
         digit = index % 10
         append_drawing(path, LabelledDrawing(SAMPLES[digit], (digit + 1) % 10, read=digit))
-    reader = LearningRecognizer(Recognizer.load())
+    reader = AdaptiveRecognizer(Recognizer.load())
     start = time.process_time()
-    labelling.Teacher(drawings=path).recall(reader)
+    labelling.DrawingLabeller(drawings=path).recall(reader)
     assert time.process_time() - start < 3
     assert len(reader) == 200
 
@@ -441,20 +444,20 @@ def test_a_teacher_can_teach_what_the_file_holds_in_a_blink(path):
 
 
 def test_own_drawings_are_mixed_into_each_epoch_many_times_but_never_outweigh_the_rest(path, digits8x8):
-    from digit_utils.training.config import Recipe
-    from digit_utils.training.data import OWN_DRAWING_REPEATS, make_epoch, make_material
+    from digit_utils.training.config import DataMix
+    from digit_utils.training.data import OWN_DRAWING_REPEATS, make_epoch, make_training_data
 
     for _ in range(5):
         append_drawing(path, LabelledDrawing(SAMPLES[1], 7, read=1))
     own = load_dataset(str(path))
     assert (len(own.train), len(own.validation)) == (4, 1)
-    plain, mixed = make_material(digits8x8), make_material(digits8x8, own=own)
+    plain, mixed = make_training_data(digits8x8), make_training_data(digits8x8, own=own)
     assert mixed.validation.keys() == plain.validation.keys()  # the held-out ones have no say
     assert mixed.hashes == plain.hashes | {"drawings.jsonl": own.sha256}
     assert plain.own_drawings_an_epoch == 0
     assert mixed.own_drawings_an_epoch == min(4 * OWN_DRAWING_REPEATS, len(digits8x8.train) // 10)
-    without, _ = make_epoch(plain, Recipe(), np.random.default_rng(0))
-    ink, targets = make_epoch(mixed, Recipe(), np.random.default_rng(0))
+    without, _ = make_epoch(plain, DataMix(), np.random.default_rng(0))
+    ink, targets = make_epoch(mixed, DataMix(), np.random.default_rng(0))
     assert len(ink) == len(without) + mixed.own_drawings_an_epoch
     sevens = int((digits8x8.train.labels == 7).sum())
     assert (targets[:, :10].argmax(axis=1) == 7).sum() == sevens + mixed.own_drawings_an_epoch

@@ -347,7 +347,7 @@ def test_an_event_takes_less_than_two_milliseconds(pad):
     assert np.median(took) < 0.002
 
 
-# --------------------------------------------------------------------------------------------- readings
+# --------------------------------------------------------------------------------------------- predictions
 
 
 def test_a_flood_of_events_is_read_seldom_and_once_more_at_the_end(pad):
@@ -372,14 +372,14 @@ def test_however_slow_the_function_at_most_one_call_waits():
         calls.append(announce)
         release.wait(5)
 
-    readings = LatestOnly(slow, pause=0.0, longest=0.0)
+    predictions = LatestOnly(slow, pause=0.0, longest=0.0)
     before = threading.active_count()
     for _ in range(100):
-        readings.request()
+        predictions.request()
     wait_until(lambda: len(calls) == 1)
     for _ in range(100):
-        readings.request()
-    readings.request(announce=True)
+        predictions.request()
+    predictions.request(announce=True)
     assert threading.active_count() - before <= 2
     release.set()
     wait_until(lambda: len(calls) == 2)
@@ -389,17 +389,17 @@ def test_however_slow_the_function_at_most_one_call_waits():
 
 def test_while_requests_go_on_calls_are_seldom_and_a_lifted_pen_is_read_at_once():
     calls = []
-    readings = LatestOnly(lambda *, announce: calls.append((time.monotonic(), announce)), pause=0.2, longest=0.6)
+    predictions = LatestOnly(lambda *, announce: calls.append((time.monotonic(), announce)), pause=0.2, longest=0.6)
     start = time.monotonic()
     while time.monotonic() < start + 1.0:
-        readings.request()
+        predictions.request()
         time.sleep(0.01)
     assert 1 <= len(calls) <= 2, "one call in `longest` seconds"
     lifted = time.monotonic()
-    readings.request(announce=True)
+    predictions.request(announce=True)
     wait_until(lambda: calls[-1][1])
     assert calls[-1][0] - lifted < 0.15, "not after a pause"
-    readings.request()
+    predictions.request()
     count = len(calls)
     wait_until(lambda: len(calls) == count + 1)
 

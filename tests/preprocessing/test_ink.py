@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
+from digit_utils.preprocessing.components import pen_width_of
 from digit_utils.preprocessing.images import PICTURE_PEN_RANGE, _shrink_to, ink_from_image
 from digit_utils.preprocessing.strokes import (
     BOX_SIZE,
@@ -20,7 +21,6 @@ from digit_utils.preprocessing.strokes import (
     curve_through,
     fit_to_box,
     ink_from_strokes,
-    pen_width_of,
 )
 
 pytestmark = pytest.mark.filterwarnings("error")

@@ -15,11 +15,11 @@ from digit_utils.preprocessing.strokes import ink_from_strokes
 from digit_utils.recognition.adaptation import (
     CONFIDENCE,
     DIGIT_SCORE,
-    LARGEST_MEMORY,
+    KERNEL_WIDTH,
+    MAX_CORRECTIONS,
     NO_SHIFTS,
-    REACH,
+    AdaptiveRecognizer,
     Correction,
-    LearningRecognizer,
 )
 from digit_utils.recognition.model_file import read_model_file
 from digit_utils.recognition.recognizer import Recognizer
@@ -63,9 +63,9 @@ def test_the_effect_falls_with_the_distance_as_the_bell_curve_does():
         return np.log(probability / (1 - probability))
 
     full = log_odds(CONFIDENCE) - log_odds(0.01)
-    for distance in (0.1, 0.5, REACH, 1.0, 2.0):
+    for distance in (0.1, 0.5, KERNEL_WIDTH, 1.0, 2.0):
         probabilities, _ = at(shifts, 0, distance)
-        expected = log_odds(0.01) + full * np.exp(-((distance / REACH) ** 2))
+        expected = log_odds(0.01) + full * np.exp(-((distance / KERNEL_WIDTH) ** 2))
         assert log_odds(probabilities[7]) == pytest.approx(expected)
     far, score = at(shifts, 5, 5)
     assert far == pytest.approx(ONE, abs=1e-12)
@@ -120,8 +120,8 @@ def test_certainty_and_its_absence_do_not_break_the_arithmetic(probabilities, sc
 
 
 @pytest.fixture
-def recognizer() -> LearningRecognizer:
-    return LearningRecognizer(Recognizer.load())
+def recognizer() -> AdaptiveRecognizer:
+    return AdaptiveRecognizer(Recognizer.load())
 
 
 @pytest.fixture(scope="module")
@@ -223,16 +223,16 @@ def test_the_oldest_correction_makes_room_for_the_newest(recognizer):
     recognizer.learn(first.strokes, wrong, name="first")
     assert recognizer.recognize(first.strokes).digit == wrong
     far = SAMPLES[-1]
-    for index in range(LARGEST_MEMORY):
+    for index in range(MAX_CORRECTIONS):
         recognizer.learn(far.strokes, far.digit, name=str(index))
-    assert len(recognizer) == LARGEST_MEMORY
+    assert len(recognizer) == MAX_CORRECTIONS
     assert recognizer.recognize(first.strokes).digit == first.digit
 
 
 def test_a_model_with_features_learns_as_well_as_one_without(exports):
-    for name in ("reader", "simple_cnn"):
+    for name in ("large_cnn", "simple_cnn"):
         flatbuffer, card = read_model_file(exports[name] / "model.tflite")
-        recognizer = LearningRecognizer(Recognizer(flatbuffer, replace(card, threshold=0.5)))
+        recognizer = AdaptiveRecognizer(Recognizer(flatbuffer, replace(card, threshold=0.5)))
         for index, sample in enumerate(SAMPLES[:5]):
             recognizer.learn(sample.strokes, sample.digit, name=str(index))
         assert recognizer.recognize(SAMPLES[4].strokes).digit == SAMPLES[4].digit

@@ -27,7 +27,7 @@ CARD = ModelCard(
     temperature=1.234567890123,
     threshold=0.0123456789,
     digit_score=HEAD,
-    name="reader",
+    name="large_cnn",
     provenance={"seed": 3, "data": {"mnist": "ab" * 32}, "écrit": ["à la main", 0.5, None, True]},
 )
 

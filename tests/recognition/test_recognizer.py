@@ -23,7 +23,7 @@ from digit_utils.training.networks import build_network
 SEVEN = [np.array([[0, 0], [60, 2], [40, 45], [22, 100]]), np.array([[15, 50], [55, 46]])]
 
 
-@pytest.fixture(params=["simple_cnn", "reader"])
+@pytest.fixture(params=["simple_cnn", "large_cnn"])
 def recognizer(request, exports) -> Recognizer:
     return Recognizer.load(exports[request.param])
 
@@ -70,7 +70,7 @@ def with_card(recognizer: Recognizer, exports, **changes) -> Recognizer:
 
 def test_the_networks_of_both_kinds_are_told_apart(exports):
     assert Recognizer.load(exports["simple_cnn"]).card.digit_score == MAX_PROBABILITY
-    assert Recognizer.load(exports["reader"]).card.digit_score == HEAD
+    assert Recognizer.load(exports["large_cnn"]).card.digit_score == HEAD
 
 
 def test_a_prediction_is_what_it_says(recognizer, ink):
@@ -175,7 +175,7 @@ def test_batches_of_any_size_are_read_row_by_row(recognizer, ink, count):
 
 @pytest.mark.parametrize("count", [0, 1, 257])
 def test_features_come_row_by_row_beside_the_logits(exports, ink, count):
-    recognizer = Recognizer.load(exports["reader"])
+    recognizer = Recognizer.load(exports["large_cnn"])
     features = recognizer.features(ink[:count])
     assert features.shape == (count, 112)
     assert features.dtype == np.float64
@@ -190,7 +190,7 @@ def test_a_network_without_features_gives_its_tempered_logits_in_their_place(exp
 
 
 def test_a_card_that_promises_other_features_is_refused(exports):
-    flatbuffer, card = read_model_file(exports["reader"] / "model.tflite")
+    flatbuffer, card = read_model_file(exports["large_cnn"] / "model.tflite")
     for features in (0, 111, 113):
         with pytest.raises(ValueError, match=f"returns 123 values; expected .* {11 + features}"):
             Recognizer(flatbuffer, replace(card, features=features))
@@ -279,7 +279,7 @@ MEASURE = textwrap.dedent(
 def fresh_process(exports) -> dict:
     """What a process of its own needed from its start to its first answer."""
     pytest.importorskip("resource", reason="Windows does not tell a process its peak memory")
-    command = [sys.executable, "-c", MEASURE, str(exports["reader"])]
+    command = [sys.executable, "-c", MEASURE, str(exports["large_cnn"])]
     return json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
 
 
@@ -300,9 +300,11 @@ def test_the_first_answer_comes_soon_and_takes_little_memory(fresh_process):
 
 
 def test_a_file_or_its_folder_will_do(exports, monkeypatch):
-    by_folder, by_file = (Recognizer.load(path) for path in (exports["reader"], exports["reader"] / "model.tflite"))
+    by_folder, by_file = (
+        Recognizer.load(path) for path in (exports["large_cnn"], exports["large_cnn"] / "model.tflite")
+    )
     assert by_folder.card == by_file.card
-    monkeypatch.chdir(exports["reader"])
+    monkeypatch.chdir(exports["large_cnn"])
     assert Recognizer.load("model.tflite").card == by_file.card
     assert Recognizer.load(".").card == by_file.card
 
@@ -319,7 +321,7 @@ def test_a_folder_without_a_model_is_refused(tmp_path):
         Recognizer.load(tmp_path)
 
 
-@pytest.mark.parametrize(("name", "digit_score"), [("simple_cnn", HEAD), ("reader", MAX_PROBABILITY)])
+@pytest.mark.parametrize(("name", "digit_score"), [("simple_cnn", HEAD), ("large_cnn", MAX_PROBABILITY)])
 def test_a_card_that_promises_other_outputs_is_refused(exports, tmp_path, name, digit_score):
     flatbuffer, card = read_model_file(exports[name] / "model.tflite")
     path = tmp_path / "swapped.tflite"

@@ -17,8 +17,8 @@ import nbformat
 import numpy as np
 import psutil
 import pytest
-from benchmarks.page_client import running_page
 
+from benchmarks.serving.page_client import running_page
 from digit_utils.notebook.files import find_notebook
 from digit_utils.recognition.model_file import ModelFileError
 from digit_utils.recognition.recognizer import BUNDLED_MODEL

@@ -8,11 +8,11 @@ from types import SimpleNamespace
 
 import pytest
 import tornado.web
-from benchmarks.page_client import KERNEL_ID, running_page
 from jupyter_server.services.kernels.kernelmanager import AsyncMappingKernelManager
 from traitlets.config import Configurable
 from voila.voila_kernel_manager import voila_kernel_manager_factory
 
+from benchmarks.serving.page_client import KERNEL_ID, running_page
 from digit_utils.serving.handlers import BROKEN, TRIES, _Kernels
 from digit_utils.serving.sessions import VisitorsKernels
 

@@ -3,8 +3,8 @@
 import json
 
 import pytest
-from benchmarks.page_client import packed
 
+from benchmarks.serving.page_client import packed
 from digit_utils.serving.message_filter import LARGEST_MESSAGE, Budget, may_pass, parts_of
 
 

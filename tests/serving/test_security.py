@@ -13,8 +13,8 @@ import numpy as np
 import psutil
 import pytest
 import websockets
-from benchmarks.page_client import PROTOCOL, Visitor, kernel_process, running_page
 
+from benchmarks.serving.page_client import PROTOCOL, Visitor, kernel_process, running_page
 from digit_utils.datasets.drawings import LabelledDrawing, append_drawing, read_drawings
 from digit_utils.datasets.samples import sample_digits
 from digit_utils.serving.message_filter import LARGEST_MESSAGE
@@ -403,12 +403,12 @@ def test_visitors_kernels_are_forked_and_come_all_the_same_when_what_they_are_fo
     async def visit(process, address):
         visitor = await Visitor(address).arrive()
         await is_read(visitor, 7)
-        (nursery,) = (one for one in psutil.Process(process.pid).children() if "nursery" in cmdline(one))
-        assert nursery.children(), "the kernel was not forked"
+        (fork_server,) = (one for one in psutil.Process(process.pid).children() if "fork_server" in cmdline(one))
+        assert fork_server.children(), "the kernel was not forked"
         asking = [one for one in kernels_of(process) if "forked" in cmdline(one)]
         assert asking
         assert asking == kernels_of(process), "a kernel imported for itself"
-        nursery.kill()
+        fork_server.kill()
         await asyncio.wait_for(visitor.socket.wait_closed(), 30)
         assert visitor.socket.close_code == ENDED
         again = await Visitor(address).arrive()

@@ -11,7 +11,8 @@ import sys
 from pathlib import Path
 
 import pytest
-from sweeping import Place, alive, counted, finish, wait_until
+
+from tests.sweeps.tiny_sweep import Place, alive, counted, finish, wait_until
 
 pytestmark = [
     pytest.mark.slow,
@@ -48,13 +49,13 @@ def everyone(place: Place) -> set[str]:
     return {process for _, *processes in place.told("begins") for process in processes}
 
 
-@pytest.mark.parametrize("victim", ["worker", "nursery", "kernel"])
+@pytest.mark.parametrize("victim", ["worker", "fork_server", "kernel"])
 def test_a_process_that_is_killed_costs_no_run(victim: str, place: Place, undisturbed: list):
     process = place.start("--workers", "2")
     wait_until(lambda: place.told("begins"), "a run to begin")
-    run, kernel, nursery = place.told("begins")[0]
-    worker = Path(f"/proc/{nursery}/stat").read_text().rpartition(")")[2].split()[1]  # the parent
-    os.kill(int({"worker": worker, "nursery": nursery, "kernel": kernel}[victim]), signal.SIGKILL)
+    run, kernel, fork_server = place.told("begins")[0]
+    worker = Path(f"/proc/{fork_server}/stat").read_text().rpartition(")")[2].split()[1]  # the parent
+    os.kill(int({"worker": worker, "fork_server": fork_server, "kernel": kernel}[victim]), signal.SIGKILL)
     wait_until(lambda: not alive(kernel), "the kernel to end with it")
     code, printed = finish(process)
     assert code == 0, printed

@@ -10,15 +10,15 @@ from urllib.parse import unquote
 import numpy as np
 import pytest
 from scipy import stats
-from sweeping import Place, write_tiny_notebook
 
 from digit_utils import cli
 from digit_utils.sweeps import report
 from digit_utils.sweeps.config import Objective, SweepError, read_sweep
 from digit_utils.sweeps.report import SweepResults
 from digit_utils.sweeps.store import FINISHED, RunStore, plan_runs
+from tests.sweeps.tiny_sweep import Place, write_tiny_notebook
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 
 
 def results_of(values: dict[tuple[object, int], float]) -> SweepResults:

@@ -6,10 +6,10 @@ import math
 from pathlib import Path
 
 import pytest
-from sweeping import write_tiny_notebook
 
 from digit_utils import cli
 from digit_utils.sweeps.config import Objective, SweepError, read_sweep
+from tests.sweeps.tiny_sweep import write_tiny_notebook
 
 HEAD = "notebook: tiny.ipynb\n"
 MANY = list(range(400))

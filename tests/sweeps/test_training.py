@@ -11,12 +11,12 @@ from pathlib import Path
 import keras
 import numpy as np
 import pytest
-from sweeping import Place, finish, wait_until
 
 from digit_utils import cli
 from digit_utils.notebook.execute import execute_notebook
 from digit_utils.notebook.files import find_notebook
 from digit_utils.sweeps.trial import environment_of_run
+from tests.sweeps.tiny_sweep import Place, finish, wait_until
 
 pytestmark = [
     pytest.mark.slow,

@@ -12,8 +12,9 @@ import numpy as np
 import pytest
 
 from digit_utils import Recognizer
+from digit_utils.augmentation import non_digits
 from digit_utils.augmentation.allographs import ALLOGRAPHS, draw_allograph
-from digit_utils.augmentation.images import PictureAugmentation, augment_pictures, non_digits
+from digit_utils.augmentation.images import ImageAugmentation, augment_images
 from digit_utils.augmentation.strokes import augment_strokes
 from digit_utils.datasets.base import DatasetUnavailable, DigitDataset, Digits
 from digit_utils.datasets.external import load_fashion_mnist, load_semeion
@@ -22,14 +23,14 @@ from digit_utils.datasets.loading import load_dataset
 from digit_utils.datasets.samples import sample_digits
 from digit_utils.evaluation.intervals import error_interval
 from digit_utils.evaluation.metrics import Score, score
-from digit_utils.evaluation.predictions import read
+from digit_utils.evaluation.predictions import predict
 from digit_utils.evaluation.rejection import accepted_by_kind, digit_auroc
 from digit_utils.evaluation.robustness import resampled, rotated, slanted
 from digit_utils.preprocessing.images import ink_from_image
 from digit_utils.preprocessing.strokes import ink_from_strokes
 from digit_utils.recognition.recognizer import BUNDLED_MODEL
 
-README = (Path(__file__).parent.parent / "README.md").read_text(encoding="utf-8")
+README = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
 
 
 @pytest.fixture(scope="module")
@@ -51,12 +52,12 @@ def scans(request: pytest.FixtureRequest) -> DigitDataset:
 
 @pytest.fixture(scope="module")
 def mnist_score(recognizer: Recognizer, mnist: DigitDataset) -> Score:
-    return score(read(recognizer, mnist.test))
+    return score(predict(recognizer, mnist.test))
 
 
 @pytest.fixture(scope="module")
 def pen_score(recognizer: Recognizer, pendigits: DigitDataset) -> Score:
-    return score(read(recognizer, pendigits.test))
+    return score(predict(recognizer, pendigits.test))
 
 
 def assert_readme_tells(name: str, figures: Score) -> None:
@@ -114,11 +115,11 @@ def test_floors_of_the_development_checks(recognizer: Recognizer, mnist: DigitDa
         if os.environ.get("CI"):
             pytest.fail("CI needs the real data: the data folder holds no Semeion or no Fashion-MNIST")
         pytest.skip("the data folder holds no Semeion or no Fashion-MNIST")
-    figures = score(read(recognizer, stretched))
+    figures = score(predict(recognizer, stretched))
     assert_readme_tells("Semeion", figures)
     assert figures.error_rate < 0.025
     assert figures.rejected / figures.digits <= 0.01
-    digits = read(recognizer, mnist.test.take(slice(0, 1000))).scores
+    digits = predict(recognizer, mnist.test.take(slice(0, 1000))).scores
     others = recognizer.probabilities_and_scores(np.stack([ink_from_image(picture) for picture in clothes[:1000]]))[1]
     assert digit_auroc(digits, others) > 0.998
     assert (others >= recognizer.card.threshold).mean() < 0.25
@@ -126,7 +127,7 @@ def test_floors_of_the_development_checks(recognizer: Recognizer, mnist: DigitDa
 
 def test_what_is_no_digit_is_told_from_test_digits(recognizer: Recognizer, mnist: DigitDataset):
     """The README says 0.9996 and 7 % of letters, signs and scribbles made as in training."""
-    digits = read(recognizer, mnist.test.take(slice(0, 2000))).scores
+    digits = predict(recognizer, mnist.test.take(slice(0, 2000))).scores
     others = recognizer.probabilities_and_scores(non_digits.random_non_digits(2000, np.random.default_rng(20261127)))[1]
     assert digit_auroc(digits, others) > 0.999
     assert (others >= recognizer.card.threshold).mean() < 0.1
@@ -135,15 +136,15 @@ def test_what_is_no_digit_is_told_from_test_digits(recognizer: Recognizer, mnist
 def test_scans_are_read_as_well_as_they_are_as_gently_turned(recognizer: Recognizer, mnist: DigitDataset):
     """They were not, by 40 errors to 24, when training saw no scan that was not blurred by a warp."""
     scans = ink_of(mnist.validation)
-    gently = PictureAugmentation(rotation=6, shift=0, scale=0, shear=0)
-    turned = LabelledInk(augment_pictures(scans.ink, np.random.default_rng(0), config=gently), scans.labels)
-    assert score(read(recognizer, scans)).errors <= score(read(recognizer, turned)).errors + 8
+    gently = ImageAugmentation(rotation=6, shift=0, scale=0, shear=0)
+    turned = LabelledInk(augment_images(scans.ink, np.random.default_rng(0), config=gently), scans.labels)
+    assert score(predict(recognizer, scans)).errors <= score(predict(recognizer, turned)).errors + 8
 
 
 def assert_public_face_agrees(recognizer: Recognizer, digits: Digits, recognise: Callable, shown: Sequence) -> None:
     """Compare one-by-one recognition with the evaluation of the same digits, every 37th of them."""
     some = np.arange(0, len(digits), 37)
-    batch = read(recognizer, digits.take(some))
+    batch = predict(recognizer, digits.take(some))
     singly = [recognise(shown[index]) for index in some]
     np.testing.assert_allclose([p.probabilities for p in singly], batch.probabilities, atol=1e-5)
     np.testing.assert_array_equal([p.best_digit for p in singly], batch.best)
@@ -177,7 +178,7 @@ def test_changed_pen_strokes_are_read_as_well(
     change, recognizer: Recognizer, pendigits: DigitDataset, pen_score: Score
 ):
     ink = np.stack([ink_from_strokes(change(strokes)) for strokes in pendigits.test.strokes])
-    changed = score(read(recognizer, LabelledInk(ink, pendigits.test.labels)))
+    changed = score(predict(recognizer, LabelledInk(ink, pendigits.test.labels)))
     assert changed.errors <= pen_score.errors + 0.007 * pen_score.digits  # half a point, and ties that round otherwise
 
 
@@ -232,7 +233,7 @@ def test_every_form_of_a_digit_is_read(recognizer: Recognizer, digit: int):
 
 def test_scikit_learns_digits_are_read_too(recognizer: Recognizer, digits8x8: DigitDataset):
     """8x8 pixels are few, and these were never trained on; they are at hand on every machine, offline too."""
-    assert score(read(recognizer, digits8x8.test)).error_rate < 0.04
+    assert score(predict(recognizer, digits8x8.test)).error_rate < 0.04
 
 
 def test_model_says_where_it_comes_from(recognizer: Recognizer):

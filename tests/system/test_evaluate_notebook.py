@@ -18,7 +18,7 @@ from digit_utils.datasets.loading import load_dataset
 from digit_utils.datasets.samples import sample_digits
 from digit_utils.recognition.recognizer import Recognizer
 
-NOTEBOOK = Path(__file__).parent.parent / "notebooks" / "03_evaluate.ipynb"
+NOTEBOOK = Path(__file__).parents[2] / "notebooks" / "03_evaluate.ipynb"
 SETS_THAT_MAY_BE_THERE = {"mnist", "pendigits", "allographs", "digits8x8", "semeion (development check)"}
 
 
@@ -86,7 +86,7 @@ def test_the_report_says_what_the_recogniser_says(evaluated: Path):
 def test_measuring_needs_no_tensorflow():
     """What the notebook imports, and hence `digits evaluate`, starts in a second and not in ten."""
     cells = nbformat.read(NOTEBOOK, as_version=4).cells
-    imports = next(cell.source for cell in cells if "from digit_utils import evaluation" in cell.source)
+    imports = next(cell.source for cell in cells if "from digit_utils.evaluation import" in cell.source)
     program = f"{imports}\nimport sys\nprint(sorted({{'keras', 'tensorflow'}} & set(sys.modules)))"
     finished = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert finished.stdout.strip() == "[]"

@@ -14,7 +14,7 @@ from digit_utils.datasets.samples import sample_digits
 from digit_utils.notebook.parameters import RULES
 from digit_utils.notebook.results import METRICS_MIME, flat_metrics
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 NAMES = [path.stem for path in NOTEBOOKS]
 # What makes a run short, and independent of any download.

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 
 
@@ -65,7 +65,9 @@ def test_wheel_carries_model_notebooks_and_page(wheel: Path):
     left_out = re.compile(r"(^|/)(__pycache__|\.[^/]*)(/|$)")  # what Python and Jupyter leave behind
     package = [path.relative_to(ROOT).as_posix() for path in (ROOT / "digit_utils").rglob("*") if path.is_file()]
     expected += [path for path in package if not left_out.search(path)]
-    assert {"digit_utils/models/digits.tflite", "digit_utils/pad.css", "digit_utils/report.ipynb"} <= set(expected)
+    assert {"digit_utils/models/digits.tflite", "digit_utils/pad/pad.css", "digit_utils/sweeps/report.ipynb"} <= set(
+        expected
+    )
     assert names.issuperset([*expected, "digit_utils/notebooks/sweeps/augmentation.yaml"])
     strangers = [name for name in names if not name.startswith(("digit_utils/", "digit_utils-"))]
     assert not strangers

@@ -7,9 +7,9 @@ import pytest
 
 from digit_utils import cli
 from digit_utils.datasets.base import DigitDataset
-from digit_utils.evaluation.metrics import ablation
+from digit_utils.evaluation import ablation
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 COMMANDS = "\n".join(re.findall(r"```sh\n(.*?)```", README, re.DOTALL))
 SNIPPETS = re.findall(r"```python\n(.*?)```", README, re.DOTALL)

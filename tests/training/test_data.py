@@ -1,4 +1,4 @@
-"""Material: what an epoch holds, and that everything in it passes through the one ink function."""
+"""Training data: what an epoch holds, and that everything in it passes through the one ink function."""
 
 from __future__ import annotations
 
@@ -7,19 +7,21 @@ import hashlib
 import numpy as np
 import pytest
 
+from digit_utils.augmentation import non_digits
 from digit_utils.datasets import ink
 from digit_utils.datasets.base import Digits
 from digit_utils.datasets.ink import LabelledInk, ink_of
-from digit_utils.evaluation.metrics import metrics, predictions
-from digit_utils.pad.widget import widget
+from digit_utils.evaluation import metrics, predictions
+from digit_utils.pad import widget
 from digit_utils.preprocessing import images
 from digit_utils.preprocessing import strokes as preprocessing_strokes
 from digit_utils.preprocessing.images import ink_from_image
 from digit_utils.preprocessing.strokes import ink_from_strokes
 from digit_utils.recognition import recognizer
 from digit_utils.recognition.recognizer import Recognizer
-from digit_utils.training.config import Recipe
-from digit_utils.training.data import Material, make_epoch, make_material, targets_of
+from digit_utils.training import data
+from digit_utils.training.config import DataMix
+from digit_utils.training.data import TrainingData, make_epoch, make_training_data, targets_of
 
 DRAWINGS = (
     [np.array([[10, 10], [110, 14], [70, 100], [40, 190]]), np.array([[30, 100], [105, 92]])],
@@ -35,9 +37,9 @@ def drawn() -> Digits:
 
 
 @pytest.fixture(scope="module")
-def stock(digits8x8) -> Material:
+def stock(digits8x8) -> TrainingData:
     """A little of everything: 60 scans and three drawings."""
-    return Material(
+    return TrainingData(
         scans=ink_of(digits8x8.train.take(slice(60))),
         strokes=DRAWINGS,
         stroke_labels=np.array([7, 1, 9]),
@@ -45,7 +47,7 @@ def stock(digits8x8) -> Material:
     )
 
 
-MIXED = Recipe(
+MIXED = DataMix(
     augmentation="strong", pen_strokes=30, allographs=40, non_digits=25, photographed=0.3, label_smoothing=0.1
 )
 
@@ -59,16 +61,16 @@ def rows(pictures: np.ndarray) -> set[str]:
 
 
 def test_there_is_one_ink_function():
-    for module in (material, recognizer, non_digits):
+    for module in (ink, data, recognizer, non_digits):
         assert module.ink_from_strokes is preprocessing_strokes.ink_from_strokes
         assert module.ink_from_image is images.ink_from_image
     assert metrics.ink_of is ink.ink_of
 
 
 def test_training_evaluation_recogniser_and_pad_see_exactly_the_same_strokes(exports):
-    reader = Recognizer.load(exports["reader"])
+    reader = Recognizer.load(exports["large_cnn"])
     trained_on = ink_of(drawn()).ink
-    evaluated = predictions.read(reader, drawn())
+    evaluated = predictions.predict(reader, drawn())
     assert np.array_equal(evaluated.ink, trained_on)
     for index, strokes in enumerate(DRAWINGS):
         recognised = reader.recognize(strokes)
@@ -92,10 +94,10 @@ def draw_on_pad(reader: Recognizer, strokes: list[np.ndarray]) -> recognizer.Pre
 
 
 def test_training_evaluation_and_recogniser_see_exactly_the_same_pictures(exports, digits8x8):
-    reader = Recognizer.load(exports["reader"])
+    reader = Recognizer.load(exports["large_cnn"])
     digits = digits8x8.test.take(slice(20))
     trained_on = ink_of(digits).ink
-    assert np.array_equal(predictions.read(reader, digits).ink, trained_on)
+    assert np.array_equal(predictions.predict(reader, digits).ink, trained_on)
     for image, expected in zip(digits.images, trained_on, strict=True):
         assert np.array_equal(reader.recognize_image(image).image, expected)
         assert np.array_equal(ink_from_image(image), expected)
@@ -106,18 +108,18 @@ def test_drawings_in_an_epoch_pass_through_the_ink_function(stock, monkeypatch):
     mark = np.zeros((28, 28), np.float32)
     mark[10:18, 10:18] = 0.5
     calls = []
-    for module in (material, non_digits):
+    for module in (data, non_digits):
         for name in ("ink_from_strokes", "ink_from_image"):
             monkeypatch.setattr(module, name, lambda *args, **options: calls.append(options) or mark.copy())
-    no_scans = Material(NOTHING, strokes=DRAWINGS, stroke_labels=np.array([7, 1, 9]))
-    pictures, _ = make_epoch(no_scans, Recipe(pen_strokes=20, allographs=20, non_digits=20), np.random.default_rng(0))
+    no_scans = TrainingData(NOTHING, strokes=DRAWINGS, stroke_labels=np.array([7, 1, 9]))
+    pictures, _ = make_epoch(no_scans, DataMix(pen_strokes=20, allographs=20, non_digits=20), np.random.default_rng(0))
     assert len(calls) == len(pictures) == 60
     shifted = pictures.sum(axis=(1, 2, 3)) / mark.sum()  # half are nudged: moved and scaled by less than 6 %
     assert shifted == pytest.approx(np.ones(60), abs=0.15)
 
 
 def test_the_validation_digits_are_read_without_augmentation(digits8x8):
-    made = make_material(digits8x8)
+    made = make_training_data(digits8x8)
     expected = np.stack([ink_from_image(image) for image in digits8x8.validation.images])
     assert np.array_equal(made.validation["digits8x8"].ink, expected)
     assert np.array_equal(made.validation["digits8x8"].labels, digits8x8.validation.labels)
@@ -157,7 +159,7 @@ def test_targets_of_a_few_labels():
 
 
 def test_pictures_and_labels_stay_together(stock):
-    pictures, targets = make_epoch(stock, Recipe(augmentation="none"), np.random.default_rng(0))
+    pictures, targets = make_epoch(stock, DataMix(augmentation="none"), np.random.default_rng(0))
     label_of = dict(zip(map(bytes, stock.scans.ink), stock.scans.labels, strict=True))
     labels = [label_of[bytes(picture)] for picture in pictures[..., 0]]
     assert targets[:, :10].argmax(axis=1).tolist() == labels
@@ -168,16 +170,16 @@ def test_pictures_and_labels_stay_together(stock):
 def test_drawings_keep_their_digits(stock):
     # Three writers' drawings; nearest to their own clean ink, in spite of all that was changed.
     clean = np.stack([ink_from_strokes(strokes) for strokes in DRAWINGS]).reshape(3, -1)
-    no_scans = Material(NOTHING, strokes=DRAWINGS, stroke_labels=stock.stroke_labels)
-    pictures, targets = make_epoch(no_scans, Recipe(pen_strokes=300), np.random.default_rng(0))
+    no_scans = TrainingData(NOTHING, strokes=DRAWINGS, stroke_labels=stock.stroke_labels)
+    pictures, targets = make_epoch(no_scans, DataMix(pen_strokes=300), np.random.default_rng(0))
     nearest = np.corrcoef(pictures.reshape(300, -1), clean)[:300, 300:].argmax(axis=1)
     assert (np.array([7, 1, 9])[nearest] == targets[:, :10].argmax(axis=1)).mean() > 0.75  # a third by chance
 
 
 def test_photographed_drawings_differ_from_clean_ones(stock):
     def part(photographed: float) -> np.ndarray:
-        recipe = Recipe(augmentation="none", pen_strokes=200, photographed=photographed)
-        pictures, _ = make_epoch(stock, recipe, np.random.default_rng(0))
+        data_mix = DataMix(augmentation="none", pen_strokes=200, photographed=photographed)
+        pictures, _ = make_epoch(stock, data_mix, np.random.default_rng(0))
         assert (pictures.sum(axis=(1, 2, 3)) > 1).all()  # none fades away
         return pictures[..., 0]
 
@@ -195,8 +197,8 @@ def test_the_generator_decides_everything(stock):
 
 def test_the_material_is_not_changed_by_an_epoch(stock):
     before = rows(stock.scans.ink), [stroke.tolist() for strokes in stock.strokes for stroke in strokes]
-    for recipe in (MIXED, Recipe(augmentation="none")):
-        pictures, _ = make_epoch(stock, recipe, np.random.default_rng(0))
+    for data_mix in (MIXED, DataMix(augmentation="none")):
+        pictures, _ = make_epoch(stock, data_mix, np.random.default_rng(0))
         pictures[:] = -1
     assert before == (rows(stock.scans.ink), [stroke.tolist() for strokes in stock.strokes for stroke in strokes])
 
@@ -223,7 +225,7 @@ def test_validation_writers_are_never_among_the_training_writers(pendigits):
 
 
 def test_made_material_is_the_training_split_and_its_validation_split(digits8x8):
-    made = make_material(digits8x8)
+    made = make_training_data(digits8x8)
     assert np.array_equal(made.scans.labels, digits8x8.train.labels)
     assert rows(made.scans.ink) == rows(ink_of(digits8x8.train).ink)
     assert list(made.validation) == ["digits8x8"]
@@ -232,7 +234,7 @@ def test_made_material_is_the_training_split_and_its_validation_split(digits8x8)
 
 
 def test_its_pen_strokes_are_those_of_the_training_writers(digits8x8, pendigits):
-    made = make_material(digits8x8, pendigits)
+    made = make_training_data(digits8x8, pendigits)
     assert len(made.strokes) == len(pendigits.train)
     assert np.array_equal(made.stroke_labels, pendigits.train.labels)
     assert all(np.array_equal(a, b) for a, b in zip(made.strokes[17], pendigits.train.strokes[17], strict=True))
@@ -259,12 +261,12 @@ def test_its_pen_strokes_are_those_of_the_training_writers(digits8x8, pendigits)
 )
 def test_a_recipe_that_makes_no_sense_is_refused_by_name_and_value(name, value):
     with pytest.raises(ValueError, match=f"{name} is .?{value}"):
-        Recipe(**{name: value})
+        DataMix(**{name: value})
 
 
 def test_pen_strokes_that_are_not_there_are_missed(stock):
-    with pytest.raises(ValueError, match="the material holds none"):
-        make_epoch(Material(stock.scans), Recipe(pen_strokes=5), np.random.default_rng(0))
+    with pytest.raises(ValueError, match="the training data holds none"):
+        make_epoch(TrainingData(stock.scans), DataMix(pen_strokes=5), np.random.default_rng(0))
 
 
 def test_ink_of_nothing_is_empty():

@@ -15,8 +15,9 @@ import pytest
 import digit_utils
 from digit_utils.datasets.ink import ink_of
 from digit_utils.datasets.loading import load_dataset
+from digit_utils.training.checkpoint import made_for_here
 from digit_utils.training.config import TrainingConfig, preset
-from digit_utils.training.data import Material
+from digit_utils.training.data import TrainingData
 from digit_utils.training.devices import MOST_WORKERS, USES, Accelerator, find_accelerator, fit_to, usable_cores
 from digit_utils.training.loop import new_network, train
 from digit_utils.training.networks import NETWORKS, build_network, in_full_precision
@@ -132,19 +133,21 @@ def test_an_unknown_precision_is_refused_and_changes_nothing():
 )
 def test_any_precision_learns_resumes_exactly_and_ends_in_full_precision(precision, optimizer, tmp_path):
     digits = load_dataset("digits8x8")
-    material = Material(ink_of(digits.train.take(slice(500))), validation={"digits8x8": ink_of(digits.validation)})
+    training_data = TrainingData(
+        ink_of(digits.train.take(slice(500))), validation={"digits8x8": ink_of(digits.validation)}
+    )
     config = TrainingConfig(epochs=2, batch_size=25, learning_rate=0.005, optimizer=optimizer, seed=1)
-    undisturbed = train(config, material, tmp_path / "one", report=print, show_progress=False, precision=precision)
+    undisturbed = train(config, training_data, tmp_path / "one", report=print, show_progress=False, precision=precision)
     assert undisturbed.history[-1]["digits8x8_errors"] < 0.2
 
     def stop_after_one(line: str) -> None:
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        train(config, material, tmp_path / "two", report=stop_after_one, show_progress=False, precision=precision)
+        train(config, training_data, tmp_path / "two", report=stop_after_one, show_progress=False, precision=precision)
     checkpoint = keras.models.load_model(tmp_path / "two" / "checkpoint-001.keras")
     assert checkpoint.layers[0].compute_dtype == precision.removeprefix("mixed_"), "it did not train in this precision"
-    resumed = train(config, material, tmp_path / "two", report=print, show_progress=False, precision=precision)
+    resumed = train(config, training_data, tmp_path / "two", report=print, show_progress=False, precision=precision)
     kept = keras.models.load_model(tmp_path / "two" / "model.keras")
     for network in (resumed.network, kept):
         assert {layer.compute_dtype for layer in network.layers} == {"float32"}
@@ -157,7 +160,9 @@ def test_any_precision_learns_resumes_exactly_and_ends_in_full_precision(precisi
 def test_a_run_goes_on_with_another_precision(begun, ended, optimizer, tmp_path):
     """As when a graphics card is no longer lent: in the precision that is asked for then, and from where it was."""
     digits = load_dataset("digits8x8")
-    material = Material(ink_of(digits.train.take(slice(500))), validation={"digits8x8": ink_of(digits.validation)})
+    training_data = TrainingData(
+        ink_of(digits.train.take(slice(500))), validation={"digits8x8": ink_of(digits.validation)}
+    )
     config = TrainingConfig(epochs=2, batch_size=25, learning_rate=0.005, optimizer=optimizer, averaged=True, seed=1)
     seen = []
 
@@ -166,9 +171,9 @@ def test_a_run_goes_on_with_another_precision(begun, ended, optimizer, tmp_path)
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        train(config, material, tmp_path, report=stop_after_one, show_progress=False, precision=begun)
+        train(config, training_data, tmp_path, report=stop_after_one, show_progress=False, precision=begun)
     old = keras.models.load_model(tmp_path / "checkpoint-001.keras")
-    new = _made_for_here(old, new_network(config, material, precision=ended), folder=tmp_path)
+    new = made_for_here(old, new_network(config, training_data, precision=ended), folder=tmp_path)
     assert {layer.compute_dtype for layer in new.layers} == {ended.removeprefix("mixed_")}
     inner = [getattr(network.optimizer, "inner_optimizer", network.optimizer) for network in (old, new)]
     assert int(inner[0].iterations) == int(inner[1].iterations) == 20
@@ -176,7 +181,7 @@ def test_a_run_goes_on_with_another_precision(begun, ended, optimizer, tmp_path)
     assert len(inner[0].variables) > 2 * len(old.trainable_variables), "no momenta, or no averages"
     for one, other in zip(inner[0].variables + old.weights, inner[1].variables + new.weights, strict=True):
         assert np.array_equal(keras.ops.convert_to_numpy(one), keras.ops.convert_to_numpy(other)), one.path
-    resumed = train(config, material, tmp_path, report=seen.append, show_progress=False, precision=ended)
+    resumed = train(config, training_data, tmp_path, report=seen.append, show_progress=False, precision=ended)
     assert seen[1] == "goes on after epoch 1 of 2"
     assert {layer.compute_dtype for layer in resumed.network.layers} == {"float32"}
     assert resumed.history[-1]["digits8x8_errors"] < 0.2
@@ -184,11 +189,11 @@ def test_a_run_goes_on_with_another_precision(begun, ended, optimizer, tmp_path)
 
 def test_a_run_begun_on_another_accelerator_keeps_its_steps(tmp_path):
     digits = load_dataset("digits8x8").train.take(slice(60))
-    material = Material(ink_of(digits), validation={"digits8x8": ink_of(digits)})
+    training_data = TrainingData(ink_of(digits), validation={"digits8x8": ink_of(digits)})
     config = TrainingConfig(epochs=1, batch_size=10, learning_rate=0.001)
     on_gpu = fit_to(Accelerator("gpu"), config, folder=tmp_path)  # nothing is there yet
     assert on_gpu == fit_to(Accelerator("gpu"), config) != config
-    train(on_gpu, material, tmp_path, show_progress=False)
+    train(on_gpu, training_data, tmp_path, show_progress=False)
     for kind in USES:
         assert fit_to(Accelerator(kind), config, folder=tmp_path) == on_gpu
     # What nobody's accelerator would have made of this run is another run, which `train` refuses.
@@ -202,7 +207,7 @@ def test_a_run_begun_on_another_accelerator_keeps_its_steps(tmp_path):
 def test_the_package_calls_nothing_of_tensorflow_but_its_converter():
     """Training is Keras and NumPy, on any backend; tests/colab runs it on JAX. Export converts."""
     found = []
-    for path in Path(digit_utils.__file__).parent.glob("*.py"):
+    for path in Path(digit_utils.__file__).parent.rglob("*.py"):
         tree = ast.parse(path.read_text(encoding="utf-8"))
         places = {id(node): "" for node in ast.walk(tree)}
         for function in (node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)):
@@ -217,10 +222,14 @@ def test_the_package_calls_nothing_of_tensorflow_but_its_converter():
 
 def test_processes_that_prepare_epochs_change_nothing_but_the_time(tmp_path):
     digits = load_dataset("digits8x8")
-    material = Material(ink_of(digits.train.take(slice(200))), validation={"digits8x8": ink_of(digits.validation)})
+    training_data = TrainingData(
+        ink_of(digits.train.take(slice(200))), validation={"digits8x8": ink_of(digits.validation)}
+    )
     config = TrainingConfig(epochs=3, batch_size=50, seed=1)
     weights = [
-        train(config, material, tmp_path / str(workers), show_progress=False, workers=workers).network.get_weights()
+        train(
+            config, training_data, tmp_path / str(workers), show_progress=False, workers=workers
+        ).network.get_weights()
         for workers in (0, 2)
     ]
     assert all(np.array_equal(one, other) for one, other in zip(*weights, strict=True))

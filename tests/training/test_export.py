@@ -40,14 +40,14 @@ class Replay:
         return None, 1 / (1 + np.exp(-self.outputs(ink)[:, 10]))
 
 
-def replayed(count: int, *, sharpness: float, seed: int) -> LabelledInk:
-    """Digits whose label is drawn with the very probabilities that their logits, divided by `sharpness`, tell."""
+def replayed(count: int, *, blur: float, seed: int) -> LabelledInk:
+    """Digits whose label is drawn with the very probabilities that their logits, divided by `blur`, tell."""
     rng = np.random.default_rng(seed)
     logits = rng.normal(0, 2, (count, 10))
     probabilities = np.exp(log_softmax(logits, axis=1))
     labels = np.array([rng.choice(10, p=row) for row in probabilities])
     ink = np.zeros((count, 28, 28), np.float32)
-    ink.reshape(count, -1)[:, :10] = logits * sharpness
+    ink.reshape(count, -1)[:, :10] = logits * blur
     ink.reshape(count, -1)[:, 10] = rng.normal(3, 2, count)
     return LabelledInk(ink, labels)
 
@@ -67,14 +67,14 @@ def test_a_hopeless_answer_costs_much_but_not_infinitely_much():
     assert np.isfinite(negative_log_likelihood(np.array([[0.0, 5000.0]]), np.array([0])))
 
 
-@pytest.mark.parametrize("sharpness", [0.25, 1.0, 3.0])
-def test_the_temperature_undoes_over_and_underconfidence(sharpness):
-    validation = {"a": replayed(4000, sharpness=sharpness, seed=1)}
-    assert best_temperature(Replay(ModelCard()), validation) == pytest.approx(sharpness, rel=0.08)
+@pytest.mark.parametrize("blur", [0.25, 1.0, 3.0])
+def test_the_temperature_undoes_over_and_underconfidence(blur):
+    validation = {"a": replayed(4000, blur=blur, seed=1)}
+    assert best_temperature(Replay(ModelCard()), validation) == pytest.approx(blur, rel=0.08)
 
 
 def test_the_temperature_is_the_best_of_a_fine_grid_and_each_dataset_weighs_the_same():
-    small, large = replayed(300, sharpness=3, seed=2), replayed(3000, sharpness=0.8, seed=3)
+    small, large = replayed(300, blur=3, seed=2), replayed(3000, blur=0.8, seed=3)
     grid = np.exp(np.linspace(-1.5, 2, 701))
 
     def loss(temperature: float) -> float:
@@ -92,7 +92,7 @@ def test_the_temperature_is_the_best_of_a_fine_grid_and_each_dataset_weighs_the_
 
 @pytest.mark.parametrize("count", [1, 60, 200, 1000, 2001])
 def test_the_threshold_rejects_no_more_than_it_may_of_any_dataset(count):
-    sets = {"a": replayed(count, sharpness=1, seed=4), "b": replayed(700, sharpness=1, seed=5)}
+    sets = {"a": replayed(count, blur=1, seed=4), "b": replayed(700, blur=1, seed=5)}
     recognizer = Replay(ModelCard(digit_score=HEAD))
     threshold = best_threshold(recognizer, sets)
     rejected = {}
@@ -104,8 +104,8 @@ def test_the_threshold_rejects_no_more_than_it_may_of_any_dataset(count):
 
 
 def test_the_threshold_is_no_higher_than_non_digits_make_it():
-    recognizer, sets = Replay(ModelCard(digit_score=HEAD)), {"a": replayed(2000, sharpness=1, seed=4)}
-    highest, others = best_threshold(recognizer, sets), replayed(1000, sharpness=1, seed=6).ink
+    recognizer, sets = Replay(ModelCard(digit_score=HEAD)), {"a": replayed(2000, blur=1, seed=4)}
+    highest, others = best_threshold(recognizer, sets), replayed(1000, blur=1, seed=6).ink
     for shift, limited in ((-12, True), (0, False)):
         moved = others.copy()
         moved.reshape(1000, -1)[:, 10] += shift
@@ -158,15 +158,15 @@ def test_the_export_holds_calibration_and_origin(exports, digits8x8):
         recognizer = Recognizer.load(folder)
         card = recognizer.card
         assert card.name == name
-        assert card.features == (112 if name == "reader" else 0)
-        assert card.digit_score == (HEAD if name == "reader" else MAX_PROBABILITY)
+        assert card.features == (112 if name == "large_cnn" else 0)
+        assert card.digit_score == (HEAD if name == "large_cnn" else MAX_PROBABILITY)
         assert card.provenance["made_for"] == "tests"
         assert card.provenance["versions"] == versions()
         assert card.temperature == best_temperature(recognizer, validation)
         others = random_non_digits(NON_DIGITS, np.random.default_rng(0), photographed=0.3)
-        weight = best_confidence_weight(recognizer, validation, others) if name == "reader" else 0.0
+        weight = best_confidence_weight(recognizer, validation, others) if name == "large_cnn" else 0.0
         assert card.confidence_weight == weight
-        assert card.threshold == best_threshold(recognizer, validation, others if name == "reader" else None)
+        assert card.threshold == best_threshold(recognizer, validation, others if name == "large_cnn" else None)
         scores = recognizer.probabilities_and_scores(validation["digits8x8"].ink)[1]
         assert (scores < card.threshold).sum() <= REJECTED_AT_MOST * len(scores)
 
@@ -174,10 +174,10 @@ def test_the_export_holds_calibration_and_origin(exports, digits8x8):
 def test_features_are_exported_where_the_network_has_them_and_must_be_one_row_a_picture(networks):
     assert {name: feature_count(network) for name, network in networks.items()} == {
         "simple_cnn": 0,
-        "dash": 0,
-        "sprint": 0,
-        "lap": 0,
-        "reader": 112,
+        "tiny_cnn": 0,
+        "small_cnn": 0,
+        "medium_cnn": 0,
+        "large_cnn": 112,
     }
     image = keras.Input((28, 28, 1))
     maps = keras.layers.Conv2D(2, 3, name="features")(image)
@@ -188,10 +188,10 @@ def test_features_are_exported_where_the_network_has_them_and_must_be_one_row_a_
 def test_features_are_a_linear_map_of_the_layer_in_which_digits_of_a_class_are_at_distance_one(
     networks, exports, digits8x8
 ):
-    digits, network = ink_of(digits8x8.validation), networks["reader"]
+    digits, network = ink_of(digits8x8.validation), networks["large_cnn"]
     layer = keras.Model(network.inputs, network.get_layer("features").output)
     inner = layer.predict(digits.ink[..., np.newaxis], verbose=0)
-    features = Recognizer.load(exports["reader"]).features(digits.ink)
+    features = Recognizer.load(exports["large_cnn"]).features(digits.ink)
     matrix, *_ = np.linalg.lstsq(inner, features, rcond=None)
     assert np.abs(inner @ matrix - features).max() < 1e-3
     own = [features[digits.labels == label] for label in range(10)]
@@ -228,7 +228,7 @@ def test_the_recogniser_that_comes_back_is_the_one_in_the_file(networks, digits8
 @pytest.mark.parametrize("sets", [{}, {"none": LabelledInk(np.zeros((0, 28, 28), np.float32), np.zeros(0, np.int64))}])
 def test_without_validation_digits_nothing_is_exported_and_the_reason_is_told(sets, networks, tmp_path):
     with pytest.raises(ValueError, match=r"the numbers of validation digits are .*give at least one set"):
-        export_network(networks["reader"], tmp_path / "new", validation=sets)
+        export_network(networks["large_cnn"], tmp_path / "new", validation=sets)
     assert not (tmp_path / "new").exists()
 
 

@@ -51,7 +51,9 @@ def test_simple_cnn_is_the_reference_network():
     assert network.layers[-1].activation is keras.activations.linear  # logits: the softmax is in the loss
 
 
-@pytest.mark.parametrize(("name", "channels", "count"), [("sprint", (16, 32), 29_322), ("lap", (24, 48), 44_522)])
+@pytest.mark.parametrize(
+    ("name", "channels", "count"), [("small_cnn", (16, 32), 29_322), ("medium_cnn", (24, 48), 44_522)]
+)
 def test_sprint_and_lap_are_small_and_pool_before_they_rectify(name, channels, count):
     network, (first, second) = build_network(name), channels
     by_hand = (25 + 1) * first + (9 * first + 1) * second + (9 * second + 1) * 64 + (3 * 3 * 64 + 1) * 10
@@ -62,7 +64,7 @@ def test_sprint_and_lap_are_small_and_pool_before_they_rectify(name, channels, c
 
 
 def test_dash_looks_at_no_padding_and_pools_at_once():
-    network = build_network("dash")
+    network = build_network("tiny_cnn")
     assert network.count_params() == (25 + 1) * 32 + (9 * 32 + 1) * 64 + (3 * 3 * 64 + 1) * 10 == 25_098
     assert network.get_layer(index=2).output.shape == (None, 6, 6, 32)
     assert not has_digit_head(network)
@@ -73,7 +75,7 @@ def test_dropout_of_the_reference_network_can_be_that_of_keras_example():
 
 
 def test_reader_is_small_and_says_whether_it_sees_a_digit():
-    network = build_network("reader")
+    network = build_network("large_cnn")
     assert network.output_shape == (None, 11)
     assert network.count_params() * 2 < 1e6  # bytes in half precision: below 1 MB
     assert has_digit_head(network)
@@ -131,7 +133,7 @@ def test_the_loss_stays_finite_where_the_network_is_sure_and_wrong():
 
 
 def test_a_compiled_network_comes_back_from_its_file(tmp_path):
-    network = build_network("reader")
+    network = build_network("large_cnn")
     network.compile("adam", loss=DigitLoss())
     network.save(tmp_path / "network.keras")
     loaded = keras.models.load_model(tmp_path / "network.keras")

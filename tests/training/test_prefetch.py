@@ -20,19 +20,20 @@ import pytest
 from digit_utils.datasets.ink import LabelledInk, ink_of
 from digit_utils.datasets.loading import load_dataset
 from digit_utils.datasets.samples import sample_digits
-from digit_utils.training.config import Recipe, TrainingConfig
-from digit_utils.training.data import Material, make_epoch
-from digit_utils.training.loop import prefetch, train
+from digit_utils.training import prefetch
+from digit_utils.training.config import DataMix, TrainingConfig
+from digit_utils.training.data import TrainingData, make_epoch
+from digit_utils.training.loop import train
 from digit_utils.training.prefetch import epochs_ahead
 
-RECIPE = Recipe(augmentation="strong", pen_strokes=20, allographs=20, non_digits=20, photographed=0.5, sharpness=0.4)
+RECIPE = DataMix(augmentation="strong", pen_strokes=20, allographs=20, non_digits=20, photographed=0.5, blur=0.4)
 
 
 @pytest.fixture(scope="module")
-def material() -> Material:
+def training_data() -> TrainingData:
     scans = load_dataset("digits8x8").train.take(slice(50))
     samples = sample_digits()
-    return Material(
+    return TrainingData(
         ink_of(scans),
         strokes=tuple(sample.strokes for sample in samples),
         stroke_labels=np.array([sample.digit for sample in samples]),
@@ -47,47 +48,49 @@ def assert_same(one, other):
 
 
 @pytest.mark.parametrize("workers", [0, 1, 3])
-def test_epochs_depend_on_seed_and_number_alone(material, workers):
-    expected = [make_epoch(material, RECIPE, np.random.default_rng([7, number])) for number in range(2, 6)]
+def test_epochs_depend_on_seed_and_number_alone(training_data, workers):
+    expected = [make_epoch(training_data, RECIPE, np.random.default_rng([7, number])) for number in range(2, 6)]
     assert not np.array_equal(expected[0][0], expected[1][0])
-    assert_same(list(epochs_ahead(material, RECIPE, seed=7, first=2, end=6, workers=workers)), expected)
+    assert_same(list(epochs_ahead(training_data, RECIPE, seed=7, first=2, end=6, workers=workers)), expected)
 
 
 @pytest.mark.parametrize("workers", [0, 2])
-def test_no_epoch_is_made_where_none_is_wanted(material, workers, monkeypatch):
+def test_no_epoch_is_made_where_none_is_wanted(training_data, workers, monkeypatch):
     monkeypatch.setattr(prefetch, "make_epoch", lambda *_: pytest.fail("an epoch was made"))
     monkeypatch.setattr(prefetch, "_processes", lambda *_: pytest.fail("a process was started"))
-    assert list(epochs_ahead(material, RECIPE, seed=7, first=3, end=3, workers=workers)) == []
-    assert list(epochs_ahead(material, RECIPE, seed=7, first=3, end=1, workers=workers)) == []
+    assert list(epochs_ahead(training_data, RECIPE, seed=7, first=3, end=3, workers=workers)) == []
+    assert list(epochs_ahead(training_data, RECIPE, seed=7, first=3, end=1, workers=workers)) == []
 
 
-def test_a_negative_number_of_workers_is_refused(material):
+def test_a_negative_number_of_workers_is_refused(training_data):
     with pytest.raises(ValueError, match="workers is -1"):
-        next(epochs_ahead(material, RECIPE, seed=7, first=0, end=1, workers=-1))
+        next(epochs_ahead(training_data, RECIPE, seed=7, first=0, end=1, workers=-1))
 
 
 @pytest.mark.parametrize("workers", [0, 2])
-def test_what_goes_wrong_in_making_an_epoch_is_told(material, workers):
-    without_strokes = replace(material, strokes=())
-    with pytest.raises(ValueError, match="the recipe asks for pen strokes, but the material holds none"):
+def test_what_goes_wrong_in_making_an_epoch_is_told(training_data, workers):
+    without_strokes = replace(training_data, strokes=())
+    with pytest.raises(ValueError, match="the recipe asks for pen strokes, but the training data holds none"):
         next(epochs_ahead(without_strokes, RECIPE, seed=7, first=0, end=3, workers=workers))
     assert not multiprocessing.active_children()
 
 
-SLOW = Recipe(allographs=200_000)  # minutes of work
+SLOW = DataMix(allographs=200_000)  # minutes of work
 
 
-def test_processes_end_at_once_when_who_waits_for_them_is_interrupted(material):
+def test_processes_end_at_once_when_who_waits_for_them_is_interrupted(training_data):
     with within(60), pytest.raises(KeyboardInterrupt), pressing_ctrl_c(after=8):
-        next(epochs_ahead(material, SLOW, seed=7, first=0, end=4, workers=2))
+        next(epochs_ahead(training_data, SLOW, seed=7, first=0, end=4, workers=2))
     assert not multiprocessing.active_children()
 
 
-def test_processes_end_while_they_send_what_nobody_wants(material):
+def test_processes_end_while_they_send_what_nobody_wants(training_data):
     """An epoch is larger than what a connection holds, so a process that sends one is in the midst of it for long."""
-    large = replace(material, scans=LabelledInk(np.zeros((20_000, 28, 28), np.float32), np.zeros(20_000, np.int64)))
+    large = replace(
+        training_data, scans=LabelledInk(np.zeros((20_000, 28, 28), np.float32), np.zeros(20_000, np.int64))
+    )
     for _ in range(4):
-        coming = epochs_ahead(large, Recipe(augmentation="none"), seed=7, first=0, end=9, workers=2)
+        coming = epochs_ahead(large, DataMix(augmentation="none"), seed=7, first=0, end=9, workers=2)
         with within(60):
             next(coming)
             coming.close()
@@ -95,8 +98,8 @@ def test_processes_end_while_they_send_what_nobody_wants(material):
 
 
 @pytest.mark.parametrize("pause", [0, 3])
-def test_a_process_that_the_system_ends_is_told_with_the_remedy(material, pause):
-    coming = epochs_ahead(material, RECIPE, seed=7, first=0, end=50, workers=2)
+def test_a_process_that_the_system_ends_is_told_with_the_remedy(training_data, pause):
+    coming = epochs_ahead(training_data, RECIPE, seed=7, first=0, end=50, workers=2)
     with within(60):
         next(coming)
         time.sleep(pause)  # then the next epochs wait to be sent
@@ -112,9 +115,11 @@ def test_a_script_that_cannot_be_started_anew_ends_with_an_error(tmp_path):
     script.write_text(
         "import numpy as np\n"
         "from digit_utils.training.prefetch import epochs_ahead\n"
-        "from digit_utils.datasets.ink import LabelledInk; from digit_utils.training.data import Material; from digit_utils.training.config import Recipe\n"
-        "material = Material(LabelledInk(np.zeros((2000, 28, 28), np.float32), np.zeros(2000, np.int64)))\n"
-        "list(epochs_ahead(material, Recipe(), seed=0, first=0, end=4, workers=2))\n"
+        "from digit_utils.datasets.ink import LabelledInk\n"
+        "from digit_utils.training.config import DataMix\n"
+        "from digit_utils.training.data import TrainingData\n"
+        "training_data = TrainingData(LabelledInk(np.zeros((2000, 28, 28), np.float32), np.zeros(2000, np.int64)))\n"
+        "list(epochs_ahead(training_data, DataMix(), seed=0, first=0, end=4, workers=2))\n"
     )
     ended = subprocess.run([sys.executable, script], capture_output=True, text=True, timeout=60)
     assert ended.returncode == 1
@@ -124,20 +129,22 @@ def test_a_script_that_cannot_be_started_anew_ends_with_an_error(tmp_path):
 
 def test_a_run_that_is_stopped_ends_its_processes_though_the_error_is_kept(tmp_path):
     digits = load_dataset("digits8x8")
-    material = Material(ink_of(digits.train.take(slice(100))), validation={"digits8x8": ink_of(digits.validation)})
-    config = TrainingConfig(epochs=30, batch_size=50, recipe=Recipe(allographs=500))
+    training_data = TrainingData(
+        ink_of(digits.train.take(slice(100))), validation={"digits8x8": ink_of(digits.validation)}
+    )
+    config = TrainingConfig(epochs=30, batch_size=50, data_mix=DataMix(allographs=500))
 
     def stop(_: str) -> None:
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt) as kept:
-        train(config, material, tmp_path, report=stop, show_progress=False, workers=2)
+        train(config, training_data, tmp_path, report=stop, show_progress=False, workers=2)
     assert kept.traceback
     assert not multiprocessing.active_children()
 
 
-def test_processes_of_others_go_on(material):
-    coming = epochs_ahead(material, RECIPE, seed=7, first=0, end=3, workers=2)
+def test_processes_of_others_go_on(training_data):
+    coming = epochs_ahead(training_data, RECIPE, seed=7, first=0, end=3, workers=2)
     next(coming)
     other = multiprocessing.get_context("spawn").Process(target=time.sleep, args=(60,))
     other.start()
@@ -172,9 +179,11 @@ def test_processes_end_with_the_one_that_trains():
     script = (
         "from digit_utils.training.prefetch import epochs_ahead\n"
         "from digit_utils.datasets.loading import load_dataset\n"
-        "from digit_utils.training.data import Material; from digit_utils.training.config import Recipe; from digit_utils.datasets.ink import ink_of\n"
-        "material = Material(ink_of(load_dataset('digits8x8').train.take(slice(50))))\n"
-        "for _ in epochs_ahead(material, Recipe(allographs=2_000), seed=0, first=0, end=1_000, workers=2):\n"
+        "from digit_utils.datasets.ink import ink_of\n"
+        "from digit_utils.training.config import DataMix\n"
+        "from digit_utils.training.data import TrainingData\n"
+        "training_data = TrainingData(ink_of(load_dataset('digits8x8').train.take(slice(50))))\n"
+        "for _ in epochs_ahead(training_data, DataMix(allographs=2_000), seed=0, first=0, end=1_000, workers=2):\n"
         "    print('epoch', flush=True)\n"
     )
     parent = subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True)
