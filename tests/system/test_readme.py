@@ -4,6 +4,7 @@ import ast
 import re
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from digit_utils import cli
@@ -81,6 +82,16 @@ def test_links_and_images_exist(page: str):
 def test_every_image_in_docs_is_shown():
     shown = {Path(target).name for text in PAGES.values() for target in re.findall(r'<img src="([^"]+)"', text)}
     assert {path.name for path in ROOT.glob("docs/*") if path.suffix in (".png", ".gif")} == shown
+
+
+def test_the_animations_pen_goes_from_end_to_end_in_even_steps():
+    from docs.make_animation import evenly_spaced
+
+    corner = np.array([[0.0, 0.0], [0.0, 0.5], [0.5, 0.5]])
+    points = evenly_spaced(corner, step=0.05)
+    np.testing.assert_allclose(points[[0, -1]], corner[[0, -1]])
+    steps = np.hypot(*np.diff(points, axis=0).T)
+    assert 0.03 < steps.min() <= steps.max() < 0.06
 
 
 def test_first_snippet_reads_the_seven():
