@@ -3,7 +3,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: draw test colab lint format screenshots clean
+.PHONY: draw test colab lint format screenshots animation clean
 
 draw: .venv/.draw
 	$(BIN)/digits draw
@@ -23,14 +23,15 @@ format: .venv/.test
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-# The README's pictures of the page, from the browser tests.
-screenshots: .venv/.test
+# The images in docs/: screenshots from the browser tests, and the README's animation.
+screenshots: animation
 	$(BIN)/python -m pytest tests/browser
-	cp test-artifacts/page-desktop-digit.png docs/page-desktop.png
 	cp test-artifacts/page-phone-digit.png docs/page-phone.png
-	cp test-artifacts/page-phone-dark.png docs/page-phone-dark.png
 	cp test-artifacts/page-desktop-scribble.png docs/page-scribble.png
 	cp test-artifacts/jupyterlab-dark.png docs/jupyterlab-dark.png
+
+animation: .venv/.test
+	$(BIN)/python -m docs.make_animation
 
 clean:
 	rm -rf .venv .venv-colab build dist test-artifacts
