@@ -16,8 +16,8 @@ import nbformat
 import numpy as np
 import pytest
 
-from benchmarks.serving.page_client import running_page
 from digit_utils.recognition.recognizer import Recognizer
+from tests.support.page_client import running_page
 
 ROOT = Path(__file__).parents[2]
 ARTIFACTS = ROOT / "test-artifacts"
