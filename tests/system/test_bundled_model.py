@@ -205,6 +205,7 @@ def test_letters_and_signs_are_told_from_digits(recognizer: Recognizer):
     assert passing["sign"][0] < 0.18
 
 
+@pytest.mark.slow
 def test_printed_letters_and_signs_alone_are_told_from_digits(recognizer: Recognizer, monkeypatch: pytest.MonkeyPatch):
     """Hershey's glyphs without those written by hand: the bounds of the model before still hold."""
     monkeypatch.setattr(non_digits, "WRITTEN", 0.0)

@@ -44,7 +44,7 @@ def figures_in(tree: object) -> list[float]:
 
 
 def test_the_report_holds_every_figure_with_its_number_of_digits(evaluation: dict):
-    assert evaluation["model"]["network"] == "tiny_cnn"
+    assert evaluation["model"]["network"] == "small_cnn"
     assert "digits8x8" in evaluation["scores"]
     assert set(evaluation["scores"]) <= SETS_THAT_MAY_BE_THERE
     for score in [*evaluation["scores"].values(), *evaluation["ways_to_ink"].values()]:
