@@ -1,19 +1,32 @@
 # Two commands do all the set-up: `make draw` and `make test`. Each fills .venv, and again when pyproject.toml changed.
 
 PYTHON ?= python3
+WORKERS ?= 2
 BIN := .venv/bin
+PYTEST := $(BIN)/python -m pytest
+# A file, and so a notebook, stays with one worker; the files begin in the order in which they are collected.
+PARALLEL := --numprocesses=$(WORKERS) --dist=loadfile --no-loadscope-reorder
 
-.PHONY: draw test colab lint format screenshots animation clean
+.PHONY: draw test test-all test-slow colab lint format screenshots animation clean
 
 draw: .venv/.draw
 	$(BIN)/digits draw
 
+# Every kind of proof once, in minutes. What measures time or load runs after the rest, alone.
 test: .venv/.test
-	$(BIN)/python -m pytest
+	$(PYTEST) $(PARALLEL) -m "not slow and not serial"
+	$(PYTEST) -m "not slow and serial"
 
-# All notebooks and the pad on Colab's own versions, in .venv-colab (3 GB, minutes); needs a Python 3.13.
+# Everything.
+test-all: test test-slow
+
+# What `make test-all` adds, Colab's own versions among it: in .venv-colab (3 GB), where there is a Python 3.13.
+test-slow: .venv/.test
+	$(PYTEST) $(PARALLEL) -m "slow and not serial"
+	DIGITS_COLAB=1 $(PYTEST) -m "slow and serial"
+
 colab: .venv/.test
-	DIGITS_COLAB=1 $(BIN)/python -m pytest tests/colab tests/browser/test_classic_notebook.py
+	DIGITS_COLAB=1 $(PYTEST) -m "" tests/colab tests/browser/test_classic_notebook.py
 
 lint: .venv/.test
 	$(BIN)/ruff check .
@@ -25,7 +38,7 @@ format: .venv/.test
 
 # The images in docs/: screenshots from the browser tests, and the README's animation.
 screenshots: animation
-	$(BIN)/python -m pytest tests/browser
+	$(PYTEST) -m "" tests/browser
 	cp test-artifacts/page-phone-digit.png docs/page-phone.png
 	cp test-artifacts/page-desktop-scribble.png docs/page-scribble.png
 	cp test-artifacts/jupyterlab-dark.png docs/jupyterlab-dark.png

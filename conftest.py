@@ -1,6 +1,8 @@
-"""Notebooks as tests: plain `pytest` runs them with nbval, on the real data they were written with."""
+"""What concerns every test, the notebooks' too: Ctrl-C can be sent, and committed outputs are compared on real data."""
 
+import functools
 import os
+import signal
 
 import pytest
 
@@ -11,20 +13,33 @@ NEEDED = ("mnist", "pendigits")
 NEED_NO_DATA = ("04_draw.ipynb",)
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+def pytest_configure() -> None:
+    """Listen to Ctrl-C in the background as well, and so let every process that a test starts listen to it.
+
+    A shell makes what it runs in the background ignore SIGINT, and child processes inherit that: the tests that
+    interrupt a training, a sweep or the page would wait in vain.
+    """
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
     """Skip the notebooks' committed outputs where the data behind them cannot be had; in CI that is an error.
 
-    tests/test_notebooks.py still runs every notebook then, on the digits that scikit-learn carries.
+    tests/system/test_notebooks.py still runs the notebooks then, on the digits that scikit-learn carries.
     """
-    notebooks = ((item, item.nodeid.partition("::")[0]) for item in items)
-    cells = [item for item, path in notebooks if path.endswith(".ipynb") and not path.endswith(NEED_NO_DATA)]
-    if not cells:
-        return
+    if item.path.suffix == ".ipynb" and item.path.name not in NEED_NO_DATA and (reason := missing_data()):
+        if os.environ.get("CI"):
+            pytest.fail(f"CI needs the real data: {reason}")
+        pytest.skip(f"its outputs come from other data: {reason}")
+
+
+@functools.cache
+def missing_data() -> str | None:
+    """Return why the data behind the notebooks' outputs cannot be had, or None when they are here."""
     try:
         for name in NEEDED:
             load_dataset(name)
     except DatasetUnavailable as error:
-        if os.environ.get("CI"):
-            raise pytest.UsageError(f"CI needs the real data: {error}") from error
-        for cell in cells:
-            cell.add_marker(pytest.mark.skip(reason=f"its outputs come from other data: {error}"))
+        return str(error)
+    return None

@@ -17,9 +17,9 @@ import numpy as np
 from PIL import Image
 from playwright.sync_api import Page, sync_playwright
 
-from benchmarks.serving.page_client import running_page
 from digit_utils.datasets.samples import sample_digits
 from digit_utils.pad.state import smooth_path
+from tests.support.page_client import running_page
 
 OUTPUT = Path(__file__).with_name("drawing.gif")
 VIEWPORT = {"width": 960, "height": 800}  # CSS pixels

@@ -14,9 +14,9 @@ import time
 
 import numpy as np
 
-from benchmarks.serving.page_client import Visitor, running_page
 from digit_utils.datasets.samples import sample_digits
 from digit_utils.recognition.recognizer import Recognizer
+from tests.support.page_client import Visitor, running_page
 
 SIDE = 800.0  # of the pad, in its pixels
 SETTLED = 0.5  # seconds after which nothing changes any more

@@ -17,9 +17,9 @@ from dataclasses import dataclass, field
 import numpy as np
 import psutil
 
-from benchmarks.serving.page_client import Visitor, running_page
 from digit_utils.datasets.samples import sample_digits
 from digit_utils.recognition.recognizer import Recognizer
+from tests.support.page_client import Visitor, running_page
 
 SETTLED, LONGEST = 1.5, 20.0  # seconds without a change after which an answer is final, and to wait for that
 

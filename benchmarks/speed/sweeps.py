@@ -21,7 +21,7 @@ from digit_utils.notebook.execute import execute_notebook
 from digit_utils.notebook.files import find_notebook
 from digit_utils.notebook.fork_server import ForkServer, alone
 from digit_utils.sweeps.trial import environment_of_run
-from tests.sweeps.tiny_sweep import Place
+from tests.support.tiny_sweep import Place
 
 PLAIN = """
 from digit_utils.training.config import preset

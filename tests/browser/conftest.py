@@ -16,8 +16,7 @@ import nbformat
 import numpy as np
 import pytest
 
-from benchmarks.serving.page_client import running_page
-from digit_utils.recognition.recognizer import Recognizer
+from tests.support.page_client import running_page
 
 ROOT = Path(__file__).parents[2]
 ARTIFACTS = ROOT / "test-artifacts"
@@ -68,11 +67,6 @@ def artifacts() -> Path:
     """A folder, ignored by git, that keeps the screenshots."""
     ARTIFACTS.mkdir(exist_ok=True)
     return ARTIFACTS
-
-
-@pytest.fixture(scope="session")
-def recognizer() -> Recognizer:
-    return Recognizer.load()
 
 
 @pytest.fixture(scope="session")

@@ -13,7 +13,7 @@ from tests.colab.set_up_cell import ROOT
 from .conftest import free_port, wait_for
 from .hand import Pad
 
-pytestmark = [pytest.mark.browser, pytest.mark.slow]
+pytestmark = [pytest.mark.browser, pytest.mark.slow, pytest.mark.serial]  # the kernel is that of tests/colab
 
 SAMPLES = {sample.digit: sample.strokes for sample in sample_digits(side=1.0)}
 NOTEBOOK = "04_draw.ipynb"

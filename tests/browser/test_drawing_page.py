@@ -8,9 +8,9 @@ import cv2
 import numpy as np
 import pytest
 
-from benchmarks.serving.page_client import kernel_process, running_page
 from digit_utils.datasets.samples import sample_digits
 from digit_utils.pad.state import smooth_path
+from tests.support.page_client import kernel_process, running_page
 
 from .hand import BLANK, Fingers, Pad
 from .relay import Relay

@@ -17,7 +17,7 @@ from digit_utils.notebook.colab import EXACTLY, PACKAGE, constraints, missing_re
 from .replica import ROOT, Replica, pins, python_313
 from .set_up_cell import NOTEBOOKS, SOURCE
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.serial]  # one environment, which the set-up cell changes
 
 SMALL = {
     "01_explore_data": {"dataset": "digits8x8"},
@@ -43,7 +43,7 @@ def interrupt(said):
     if "2/4" in said:
         raise KeyboardInterrupt
 
-training data = make_training_data(load_dataset("digits8x8"))
+training_data = make_training_data(load_dataset("digits8x8"))
 config = preset("full", network="small_cnn", epochs=4, pen_strokes=0, allographs=600, non_digits=0)
 try:
     loop.train(config, training_data, "run", report=interrupt)

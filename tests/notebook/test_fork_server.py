@@ -18,7 +18,7 @@ from digit_utils.notebook import kernel_process
 from digit_utils.notebook.execute import NotebookInterrupted, execute_notebook
 from digit_utils.notebook.fork_server import ForkServer, alone, imports_of
 from digit_utils.sweeps.trial import environment_of_run
-from tests.sweeps.tiny_sweep import alive, wait_until
+from tests.support.tiny_sweep import alive, wait_until
 
 pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="kernels are forked on Linux only")
 

@@ -172,11 +172,6 @@ CONDITIONS = {  # each with how many percentage points more errors than from the
 
 
 @pytest.fixture(scope="module")
-def recognizer() -> Recognizer:
-    return Recognizer.load()
-
-
-@pytest.fixture(scope="module")
 def digits(pendigits: DigitDataset) -> Digits:
     chosen = np.random.default_rng(0).permutation(len(pendigits.validation))[:DIGITS]
     return pendigits.validation.take(chosen)

@@ -18,12 +18,12 @@ import numpy as np
 import psutil
 import pytest
 
-from benchmarks.serving.page_client import running_page
 from digit_utils.notebook.files import find_notebook
 from digit_utils.recognition.model_file import ModelFileError
 from digit_utils.recognition.recognizer import BUNDLED_MODEL
 from digit_utils.serving import app
 from digit_utils.serving.app import PageError, is_loopback, page_address, page_notebook, serve
+from tests.support.page_client import running_page
 
 # ------------------------------------------------------------------------------------- what is served
 

@@ -12,9 +12,9 @@ from jupyter_server.services.kernels.kernelmanager import AsyncMappingKernelMana
 from traitlets.config import Configurable
 from voila.voila_kernel_manager import voila_kernel_manager_factory
 
-from benchmarks.serving.page_client import KERNEL_ID, running_page
 from digit_utils.serving.handlers import BROKEN, TRIES, _Kernels
 from digit_utils.serving.sessions import VisitorsKernels
+from tests.support.page_client import KERNEL_ID, running_page
 
 NOTEBOOK = "draw.ipynb"
 

@@ -4,8 +4,8 @@ import json
 
 import pytest
 
-from benchmarks.serving.page_client import packed
 from digit_utils.serving.message_filter import LARGEST_MESSAGE, Budget, may_pass, parts_of
+from tests.support.page_client import packed
 
 
 def event(**content):

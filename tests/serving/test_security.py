@@ -14,11 +14,11 @@ import psutil
 import pytest
 import websockets
 
-from benchmarks.serving.page_client import PROTOCOL, Visitor, kernel_process, running_page
 from digit_utils.datasets.drawings import LabelledDrawing, append_drawing, read_drawings
 from digit_utils.datasets.samples import sample_digits
 from digit_utils.serving.message_filter import LARGEST_MESSAGE
 from digit_utils.serving.sessions import ENDED
+from tests.support.page_client import PROTOCOL, Visitor, kernel_process, running_page
 
 SAMPLES = {sample.digit: sample.strokes for sample in sample_digits(side=1.0)}
 BLANK = "Draw a digit, 0 to 9"

@@ -11,7 +11,7 @@ from digit_utils.sweeps import data
 from digit_utils.sweeps.config import Sweep, read_sweep
 from digit_utils.sweeps.data import data_of_runs
 from digit_utils.sweeps.store import plan_runs
-from tests.sweeps.tiny_sweep import write_tiny_notebook
+from tests.support.tiny_sweep import write_tiny_notebook
 
 
 def sweep_of(folder: Path, text: str, *, parameters: str = "") -> Sweep:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.sweeps.tiny_sweep import Place, alive, counted, finish, wait_until
+from tests.support.tiny_sweep import Place, alive, counted, finish, wait_until
 
 pytestmark = [
     pytest.mark.slow,

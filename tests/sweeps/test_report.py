@@ -16,7 +16,7 @@ from digit_utils.sweeps import report
 from digit_utils.sweeps.config import Objective, SweepError, read_sweep
 from digit_utils.sweeps.report import SweepResults
 from digit_utils.sweeps.store import FINISHED, RunStore, plan_runs
-from tests.sweeps.tiny_sweep import Place, write_tiny_notebook
+from tests.support.tiny_sweep import Place, write_tiny_notebook
 
 ROOT = Path(__file__).parents[2]
 

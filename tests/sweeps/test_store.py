@@ -12,7 +12,7 @@ import pytest
 from digit_utils.sweeps import store as sweeps_store
 from digit_utils.sweeps.config import SweepError, read_sweep
 from digit_utils.sweeps.store import FAILED, FINISHED, INTERRUPTED, RUNNING, WAITING, RunStore, columns_of, plan_runs
-from tests.sweeps.tiny_sweep import write_tiny_notebook
+from tests.support.tiny_sweep import write_tiny_notebook
 
 
 @pytest.fixture

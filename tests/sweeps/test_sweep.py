@@ -9,7 +9,7 @@ import pytest
 
 from digit_utils import cli
 from digit_utils.sweeps.config import Objective, SweepError, read_sweep
-from tests.sweeps.tiny_sweep import write_tiny_notebook
+from tests.support.tiny_sweep import write_tiny_notebook
 
 HEAD = "notebook: tiny.ipynb\n"
 MANY = list(range(400))

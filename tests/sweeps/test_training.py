@@ -16,7 +16,7 @@ from digit_utils import cli
 from digit_utils.notebook.execute import execute_notebook
 from digit_utils.notebook.files import find_notebook
 from digit_utils.sweeps.trial import environment_of_run
-from tests.sweeps.tiny_sweep import Place, finish, wait_until
+from tests.support.tiny_sweep import Place, finish, wait_until
 
 pytestmark = [
     pytest.mark.slow,

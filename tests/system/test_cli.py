@@ -10,7 +10,7 @@ from digit_utils import cli
 from digit_utils.notebook import execute
 from digit_utils.notebook.execute import NotebookError, execute_notebook, read_parameter, run_notebook
 from digit_utils.recognition.recognizer import BUNDLED_MODEL
-from tests.sweeps.tiny_sweep import write_tiny_notebook
+from tests.support.tiny_sweep import write_tiny_notebook
 
 
 @pytest.mark.parametrize("command", [[], ["draw"], ["train"], ["evaluate"], ["sweep"], ["report"]])

@@ -13,6 +13,7 @@ from digit_utils.datasets.drawings import LabelledDrawing, append_drawing
 from digit_utils.datasets.samples import sample_digits
 from digit_utils.notebook.parameters import RULES
 from digit_utils.notebook.results import METRICS_MIME, flat_metrics
+from tests.conftest import TrainedRun
 
 ROOT = Path(__file__).parents[2]
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
@@ -26,54 +27,48 @@ SMALL = {
 }
 
 
-@pytest.fixture
-def offline(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """Take away data folder, cache and network."""
-    monkeypatch.delenv("DIGITS_DATA_DIR", raising=False)
-    monkeypatch.setenv("DIGITS_CACHE_DIR", str(tmp_path / "empty-cache"))
-    for name in ("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"):
-        monkeypatch.setenv(name, "http://127.0.0.1:9")  # nobody listens there
-
-
 def test_there_are_four_notebooks():
     assert list(SMALL) == NAMES
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("name", NAMES)
-@pytest.mark.usefixtures("offline")
-def test_notebook_runs_offline_with_papermill(name: str, tmp_path: Path):
-    output = tmp_path / f"{name}.ipynb"
-    papermill.execute_notebook(
-        ROOT / "notebooks" / f"{name}.ipynb", output, parameters=SMALL[name], cwd=tmp_path, progress_bar=False
-    )
-    cells = nbformat.read(output, as_version=4).cells
-    code = [cell for cell in cells if cell.cell_type == "code"]
+# The fast set runs one of them with papermill; nbval runs all of them on the real data, and `tiny_run` trains offline.
+FAST = ("04_draw",)
+
+
+@pytest.mark.parametrize(
+    "name", [name if name in FAST else pytest.param(name, marks=pytest.mark.slow) for name in NAMES]
+)
+def test_notebook_runs_offline_with_papermill(name: str, offline: dict, tmp_path: Path):
+    parameters = [str(part) for item in SMALL[name].items() for part in ("-p", *item)]
+    command = [sys.executable, "-m", "papermill", str(ROOT / "notebooks" / f"{name}.ipynb"), "out.ipynb", *parameters]
+    finished = subprocess.run(command, cwd=tmp_path, env=offline, capture_output=True, text=True, timeout=300)
+    assert finished.returncode == 0, finished.stderr
+    assert_ran_to_its_end(tmp_path / "out.ipynb", name, tmp_path)
+
+
+def assert_ran_to_its_end(executed: Path, name: str, folder: Path) -> dict:
+    """Check an executed notebook and the metrics that it wrote below a folder; return these."""
+    code = [cell for cell in nbformat.read(executed, as_version=4).cells if cell.cell_type == "code"]
     assert all(cell.execution_count for cell in code)
     assert not [out for cell in code for out in cell.outputs if out.output_type == "error"]
-    (written,) = tmp_path.rglob("metrics.json")
+    (written,) = folder.rglob("metrics.json")
     metrics = json.loads(written.read_text())
     assert metrics["notebook"] == name
     assert len(flat_metrics(metrics)) >= 3
     within = [out.data[METRICS_MIME] for cell in code for out in cell.outputs if METRICS_MIME in out.get("data", {})]
     assert within == [metrics]
+    return metrics
 
 
-@pytest.mark.slow
-@pytest.mark.usefixtures("offline")
-def test_without_mnist_the_training_notebook_says_so_and_uses_the_stand_in(tmp_path: Path):
-    output = tmp_path / "out.ipynb"
-    parameters = {"epochs": 1, "compare": False}
-    source = ROOT / "notebooks" / "02_train.ipynb"
-    papermill.execute_notebook(source, output, parameters=parameters, cwd=tmp_path, progress_bar=False)
-    printed = "".join(
-        out.get("text", "") for cell in nbformat.read(output, as_version=4).cells for out in cell.get("outputs", [])
-    )
-    assert "DIGITS_DATA_DIR" in printed
-    assert "digits8x8 stands in" in printed
-    metrics = json.loads((tmp_path / "runs" / "quick-seed0" / "metrics.json").read_text())
+def test_without_mnist_training_says_so_and_uses_the_stand_in(tiny_run: TrainedRun):
+    """The command's own run of notebook 2, which is papermill's, too."""
+    assert "DIGITS_DATA_DIR" in tiny_run.printed
+    assert "digits8x8 stands in" in tiny_run.printed
+    assert "epoch  1/1" in tiny_run.printed, "progress is not shown"
+    metrics = assert_ran_to_its_end(tiny_run.folder / "02_train.ipynb", "02_train", tiny_run.folder)
     assert metrics["dataset"] == "digits8x8"
     assert metrics["test"]["digits"] == 300
+    assert {"model.keras", "model.tflite", "config.json"} <= {path.name for path in tiny_run.folder.iterdir()}
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -102,37 +97,66 @@ def test_notebook_is_committed_clean(path: Path):
     assert path.stat().st_size < 1_000_000
 
 
+def refusal_of(name: str, parameters: dict) -> Exception:
+    """Run the code of a notebook with other parameters, up to what it refuses, and return that."""
+    code = [cell for cell in nbformat.read(ROOT / "notebooks" / f"{name}.ipynb", as_version=4).cells if is_code(cell)]
+    names: dict = {}
+    for cell in code:
+        if "setup" in cell.metadata.get("tags", ()):
+            continue  # of Colab
+        try:
+            exec(cell.source, names)
+        except Exception as error:
+            return error
+        if "parameters" in cell.metadata.get("tags", ()):
+            names.update(parameters)
+        assert "check_parameters(globals())" not in cell.source or "model" in parameters, "the parameters passed"
+    raise AssertionError("the notebook ran to its end")
+
+
+def is_code(cell: nbformat.NotebookNode) -> bool:
+    """Tell code cells from text."""
+    return cell.cell_type == "code"
+
+
 @pytest.mark.parametrize(
-    ("parameters", "expected"),
+    ("name", "parameters", "error", "expected"),
     [
-        ({"preset": "quickest"}, "preset is 'quickest'; choose one of 'quick', 'full'"),
-        ({"epochs": -3, "seed": 0.5}, "seed is 0.5; it must be a whole number"),
-        ({"epochs": -3}, "epochs is -3; it must be a whole number from 0"),
-        ({"network": "resnet"}, "network is 'resnet'; choose one of"),
-        ({"augmentation": "wild"}, "augmentation is 'wild'; choose one of"),
-        ({"dataset": "emnist"}, "dataset is 'emnist'; choose one of 'mnist', 'digits8x8'"),
+        ("02_train", {"preset": "quickest"}, "ValueError", "preset is 'quickest'; choose one of 'quick', 'full'"),
+        ("02_train", {"epochs": -3, "seed": 0.5}, "ValueError", "seed is 0.5; it must be a whole number"),
+        ("02_train", {"epochs": -3}, "ValueError", "epochs is -3; it must be a whole number from 0"),
+        ("02_train", {"network": "resnet"}, "ValueError", "network is 'resnet'; choose one of"),
+        ("02_train", {"augmentation": "wild"}, "ValueError", "augmentation is 'wild'; choose one of"),
+        ("02_train", {"dataset": "emnist"}, "ValueError", "dataset is 'emnist'; choose one of 'mnist', 'digits8x8'"),
+        ("03_evaluate", {"dataset": "emnist"}, "ValueError", "dataset is 'emnist'; choose one of 'mnist', 'digits8x8'"),
+        ("03_evaluate", {"limit": -1}, "ValueError", "limit is -1; it must be a whole number from 0"),
+        ("03_evaluate", {"limit": 2.5}, "ValueError", "limit is 2.5; it must be a whole number from 0"),
+        (
+            "03_evaluate",
+            {"data_dir": "nowhere"},
+            "ValueError",
+            "data_dir is 'nowhere'; it must be a folder that exists",
+        ),
+        ("03_evaluate", {"data_dir": "~nosuch/data"}, "ValueError", "data_dir is '~nosuch/data'; it must be a"),
+        ("03_evaluate", {"model": "gone.tflite"}, "ModelFileError", "there is no model file gone.tflite"),
     ],
 )
-def test_training_notebook_refuses_bad_parameters(parameters: dict, expected: str, tmp_path: Path):
-    source = ROOT / "notebooks" / "02_train.ipynb"
-    with pytest.raises(papermill.PapermillExecutionError) as caught:
-        papermill.execute_notebook(
-            source, tmp_path / "out.ipynb", parameters=parameters, cwd=tmp_path, progress_bar=False
-        )
-    assert caught.value.ename == "ValueError"
-    assert expected in caught.value.evalue
+def test_a_notebook_refuses_bad_parameters(name: str, parameters: dict, error: str, expected: str):
+    """What a kernel makes of such an error, tests/system/test_cli.py shows with one."""
+    refused = refusal_of(name, parameters)
+    assert type(refused).__name__ == error
+    assert expected in str(refused)
 
 
 @pytest.mark.slow
-@pytest.mark.usefixtures("offline")
-def test_command_line_and_papermill_are_the_same_run(tmp_path: Path):
+def test_command_line_and_papermill_are_the_same_run(offline: dict, tmp_path: Path):
     drawings = tmp_path / "mine.jsonl"
     for sample in 5 * sample_digits(side=800):
         append_drawing(drawings, LabelledDrawing(sample.strokes, sample.digit))
     shared = ["epochs", "1", "seed", "3", "drawings", str(drawings)]
     command = [sys.executable, "-m", "digit_utils.cli", "train", "--epochs", "1", "--seed", "3"]
     command += ["-p", "dataset=digits8x8", "-p", "compare=false", "--drawings", "mine.jsonl"]
-    finished = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=300)
+    finished = subprocess.run(command, cwd=tmp_path, env=offline, capture_output=True, text=True, timeout=300)
     assert finished.returncode == 0, finished.stderr
     assert "epoch  1/1" in finished.stdout, "progress is not shown"
     assert "80 drawings of mine.jsonl; 20 more held out" in finished.stdout
@@ -140,7 +164,7 @@ def test_command_line_and_papermill_are_the_same_run(tmp_path: Path):
     for name, value in zip(shared[::2], shared[1::2], strict=True):
         command += ["-p", name, value]
     command += ["-p", "dataset", "digits8x8", "-p", "compare", "False", "-p", "output_folder", "other"]
-    subprocess.run(command, cwd=tmp_path, check=True, capture_output=True, timeout=300)
+    subprocess.run(command, cwd=tmp_path, env=offline, check=True, capture_output=True, timeout=300)
     one = json.loads((tmp_path / "runs" / "quick-seed3" / "metrics.json").read_text())
     other = json.loads((tmp_path / "other" / "metrics.json").read_text())
     for run in (one, other):

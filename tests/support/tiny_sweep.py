@@ -1,4 +1,4 @@
-"""What the tests of sweeps share: a tiny notebook, the command in a process of its own, and what it left behind."""
+"""A tiny notebook to sweep over, the command in a process of its own, and what it left behind."""
 
 from __future__ import annotations
 
