@@ -11,7 +11,7 @@ from digit_utils.augmentation import non_digits
 from digit_utils.datasets import ink
 from digit_utils.datasets.base import Digits
 from digit_utils.datasets.ink import LabelledInk, ink_of
-from digit_utils.evaluation import metrics, predictions
+from digit_utils.evaluation import predictions
 from digit_utils.pad import widget
 from digit_utils.preprocessing import images
 from digit_utils.preprocessing import strokes as preprocessing_strokes
@@ -64,7 +64,7 @@ def test_there_is_one_ink_function():
     for module in (ink, data, recognizer, non_digits):
         assert module.ink_from_strokes is preprocessing_strokes.ink_from_strokes
         assert module.ink_from_image is images.ink_from_image
-    assert metrics.ink_of is ink.ink_of
+    assert predictions.ink_of is ink.ink_of
 
 
 def test_training_evaluation_recogniser_and_pad_see_exactly_the_same_strokes(exports):

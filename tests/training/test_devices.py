@@ -156,8 +156,9 @@ def test_any_precision_learns_resumes_exactly_and_ends_to_float32(precision, opt
         assert all(np.array_equal(a, b) for a, b in pairs)
 
 
-@pytest.mark.parametrize("optimizer", ["adamw", "muon"])
-@pytest.mark.parametrize(("begun", "ended"), [("mixed_float16", "float32"), ("float32", "mixed_float16")])
+@pytest.mark.parametrize(
+    ("optimizer", "begun", "ended"), [("adamw", "mixed_float16", "float32"), ("muon", "float32", "mixed_float16")]
+)
 def test_a_run_may_be_continued_in_another_precision(begun, ended, optimizer, tmp_path):
     """As when a graphics card is no longer lent: in the precision that is asked for then, and from where it was."""
     digits = load_dataset("digits8x8")
