@@ -1,15 +1,9 @@
-"""Read what people really draw: a handwritten-digit recogniser, its training and its drawing pad.
+"""Recognise handwritten digits: the recogniser, its training and its drawing pad.
 
-`Recognizer` needs no TensorFlow. What trains (`network`, `training`) is imported by its own name.
+`Recognizer` needs no TensorFlow; `digit_utils.training` does, and is imported by its own name.
 """
 
-import os
-
 from digit_utils.recognition.recognizer import Prediction, Recognizer
-
-# Read when TensorFlow is loaded, wherever Keras is first imported: its convolutions are then oneDNN's. By itself it
-# takes these only on processors with AVX-512 VNNI; on one without, training then took a fifth less time.
-os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
 
 __version__ = "0.2.0"
 

@@ -10,6 +10,7 @@ import shutil
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 
 def with_home(path: str | os.PathLike[str]) -> Path:
@@ -103,3 +104,31 @@ def write_json(path: str | os.PathLike[str], content: object) -> None:
     """Write content as indented JSON, atomically. Raises TypeError for what JSON cannot hold."""
     with atomic_write(path) as temporary:
         temporary.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+
+
+def read_json(path: str | os.PathLike[str]) -> dict[str, Any]:
+    """Return the object in a JSON file.
+
+    Raises:
+        OSError: the file cannot be read.
+        ValueError: it holds no JSON object; the message names the file and lacks only the remedy.
+    """
+    try:
+        content = json.loads(Path(path).read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(f"{path} is damaged ({error})") from error
+    if not isinstance(content, dict):
+        raise ValueError(f"{path} is damaged (not a JSON object)")
+    return content
+
+
+def package_versions(*packages: str) -> dict[str, str]:
+    """Return the versions of Python and of those of the packages that are installed, without importing any of them."""
+    import importlib.metadata  # not at the top: it would cost everybody who loads a model 20 ms
+    import platform
+
+    found = {"python": platform.python_version()}
+    for package in packages:
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+            found[package] = importlib.metadata.version(package)
+    return found

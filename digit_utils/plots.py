@@ -1,7 +1,7 @@
 """Figures for the notebooks.
 
-Every function draws into the axes it is given, or into a new figure, and returns the axes. None changes the
-settings of matplotlib, so a reader's own style stays as it is.
+Every function draws into the axes it is given, or into a new figure, and returns the axes. None changes matplotlib's
+settings, so a reader's own style stays as it is.
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ if TYPE_CHECKING:
     from digit_utils.evaluation.robustness import Experiment
 
 DPI = 80  # dots per inch: sharp enough on a page, small enough to be kept in a notebook
-# Okabe and Ito's colours, which people who see fewer colours can tell apart too.
+# Okabe and Ito's palette, which colour-blind people can tell apart, too.
 BLUE, ORANGE, GREEN, RED, GREY = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#8A8A8A"
 COLOURS = (BLUE, ORANGE, GREEN, RED)
-LOWEST_ERROR = 0.1  # per cent: where the logarithmic axis of error rates begins
+LOWEST_ERROR = 0.1  # per cent: lower end of the logarithmic axis of error rates
 
 
 def new_axes(columns: int = 1, *, width: float = 9.0, height: float = 3.0) -> Axes | np.ndarray:
@@ -55,19 +55,19 @@ def show_photos(
     width: float = 9.0,
     ax: Axes | None = None,
 ) -> Axes:
-    """Show photos in a row, each in full, and below each the ink that was found in it.
+    """Show photos in a row, each in full, and below each the ink that preprocessing found in it.
 
     Args:
-        photos: n pictures of any size, (height, width) uint8.
+        photos: n images of any size, (height, width) uint8.
         ink: (n, 28, 28) in [0, 1].
         titles: n texts of one line, each above its photo.
         width: of a new figure, in inches; its height follows.
         ax: where to draw; None makes a new figure.
 
-    Raises ValueError when there are not as many photos as pictures of ink, none, or not as many titles.
+    Raises ValueError when there is no photo, or when photos, ink and titles are not equally many.
     """
     if not len(photos) or len(photos) != len(ink):
-        raise ValueError(f"there are {len(photos)} photos and {len(ink)} pictures of ink; give as many of each")
+        raise ValueError(f"there are {len(photos)} photos and {len(ink)} images of ink; expected one per photo")
     if titles is not None and len(titles) != len(photos):
         raise ValueError(f"there are {len(photos)} photos, but {len(titles)} titles")
     side, gap = 4 * ink.shape[1], 8
@@ -98,12 +98,12 @@ def show_digits(
     width: float = 9.0,
     ax: Axes | None = None,
 ) -> Axes:
-    """Show pictures in rows, as dark ink on light paper.
+    """Show images in rows, as dark ink on light paper.
 
     Args:
         images: (n, height, width) of any number type, 0 for paper and the largest value for ink.
-        titles: n short texts, each above its picture.
-        columns: pictures in a row.
+        titles: n short texts, each above its image.
+        columns: images per row.
         width: of a new figure, in inches; its height follows.
         ax: where to draw; None makes a new figure.
 
@@ -112,11 +112,11 @@ def show_digits(
     """
     images = np.asarray(images)
     if images.ndim != 3 or not images.size:
-        raise ValueError(f"expected pictures as (n, height, width), found the shape {images.shape}")
+        raise ValueError(f"images has shape {images.shape}; expected (n, height, width) with at least one image")
     if titles is not None and len(titles) != len(images):
-        raise ValueError(f"there are {len(images)} pictures, but {len(titles)} titles")
+        raise ValueError(f"there are {len(images)} images, but {len(titles)} titles")
     lines = max((str(title).count("\n") + 1 for title in titles), default=0) if titles is not None else 0
-    headroom = max(0.45, 0.22 * lines) if lines else 0.0  # of a picture's height
+    headroom = max(0.45, 0.22 * lines) if lines else 0.0  # of an image's height
     mosaic, corners = _tile(images, columns=columns, headroom=headroom)
     if ax is None:
         ax = new_axes(width=width, height=width * mosaic.shape[0] / mosaic.shape[1])
@@ -129,7 +129,7 @@ def show_digits(
 
 
 def _tile(images: np.ndarray, *, columns: int, headroom: float) -> tuple[np.ma.MaskedArray, list[tuple[int, int]]]:
-    """Lay pictures out in rows; return the mosaic, empty between them, and the (left, top) of each."""
+    """Lay images out in rows; return the mosaic, masked between them, and the (left, top) of each."""
     count, height, width = images.shape
     columns = min(columns, count)
     rows = -(-count // columns)
@@ -145,35 +145,6 @@ def _tile(images: np.ndarray, *, columns: int, headroom: float) -> tuple[np.ma.M
     return mosaic, corners
 
 
-def show_values(image: np.ndarray, *, ax: Axes | None = None) -> Axes:
-    """Show one (height, width) picture of whole numbers with the number of each pixel written on it."""
-    if ax is None:
-        ax = new_axes(width=7.0, height=7.0 * image.shape[0] / image.shape[1])
-    ax.imshow(image, cmap="gray_r", vmin=0, vmax=image.max() or 1)
-    ax.set_axis_off()
-    halfway = image.max() / 2
-    for (row, column), value in np.ndenumerate(image):
-        colour = "white" if value > halfway else "black" if value else "lightgrey"
-        ax.text(column, row, str(value), ha="center", va="center", fontsize=6.5, color=colour)
-    return ax
-
-
-def show_class_balance(labels_by_name: Mapping[str, np.ndarray], *, ax: Axes | None = None) -> Axes:
-    """Show the share of each of the ten digits, in per cent, a bar for each set: {"training": labels}."""
-    if ax is None:
-        ax = new_axes()
-    width = 0.8 / len(labels_by_name)
-    for index, (name, labels) in enumerate(labels_by_name.items()):
-        shares = 100 * np.bincount(labels, minlength=10) / len(labels)
-        offset = (index - (len(labels_by_name) - 1) / 2) * width
-        ax.bar(np.arange(10) + offset, shares, width, label=name, color=COLOURS[index % len(COLOURS)])
-    ax.axhline(10, color="black", linewidth=0.8, linestyle=":")
-    ax.set(xlabel="digit", ylabel="share (%)", xticks=range(10))
-    ax.legend(frameon=False, ncols=len(labels_by_name), loc="lower right", bbox_to_anchor=(1, 1))
-    ax.spines[["top", "right"]].set_visible(False)
-    return ax
-
-
 def show_histogram(
     values: np.ndarray,
     *,
@@ -183,7 +154,7 @@ def show_histogram(
     colour: str = BLUE,
     ax: Axes | None = None,
 ) -> Axes:
-    """Show how values are spread, in per cent of their number, with a dotted line where they are expected."""
+    """Show a histogram of values, in per cent of their number, with a dotted line at the expected value."""
     if ax is None:
         ax = new_axes(width=4.5)
     ax.hist(values, bins=bins, weights=np.full(len(values), 100 / len(values)), color=colour)
@@ -197,7 +168,7 @@ def show_histogram(
 def show_strokes(strokes: Strokes, *, title: object = "", sheet: float | None = None, ax: Axes | None = None) -> Axes:
     """Show the path of a pen: each stroke in its own colour, a dot at each sample, a ring at its start.
 
-    With `sheet` the whole sheet from (0, 0) to (sheet, sheet) is shown, with a frame around it.
+    With `sheet`, the whole sheet from (0, 0) to (sheet, sheet) is shown, with a frame around it.
     """
     if ax is None:
         ax = new_axes(width=2.5, height=2.5)
@@ -211,7 +182,7 @@ def show_strokes(strokes: Strokes, *, title: object = "", sheet: float | None = 
         ax.set(xlim=(0, sheet), ylim=(0, sheet))
     ax.spines[:].set_visible(sheet is not None)
     ax.spines[:].set_color(GREY)
-    ax.yaxis.set_inverted(True)  # y points down, as in pictures
+    ax.yaxis.set_inverted(True)  # y points down, as in images
     ax.set_title(str(title), fontsize=9)
     return ax
 
@@ -220,24 +191,26 @@ def show_learning_curves(histories: Mapping[str, Sequence[Mapping[str, float]]],
     """Show the error rate on validation digits, in per cent on a logarithmic axis, epoch by epoch.
 
     Args:
-        histories: the records of each run by its name, as `training.train` returns them; every key that ends in
-            `_errors` is a curve, up to three of them, and a run's curves share a colour.
+        histories: the records of each run by its name, as `digit_utils.training.loop.train` returns them. Every key
+            that ends in `_errors` is a curve, up to three per run, over the epochs that have it; a run's curves share
+            a colour. 0 % is shown as 0.005 %, since a zero has no logarithm.
         ax: where to draw; None makes a new figure.
     """
     if ax is None:
         ax = new_axes(width=6.0, height=3.4)
     for index, (run, history) in enumerate(histories.items()):
-        keys = [key for key in history[0] if key.endswith("_errors")]
+        keys = dict.fromkeys(key for record in history for key in record if key.endswith("_errors"))
         for key, style in zip(keys, ("-", "--", ":"), strict=False):
-            rates = [max(100 * record[key], 0.005) for record in history]  # a zero has no logarithm
+            points = [(record["epoch"], max(100 * record[key], 0.005)) for record in history if key in record]
             label = ", ".join(filter(None, [run, key.removesuffix("_errors")]))
-            epochs = [record["epoch"] for record in history]
-            ax.plot(epochs, rates, style, marker=".", color=COLOURS[index % len(COLOURS)], label=label)
+            ax.plot(*zip(*points, strict=True), style, marker=".", color=COLOURS[index % len(COLOURS)], label=label)
     ax.set_yscale("log")
     low, high = ax.get_ylim()
-    told = "25" if high > 5 * low else "23456789"  # a short axis may hold neither a power of ten nor 2 or 5 times one
+    labelled = (
+        "25" if high > 5 * low else "23456789"
+    )  # a short axis may hold neither a power of ten nor 2 or 5 times it
     ax.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
-    ax.yaxis.set_minor_formatter(lambda value, _: f"{value:g}" if f"{value:.0e}"[0] in told else "")
+    ax.yaxis.set_minor_formatter(lambda value, _: f"{value:g}" if f"{value:.0e}"[0] in labelled else "")
     ax.xaxis.get_major_locator().set_params(integer=True)
     ax.set(xlabel="epoch", ylabel="errors on validation digits (%)")
     ax.legend(frameon=False, fontsize=9)
@@ -255,12 +228,12 @@ def show_predictions(
     writers: np.ndarray | None = None,
     ax: Axes | None = None,
 ) -> Axes:
-    """Show some digits as the network saw them, with their label, what was read, how sure it was, and the writer.
+    """Show some digits as the network saw them, with label, predicted digit, confidence and writer.
 
     Args:
         predictions: of n digits.
-        places: which of them, from 0.
-        writers: (n,) whole numbers, or None where they are not known.
+        places: indices of those to show.
+        writers: (n,) integers, or None where they are unknown.
         ax: where to draw; None makes a new figure.
     """
     titles = []
@@ -277,12 +250,12 @@ def show_rates(
     usual: float | None = None,
     ax: Axes | None = None,
 ) -> Axes:
-    """Show rates as dots with their intervals, one line each, the first at the top.
+    """Show rates as dots with their intervals, one row each, the first at the top.
 
     Args:
-        rates: rate and both ends of its interval by name, in parts of one; shown in per cent.
+        rates: rate and both ends of its interval in [0, 1], by name; shown in per cent.
         label: what the rates are.
-        usual: a rate to compare with, in parts of one, as a dotted line.
+        usual: a rate to compare with, in [0, 1], as a dotted line.
         ax: where to draw; None makes a new figure.
     """
     if ax is None:
@@ -301,10 +274,10 @@ def show_rates(
 
 
 def show_confusions(counts: np.ndarray, *, title: str = "", ax: Axes | None = None) -> Axes:
-    """Show how often each digit was taken for each other one.
+    """Show a confusion matrix: how often each digit was taken for each other one.
 
     Args:
-        counts: (10, 10) whole numbers, rows are labels, columns what was read. The diagonal, what is right, stays grey.
+        counts: (10, 10) integers, rows are labels, columns predictions. The diagonal, the correct ones, stays grey.
         title: above the figure.
         ax: where to draw; None makes a new figure.
     """
@@ -324,14 +297,14 @@ def show_confusions(counts: np.ndarray, *, title: str = "", ax: Axes | None = No
 
 
 def _colour_map(*colours: str) -> LinearSegmentedColormap:
-    """Return a colour map that goes evenly from the first of some colours to the last."""
+    """Return a colour map that passes evenly through some colours."""
     from matplotlib.colors import LinearSegmentedColormap
 
     return LinearSegmentedColormap.from_list("", colours)
 
 
-def show_reliability(sorted_in: Reliability, *, title: str = "", ax: Axes | None = None) -> Axes:
-    """Show, bin by bin of confidence, which part is right, with 95 % intervals; honest confidence is the diagonal.
+def show_reliability(bins: Reliability, *, title: str = "", ax: Axes | None = None) -> Axes:
+    """Show a reliability diagram: accuracy by bin of confidence, with 95 % intervals; the diagonal is calibrated.
 
     The area of a dot grows with the logarithm of the number of digits in its bin, which stands above it.
     """
@@ -340,7 +313,7 @@ def show_reliability(sorted_in: Reliability, *, title: str = "", ax: Axes | None
     if ax is None:
         ax = new_axes(width=4.4, height=4.0)
     ax.plot([0, 100], [0, 100], color="black", linewidth=1, linestyle=":")
-    for count, confidence, accuracy in zip(sorted_in.counts, sorted_in.confidence, sorted_in.accuracy, strict=True):
+    for count, confidence, accuracy in zip(bins.counts, bins.confidence, bins.accuracy, strict=True):
         if not count:
             continue
         low, high = error_interval(round(accuracy * count), int(count))
@@ -366,11 +339,11 @@ def show_error_curve(
 ) -> Axes:
     """Show error rates against the strength of a change, with a band for their 95 % intervals.
 
-    The error rate has a logarithmic axis from 0.1 to 100 %; what is lower stands at its lower edge.
+    The error rate has a logarithmic axis from 0.1 to 100 %; lower rates are shown at its lower edge.
 
     Args:
-        strengths: n numbers; when they are positive and span more than a factor of fifteen, their axis is logarithmic.
-        scores: the figures at each of them.
+        strengths: n numbers; if positive and spanning more than a factor of fifteen, their axis is logarithmic.
+        scores: the score at each of them.
         label: of the strengths.
         name: of the curve, for a legend.
         colour: of the curve.
@@ -384,7 +357,7 @@ def show_error_curve(
     ax.plot(strengths, middle, marker=".", color=colour, label=name)
     if min(strengths) > 0 and max(strengths) > 15 * min(strengths):
         ax.set_xscale("log")
-        ax.set_xticks(strengths, [f"{strength:g}" for strength in strengths])  # powers of ten would name one, if any
+        ax.set_xticks(strengths, [f"{strength:g}" for strength in strengths])  # powers of ten would label one, if any
         ax.set_xticks([], minor=True)
     ax.set_yscale("log")
     ax.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
@@ -398,7 +371,7 @@ def show_experiments(
 ) -> np.ndarray:
     """Show the error curves of experiments in rows, in a new figure; return its (rows, columns) axes.
 
-    A dotted line marks the error rate of the digits as they were.
+    A dotted line marks the error rate of the unchanged digits.
     """
     figure, axes = new_grid(-(-len(experiments) // columns), columns)
     for ax, experiment in zip(axes.flat, experiments, strict=False):
@@ -413,10 +386,10 @@ def show_experiments(
 
 
 def show_digit_scores(scores: Mapping[str, np.ndarray], *, threshold: float, ax: Axes | None = None) -> Axes:
-    """Show how digit scores are spread in several sets, on a logistic axis, and the threshold for "no digit".
+    """Show histograms of the digit scores of several sets, on a logistic axis, and the threshold for "no digit".
 
     Args:
-        scores: (n,) numbers in [0, 1] by the name of their set. Those beyond 0.0001 and 0.9999 stand at the edges.
+        scores: (n,) numbers in [0, 1] by the name of their set; those beyond 0.0001 and 0.9999 are shown at the edges.
         threshold: in [0, 1].
         ax: where to draw; None makes a new figure.
     """

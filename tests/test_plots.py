@@ -1,3 +1,5 @@
+"""Figures: where they are drawn, and what their marks, axes and labels show."""
+
 from __future__ import annotations
 
 import matplotlib as mpl
@@ -15,9 +17,8 @@ from digit_utils.evaluation.metrics import Score
 from digit_utils.evaluation.predictions import Predictions
 from digit_utils.evaluation.robustness import Experiment
 
-PICTURES = np.random.default_rng(0).integers(0, 256, (7, 5, 4), dtype=np.uint8)
+IMAGES = np.random.default_rng(0).integers(0, 256, (7, 5, 4), dtype=np.uint8)
 STROKES = [np.array([[0.0, 0.0], [10.0, 5.0], [20.0, 40.0]]), np.array([[5.0, 5.0]])]
-LABELS = np.array([0, 0, 1, 9])
 
 
 @pytest.fixture(autouse=True)
@@ -30,26 +31,24 @@ def score_of(errors: int, digits: int = 100) -> Score:
     return Score(digits, errors, *error_interval(errors, digits), rejected=0, calibration_error=0.0)
 
 
-READINGS = Predictions(np.ones((3, 28, 28)), np.array([1, 2, 3]), np.eye(10)[[1, 7, 3]], np.ones(3), 0.5)
-SORTED_IN = reliability(np.array([0.95, 0.95, 0.55]), np.array([True, True, False]))
+PREDICTIONS = Predictions(np.ones((3, 28, 28)), np.array([1, 2, 3]), np.eye(10)[[1, 7, 3]], np.ones(3), 0.5)
+BINS = reliability(np.array([0.95, 0.95, 0.55]), np.array([True, True, False]))
 DRAWINGS = {
-    "digits": lambda ax: plots.show_digits(PICTURES, titles=range(7), ax=ax),
-    "photos": lambda ax: plots.show_photos([PICTURES[0]], np.zeros((1, 28, 28)), titles=["3 read 8"], ax=ax),
-    "values": lambda ax: plots.show_values(PICTURES[0], ax=ax),
-    "balance": lambda ax: plots.show_class_balance({"training": LABELS, "test": LABELS}, ax=ax),
+    "digits": lambda ax: plots.show_digits(IMAGES, titles=range(7), ax=ax),
+    "photos": lambda ax: plots.show_photos([IMAGES[0]], np.zeros((1, 28, 28)), titles=["3 read 8"], ax=ax),
     "histogram": lambda ax: plots.show_histogram(np.arange(5.0), bins=range(6), label="x", expected=2, ax=ax),
     "strokes": lambda ax: plots.show_strokes(STROKES, title=3, sheet=50, ax=ax),
-    "predictions": lambda ax: plots.show_predictions(READINGS, [1, 0], writers=np.array([4, 5, 6]), ax=ax),
+    "predictions": lambda ax: plots.show_predictions(PREDICTIONS, [1, 0], writers=np.array([4, 5, 6]), ax=ax),
     "rates": lambda ax: plots.show_rates({"a": (0.1, 0.05, 0.2)}, label="misread", usual=0.1, ax=ax),
     "confusions": lambda ax: plots.show_confusions(np.eye(10, dtype=int), title="none", ax=ax),
-    "reliability": lambda ax: plots.show_reliability(SORTED_IN, title="two bins", ax=ax),
+    "reliability": lambda ax: plots.show_reliability(BINS, title="two bins", ax=ax),
     "error curve": lambda ax: plots.show_error_curve([0, 1], [score_of(1), score_of(9)], label="x", ax=ax),
     "digit scores": lambda ax: plots.show_digit_scores({"a": np.array([0.0, 1.0])}, threshold=0.5, ax=ax),
 }
 
 
 @pytest.mark.parametrize("name", DRAWINGS)
-def test_draws_where_it_is_told_or_into_a_new_figure_and_leaves_the_settings_alone(name):
+def test_draws_into_given_axes_or_a_new_figure_and_leaves_the_settings_alone(name):
     before = dict(mpl.rcParams)
     own = plots.new_axes()
     assert DRAWINGS[name](own) is own
@@ -62,29 +61,29 @@ def test_draws_where_it_is_told_or_into_a_new_figure_and_leaves_the_settings_alo
 
 
 def test_each_picture_stands_at_its_place_in_the_mosaic():
-    mosaic = plots.show_digits(PICTURES, columns=3).images[0].get_array()
+    mosaic = plots.show_digits(IMAGES, columns=3).images[0].get_array()
     gap = 1
-    for index, picture in enumerate(PICTURES):
+    for index, picture in enumerate(IMAGES):
         top, left = index // 3 * (5 + gap), index % 3 * (4 + gap)
         np.testing.assert_array_equal(mosaic[top : top + 5, left : left + 4], picture)
-    assert mosaic.mask.sum() == mosaic.size - PICTURES.size  # nothing else is drawn
+    assert mosaic.mask.sum() == mosaic.size - IMAGES.size  # nothing else is drawn
 
 
-def test_titles_stand_above_their_own_pictures():
-    ax = plots.show_digits(PICTURES, titles="abcdefg", columns=3)
+def test_titles_are_above_their_own_images():
+    ax = plots.show_digits(IMAGES, titles="abcdefg", columns=3)
     mosaic = ax.images[0].get_array()
     assert [text.get_text() for text in ax.texts] == list("abcdefg")
-    for text, picture in zip(ax.texts, PICTURES, strict=True):
+    for text, picture in zip(ax.texts, IMAGES, strict=True):
         x, y = text.get_position()
         below = mosaic[round(y) + 1 : round(y) + 6, round(x - 1.5) : round(x + 2.5)]
         np.testing.assert_array_equal(below, picture)
 
 
 def test_wrong_shapes_and_counts_are_refused():
-    with pytest.raises(ValueError, match=r"expected pictures as \(n, height, width\), found the shape \(5, 4\)"):
-        plots.show_digits(PICTURES[0])
-    with pytest.raises(ValueError, match="there are 7 pictures, but 2 titles"):
-        plots.show_digits(PICTURES, titles=["a", "b"])
+    with pytest.raises(ValueError, match=r"images has shape \(5, 4\); expected \(n, height, width\)"):
+        plots.show_digits(IMAGES[0])
+    with pytest.raises(ValueError, match="there are 7 images, but 2 titles"):
+        plots.show_digits(IMAGES, titles=["a", "b"])
 
 
 def test_a_photo_stands_in_full_above_its_ink():
@@ -112,31 +111,21 @@ def test_the_title_of_a_photo_stands_above_it_and_touches_nothing():
 
 @pytest.mark.parametrize(("photos", "ink"), [(0, 0), (2, 1)])
 def test_photos_without_their_ink_are_refused(photos: int, ink: int):
-    with pytest.raises(ValueError, match=f"{photos} photos and {ink} pictures"):
-        plots.show_photos([PICTURES[0]] * photos, np.zeros((ink, 28, 28)))
+    with pytest.raises(ValueError, match=f"{photos} photos and {ink} images"):
+        plots.show_photos([IMAGES[0]] * photos, np.zeros((ink, 28, 28)))
     with pytest.raises(ValueError, match="1 photos, but 2 titles"):
-        plots.show_photos([PICTURES[0]], np.zeros((1, 28, 28)), titles="ab")
+        plots.show_photos([IMAGES[0]], np.zeros((1, 28, 28)), titles="ab")
 
 
-def test_blank_pictures_stay_white():
+def test_blank_images_stay_white():
     image = plots.show_digits(np.zeros((2, 3, 3), np.uint8)).images[0]
     assert image.cmap(image.norm(0)) == (1.0, 1.0, 1.0, 1.0)
     assert image.norm.vmax > 0
 
 
-def test_bars_are_shares_in_per_cent():
-    ax = plots.show_class_balance({"training": LABELS})
-    assert [bar.get_height() for bar in ax.patches] == [50, 25, 0, 0, 0, 0, 0, 0, 0, 25]
-
-
 def test_histogram_is_in_per_cent():
     ax = plots.show_histogram(np.array([0.5, 0.6, 1.5, 2.5]), bins=[0, 1, 2, 3], label="x")
     assert [bar.get_height() for bar in ax.patches] == [50, 25, 25]
-
-
-def test_every_pixel_bears_its_number():
-    ax = plots.show_values(PICTURES[0])
-    assert [text.get_text() for text in ax.texts] == [str(value) for value in PICTURES[0].ravel()]
 
 
 def test_strokes_point_down_and_stand_on_their_sheet():
@@ -195,16 +184,25 @@ def test_error_curves_are_in_per_cent_and_end_at_the_edge_of_the_axis():
 
 
 @pytest.mark.parametrize(
-    ("rates", "told"), [([0.0118, 0.0053], "0.6 0.7 0.8 0.9 1"), ([0.09, 0.004], "0.5 1 2 5 10")], ids=["short", "long"]
+    ("rates", "labelled"),
+    [([0.0118, 0.0053], "0.6 0.7 0.8 0.9 1"), ([0.09, 0.004], "0.5 1 2 5 10")],
+    ids=["short", "long"],
 )
-def test_learning_curves_name_whole_epochs_and_several_error_rates(rates, told):
+def test_learning_curves_name_whole_epochs_and_several_error_rates(rates, labelled):
     history = [{"epoch": epoch, "mnist_errors": rate} for epoch, rate in enumerate(rates, start=1)]
     ax = plots.show_learning_curves({"run": history})
     ax.figure.canvas.draw()
     low, high = ax.get_ylim()
     labels = {label.get_text() for label in ax.get_yticklabels(which="both") if low < label.get_position()[1] < high}
-    assert sorted(labels - {""}, key=float) == told.split()
+    assert sorted(labels - {""}, key=float) == labelled.split()
     assert all(tick == round(tick) for tick in ax.get_xticks())
+
+
+def test_learning_curves_of_a_resumed_run_show_each_set_over_the_epochs_that_have_it():
+    history = [{"epoch": 1, "a_errors": 0.2}, {"epoch": 2, "a_errors": 0.1, "b_errors": 0.3}]
+    lines = plots.show_learning_curves({"run": history}).lines
+    points = {line.get_label(): line.get_xydata().tolist() for line in lines}
+    assert points == {"run, a": [[1, 20], [2, 10]], "run, b": [[2, 30]]}
 
 
 def test_each_experiment_has_its_panel_with_its_usual_error_rate_dotted():

@@ -1,13 +1,13 @@
-"""What each step of this project is worth: the error rate after each, on the same digits.
+"""What each step of the training data is worth: the errors after each, on the same digits.
 
     python -m benchmarks.quality.ablation                     # two seeds: about ten minutes on two cores
     python -m benchmarks.quality.ablation --output FILE.json  # also keeps the figures
 
-One small network (`medium_cnn`) is trained with more and more of the recipe, and reads the pen strokes of pendigits'
-test writers, MNIST's test scans, and Semeion where the data folder has it. The first two steps are the same network:
-first the digits are cropped and stretched, as most demos do, then they pass through the ink function. The last step is
-the bundled model: a larger network, trained for longer, that also learnt what is no digit. No step was chosen by these
-figures.
+One small network (`medium_cnn`) is trained with more and more of the data mix, and evaluated on the pen strokes of
+pendigits' test writers, MNIST's test scans, and Semeion where the data folder has it. The first two steps are the same
+network: first the digits are cropped and stretched, as most demos do, then they are preprocessed as everywhere here.
+The last step is the bundled model: a larger network, trained for longer, also on non-digits. No step was chosen by
+these figures.
 """
 
 import argparse
@@ -24,33 +24,33 @@ from digit_utils.datasets.loading import load_dataset
 from digit_utils.evaluation import ablation, naive, predictions
 from digit_utils.files import write_json
 from digit_utils.recognition.recognizer import Recognizer
-from digit_utils.training import config as training_config
-from digit_utils.training import loop
-from digit_utils.training.config import DataMix
+from digit_utils.training.config import DataMix, preset
 from digit_utils.training.data import TrainingData, make_training_data
+from digit_utils.training.loop import TrainingResult, error_rate, train
+from digit_utils.training.networks import build_network
 
-SMALL = training_config.preset("quick", network="medium_cnn", epochs=4, learning_rate=0.01)
-NAIVE_PEN = 0.05  # of the drawing's long side, for the tempting way: the middle of what notebook 03 tries
-FULL = training_config.preset("full").data_mix
+SMALL = preset("quick", network="medium_cnn", epochs=4, learning_rate=0.01)
+NAIVE_PEN = 0.05  # of the drawing's long side: the middle one of the widths that notebook 03 tries
+FULL = preset("full").data_mix
 SCANS = DataMix(augmentation="none")
-RECIPES = {
+STEPS = {
     "normalised ink": SCANS,
     "augmented scans": replace(SCANS, augmentation=FULL.augmentation),
     "pen strokes": replace(SCANS, augmentation=FULL.augmentation, pen_strokes=FULL.pen_strokes),
-    "allographs, photographs, sharpness": replace(FULL, non_digits=0),
+    "allographs, photographs, blur": replace(FULL, non_digits=0),
 }
 NAIVE, SHIPPED = "naive resize", "the bundled model"
 
 
 def test_digits(mnist: DigitDataset, pendigits: DigitDataset, data_dir: str) -> dict[str, Digits]:
-    """Return the digits that every step reads."""
+    """Return the digits that every step is evaluated on."""
     digits = {"pendigits": pendigits.test, "mnist": mnist.test}
     semeion = load_semeion(data_dir)
     return digits | ({} if semeion is None else {"semeion (development check)": semeion})
 
 
 def naive_ink_of(digits: Digits) -> LabelledInk:
-    """Return digits, drawn or scanned, as the usual demo would show them to the network."""
+    """Return digits, drawn or scanned, as most demos would preprocess them."""
     if digits.images is not None:
         ink = [naive.naive_ink_of_image(image) for image in digits.images]
     else:
@@ -58,16 +58,17 @@ def naive_ink_of(digits: Digits) -> LabelledInk:
     return LabelledInk(np.stack(ink), digits.labels)
 
 
-def train_step(data_mix: DataMix, training_data: TrainingData, *, seed: int) -> loop.TrainingResult:
-    """Train the small network by a recipe."""
+def train_step(data_mix: DataMix, training_data: TrainingData, *, seed: int) -> TrainingResult:
+    """Train the small network on a data mix."""
     config = replace(SMALL, seed=seed, data_mix=data_mix)
     with tempfile.TemporaryDirectory() as folder:
-        return loop.train(config, training_data, folder, report=lambda _: None, show_progress=False)
+        network = build_network(config.network, seed=seed)
+        return train(network, config, training_data, folder, report=lambda _: None, show_progress=False)
 
 
-def errors_of_network(trained: loop.TrainingResult, sets: dict[str, LabelledInk]) -> dict[str, int]:
+def errors_of_network(trained: TrainingResult, sets: dict[str, LabelledInk]) -> dict[str, int]:
     """Return a trained network's errors on each set."""
-    return {name: round(loop.error_rate(trained.network, digits) * len(digits)) for name, digits in sets.items()}
+    return {name: round(error_rate(trained.network, digits) * len(digits)) for name, digits in sets.items()}
 
 
 def errors_of_recognizer(recognizer: Recognizer, sets: dict[str, LabelledInk]) -> dict[str, int]:
@@ -84,20 +85,20 @@ def main() -> None:
     options = parser.parse_args()
     mnist, pendigits = (load_dataset(name, data_dir=options.data_dir or None) for name in ("mnist", "pendigits"))
     training_data, digits = make_training_data(mnist, pendigits), test_digits(mnist, pendigits, options.data_dir)
-    sets = {name: ink_of(of_set) for name, of_set in digits.items()}
-    naive_sets = {name: naive_ink_of(of_set) for name, of_set in digits.items()}
+    sets = {name: ink_of(dataset) for name, dataset in digits.items()}
+    naive_sets = {name: naive_ink_of(dataset) for name, dataset in digits.items()}
     errors: dict[str, dict[str, list[int]]] = {}
     for seed in range(options.seeds):
-        for step, data_mix in RECIPES.items():
+        for step, data_mix in STEPS.items():
             trained = train_step(data_mix, training_data, seed=seed)
             found = {NAIVE: errors_of_network(trained, naive_sets)} if data_mix == SCANS else {}
             found |= {step: errors_of_network(trained, sets)}
             for name, counts in found.items():
                 print(f"seed {seed}  {name:28}", counts, flush=True)
-                for of_set, count in counts.items():
-                    errors.setdefault(name, {}).setdefault(of_set, []).append(count)
+                for dataset, count in counts.items():
+                    errors.setdefault(name, {}).setdefault(dataset, []).append(count)
     errors[SHIPPED] = {name: [count] for name, count in errors_of_recognizer(Recognizer.load(), sets).items()}
-    sizes = {name: len(of_set) for name, of_set in sets.items()}
+    sizes = {name: len(dataset) for name, dataset in sets.items()}
     print(ablation.step_table(errors, sizes))
     if options.output:
         write_json(options.output, {"digits": sizes, "errors": errors})

@@ -29,8 +29,10 @@ from digit_utils.training.loop import train
 from digit_utils.datasets.loading import load_dataset
 from digit_utils.training.export import export_network
 from digit_utils.training.data import make_training_data
+from digit_utils.training.networks import build_network
 training_data = make_training_data(load_dataset("digits8x8"))
-result = train(preset("quick", epochs=3), training_data, "plain", show_progress=False)
+config = preset("quick", epochs=3)
+result = train(build_network(config.network, seed=0), config, training_data, "plain", show_progress=False)
 export_network(result.network, "plain", validation=training_data.validation)
 """
 

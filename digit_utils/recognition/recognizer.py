@@ -166,7 +166,7 @@ def digit_logits(head: np.ndarray, probabilities: np.ndarray, *, weight: float) 
 
     What resembles no digit in particular is less likely to be one (Hendrycks and Gimpel, 2017, "A baseline for
     detecting misclassified and out-of-distribution examples"); `weight` says by how much, see
-    `digit_utils.training.export.best_confidence_weight`.
+    `digit_utils.training.calibration.fit_confidence_weight`.
     """
     return head + weight * np.log(probabilities.max(axis=1, initial=1 / NUM_CLASSES))
 

@@ -1,26 +1,25 @@
-"""Training configuration: everything that decides what a run learns, and the presets."""
+"""The configuration of a training run, and the presets; importing it does not load Keras."""
 
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 from digit_utils.augmentation.images import MILD, STRONG
-from digit_utils.training.networks import NETWORKS, WITHOUT_DIGIT_HEAD
-from digit_utils.training.optimizers import OPTIMIZERS
 
+OPTIMIZERS = ("adamw", "muon", "brief_muon")  # see digit_utils.training.optimizers.build_optimizer
 AUGMENTATIONS = {"none": None, "mild": MILD, "strong": STRONG}
 
 
 @dataclass(frozen=True)
 class DataMix:
-    """What one epoch is made of."""
+    """What an epoch consists of, beside all scans."""
 
-    augmentation: str = "mild"  # of scans: "none", "mild" or "strong"
+    augmentation: str = "mild"  # of the scans: "none", "mild" or "strong"
     pen_strokes: int = 0  # drawings by pendigits' training writers, each deformed anew
     allographs: int = 0  # drawings of the forms in digit_utils.augmentation.allographs
-    non_digits: int = 0  # letters, signs, scribbles, ...: for networks that can say "no digit"
-    photographed: float = 0.0  # part of the drawings seen as a worn picture instead of clean strokes
-    blur: float = 0.0  # part of all pictures, whatever they show, that is made softer or sharper
-    label_smoothing: float = 0.0  # part of the probability that the target spreads over all ten digits
+    non_digits: int = 0  # letters, signs, scribbles, ...; needs a network with a logit for "no digit"
+    photographed: float = 0.0  # fraction of the drawings seen as a worn picture instead of clean strokes
+    blur: float = 0.0  # fraction of all images, digits or not, that are blurred or sharpened
+    label_smoothing: float = 0.0  # probability that the target spreads evenly over all ten digits
 
     def __post_init__(self):
         if self.augmentation not in AUGMENTATIONS:
@@ -29,7 +28,7 @@ class DataMix:
             )
         for name in ("pen_strokes", "allographs", "non_digits"):
             if getattr(self, name) < 0:
-                raise ValueError(f"{name} is {getattr(self, name)}; it counts drawings, so 0 or more")
+                raise ValueError(f"{name} is {getattr(self, name)}; it is a number of images, so 0 or more")
         for name in ("photographed", "blur", "label_smoothing"):
             if not 0 <= getattr(self, name) < 1:
                 raise ValueError(f"{name} is {getattr(self, name)}; it must be at least 0 and below 1")
@@ -37,27 +36,21 @@ class DataMix:
 
 @dataclass(frozen=True)
 class TrainingConfig:
-    """Everything that decides what a run learns."""
+    """How a network is trained: with the training data, everything that decides the result of a run."""
 
-    network: str = "simple_cnn"  # a name in digit_utils.training.networks
-    epochs: int = 8  # times that the training data is gone through
-    batch_size: int = 128  # pictures a step
+    network: str = "simple_cnn"  # a name in digit_utils.training.networks, or that of a network of your own
+    epochs: int = 8  # passes through the training data
+    batch_size: int = 128  # images per step
     learning_rate: float = 0.002  # at its peak, after the warm-up; it then falls along a cosine
-    final_learning_rate: float = 0.0  # where it falls to, as a part of its peak
-    averaged: bool = (
-        False  # keep the average of the weights on their way (digit_utils.training.optimizers), not the last ones
-    )
-    warm_up: float = 0.15  # part of the steps in which the learning rate rises
-    optimizer: str = (
-        "adamw"  # "adamw" (Loshchilov and Hutter, 2019), "muon" or "brief_muon" (digit_utils.training.optimizers)
-    )
-    weight_decay: float = 0.0  # decoupled: what each step takes from the weights, times the learning rate
-    seed: int = 0  # of the weights, the order and the augmentation
+    final_learning_rate: float = 0.0  # where it ends, as a fraction of the peak
+    average_weights: bool = False  # the result is an average of the weights along the way, not the last ones
+    warm_up: float = 0.15  # fraction of the steps in which the learning rate rises
+    optimizer: str = "adamw"  # "adamw", "muon" or "brief_muon", see digit_utils.training.optimizers
+    weight_decay: float = 0.0  # decoupled: each step shrinks the weights by this times the learning rate
+    seed: int = 0  # of the weights, the order, the augmentation and dropout
     data_mix: DataMix = field(default_factory=DataMix)
 
     def __post_init__(self):
-        if self.network not in NETWORKS:
-            raise ValueError(f"network is {self.network!r}; choose one of {', '.join(map(repr, NETWORKS))}")
         if self.optimizer not in OPTIMIZERS:
             raise ValueError(f"optimizer is {self.optimizer!r}; choose one of {', '.join(map(repr, OPTIMIZERS))}")
         for name in ("epochs", "batch_size"):
@@ -66,20 +59,15 @@ class TrainingConfig:
         if not self.learning_rate > 0:
             raise ValueError(f"learning_rate is {self.learning_rate}; it must be above 0")
         if not 0 <= self.warm_up <= 1:
-            raise ValueError(f"warm_up is {self.warm_up}; it is a part of the steps, from 0 to 1")
+            raise ValueError(f"warm_up is {self.warm_up}; it is a fraction of the steps, from 0 to 1")
         if not 0 <= self.final_learning_rate <= 1:
             raise ValueError(
-                f"final_learning_rate is {self.final_learning_rate}; it is a part of learning_rate, from 0 to 1"
+                f"final_learning_rate is {self.final_learning_rate}; it is a fraction of learning_rate, from 0 to 1"
             )
         if not self.weight_decay >= 0:
             raise ValueError(f"weight_decay is {self.weight_decay}; it must be at least 0")
         if not 0 <= self.seed < 2**32:
             raise ValueError(f"seed is {self.seed}; it must be at least 0 and below 2**32")
-        if self.data_mix.non_digits and self.network in WITHOUT_DIGIT_HEAD:
-            raise ValueError(
-                f"non_digits is {self.recipe.non_digits}, yet {self.network} cannot say 'no digit'; "
-                "choose network='large_cnn'"
-            )
 
 
 PRESETS: dict[str, TrainingConfig] = {
@@ -97,7 +85,7 @@ PRESETS: dict[str, TrainingConfig] = {
         epochs=18,
         learning_rate=0.006,
         final_learning_rate=0.25,
-        averaged=True,
+        average_weights=True,
         optimizer="muon",
         weight_decay=0.01,
         data_mix=DataMix(
@@ -113,12 +101,12 @@ PRESETS: dict[str, TrainingConfig] = {
 
 
 def preset(name: str, **changes: Any) -> TrainingConfig:
-    """Return a preset with some values changed; those of the recipe are named the same way.
+    """Return a preset with some values changed, those of `TrainingConfig` and of its `data_mix` alike.
 
-    Raises ValueError for an unknown preset or a value that makes no sense, TypeError for an unknown name.
+    Raises ValueError for an unknown preset or an invalid value, TypeError for an unknown name.
     """
     if name not in PRESETS:
         raise ValueError(f"there is no preset {name!r}; choose one of {', '.join(map(repr, PRESETS))}")
     config = PRESETS[name]
-    of_data_mix = {key: changes.pop(key) for key in list(changes) if key in DataMix.__dataclass_fields__}
-    return replace(config, **changes, data_mix=replace(config.data_mix, **of_data_mix))
+    mix_changes = {key: changes.pop(key) for key in list(changes) if key in DataMix.__dataclass_fields__}
+    return replace(config, **changes, data_mix=replace(config.data_mix, **mix_changes))

@@ -1,8 +1,7 @@
-"""Training data: what the network is trained on, and what its epochs are made of.
+"""Training data and the epochs made from it.
 
-Scans (MNIST), pen strokes (pendigits' training writers), allographs made here, things that are no digits, and, where
-given, one's own drawings. All of it passes through `digit_utils.preprocessing.strokes`; every epoch draws and deforms
-it anew.
+Scans (MNIST), pen strokes (pendigits' training writers), synthetic allographs, non-digits, and optionally the user's
+own drawings. All of it passes through `digit_utils.preprocessing`; every epoch draws and deforms it anew.
 """
 
 from dataclasses import dataclass, field, replace
@@ -21,59 +20,57 @@ from digit_utils.preprocessing.strokes import ink_from_strokes
 from digit_utils.training.config import AUGMENTATIONS, DataMix
 from digit_utils.types import IMAGE_SIZE, NUM_CLASSES, Strokes
 
-NUDGE = ImageAugmentation(rotation=0, shift=1.0, scale=0.05, shear=0, cubic=True)
-NON_DIGITS_OF_SCANS = 0.2  # part of the non-digits that is made of scanned digits
-OWN_DRAWING_REPEATS = 40  # times that each of one's own drawings is seen an epoch, deformed anew each time
-OWN_DRAWINGS_AT_MOST = 0.1  # of the number of scans: however many there are, one hand must not outweigh all others
+JITTER = ImageAugmentation(rotation=0, shift=1.0, scale=0.05, shear=0, cubic=True)
+SCANNED_NON_DIGITS = 0.2  # fraction of the non-digits that is made from scanned digits
+OWN_DRAWING_REPEATS = 40  # times that each of the user's own drawings is seen per epoch, deformed anew each time
+MAX_OWN_DRAWINGS = 0.1  # of the number of scans: one hand must not outweigh all others
 
 
 @dataclass(frozen=True, eq=False)
 class TrainingData:
-    """Everything that a training run reads."""
+    """What a network is trained on, and the validation digits."""
 
-    scans: LabelledInk  # pictures of digits, before augmentation
-    strokes: tuple[Strokes, ...] = ()  # drawings by training writers
+    scans: LabelledInk  # scanned digits, before augmentation
+    strokes: tuple[Strokes, ...] = ()  # digits drawn by the training writers
     stroke_labels: np.ndarray = field(default_factory=lambda: np.zeros(0, np.int64))
     validation: dict[str, LabelledInk] = field(default_factory=dict)  # by dataset; never trained on
-    hashes: dict[str, str] = field(default_factory=dict)  # of the datasets' content
-    own_drawings: tuple[Strokes, ...] = ()  # of whoever trains the network for a hand of their own
+    hashes: dict[str, str] = field(default_factory=dict)  # of the content of each dataset
+    own_drawings: tuple[Strokes, ...] = ()  # by the user, whose hand the network should learn
     own_labels: np.ndarray = field(default_factory=lambda: np.zeros(0, np.int64))
 
     @property
-    def own_drawings_an_epoch(self) -> int:
-        """How many pictures of an epoch show one's own drawings: many of each where there are few."""
+    def own_drawings_per_epoch(self) -> int:
+        """How many images of an epoch show the user's own drawings: many of each where there are few."""
         if not self.own_drawings:
             return 0
         wanted = OWN_DRAWING_REPEATS * len(self.own_drawings)
-        return min(wanted, max(len(self.own_drawings), int(OWN_DRAWINGS_AT_MOST * len(self.scans))))
+        return min(wanted, max(len(self.own_drawings), int(MAX_OWN_DRAWINGS * len(self.scans))))
+
+    def images_per_epoch(self, data_mix: DataMix) -> int:
+        """Return how many images an epoch has."""
+        drawn = data_mix.pen_strokes + data_mix.allographs + data_mix.non_digits
+        return len(self.scans) + drawn + self.own_drawings_per_epoch
 
 
 def make_training_data(
     scanned: DigitDataset, drawn: DigitDataset | None = None, own: DigitDataset | None = None
 ) -> TrainingData:
-    """Return what a run reads, of a dataset of scans and, where given, one of pen strokes and one's own drawings.
+    """Return the training data from a dataset of scans and, where given, one of pen strokes and the user's own.
 
-    Training digits are those of the datasets' fixed training splits; their validation splits are kept for choices.
-    The held-out ones of one's own drawings have no say: temperature and threshold should not hang on a handful.
+    Only the fixed training splits are trained on; the validation splits serve for choices, such as the temperature. The
+    validation drawings of `own` are left out: calibration should not depend on a handful.
     """
-    training_data = _training_data_of(scanned, drawn)
-    if own is None:
-        return training_data
-    hashes = training_data.hashes | {own.name: own.sha256}
-    return replace(training_data, own_drawings=own.train.strokes, own_labels=own.train.labels, hashes=hashes)
-
-
-def _training_data_of(scanned: DigitDataset, drawn: DigitDataset | None) -> TrainingData:
-    validation, hashes = {scanned.name: ink_of(scanned.validation)}, {scanned.name: scanned.sha256}
-    if drawn is None:
-        return TrainingData(ink_of(scanned.train), validation=validation, hashes=hashes)
-    return TrainingData(
-        scans=ink_of(scanned.train),
-        strokes=drawn.train.strokes,
-        stroke_labels=drawn.train.labels,
-        validation=validation | {drawn.name: ink_of(drawn.validation)},
-        hashes=hashes | {drawn.name: drawn.sha256},
+    sets = [scanned] if drawn is None else [scanned, drawn]
+    training_data = TrainingData(
+        ink_of(scanned.train),
+        validation={dataset.name: ink_of(dataset.validation) for dataset in sets},
+        hashes={dataset.name: dataset.sha256 for dataset in (*sets, own) if dataset is not None},
     )
+    if drawn is not None:
+        training_data = replace(training_data, strokes=drawn.train.strokes, stroke_labels=drawn.train.labels)
+    if own is not None:
+        training_data = replace(training_data, own_drawings=own.train.strokes, own_labels=own.train.labels)
+    return training_data
 
 
 def make_epoch(
@@ -82,15 +79,17 @@ def make_epoch(
     """Return one epoch in random order.
 
     Returns:
-        ink (n, 28, 28, 1) float32 in [0, 1], and targets (n, 11) float32: ten probabilities of the digits, all zero
-        for what is no digit, then 1 for digits and 0 for the rest.
+        ink (n, 28, 28, 1) float32 in [0, 1], and targets (n, 11) float32: the probabilities of the ten digits, all zero
+        for non-digits, then 1 for digits and 0 for non-digits.
+
+    Raises ValueError when pen strokes are wanted and the training data has none.
     """
-    parts = [(_scans(training_data, data_mix, rng), training_data.scans.labels)]
+    parts = [(_augmented_scans(training_data, data_mix, rng), training_data.scans.labels)]
     if data_mix.pen_strokes:
         parts.append(_pen_strokes(training_data, data_mix, rng))
     if data_mix.allographs:
         drawings, labels = random_allographs(data_mix.allographs, rng)
-        parts.append((_drawn(drawings, data_mix, rng), labels))
+        parts.append((_render(drawings, data_mix, rng), labels))
     if data_mix.non_digits:
         parts.append((_non_digits(training_data, data_mix, rng), np.full(data_mix.non_digits, -1)))
     if training_data.own_drawings:
@@ -105,7 +104,7 @@ def make_epoch(
 
 
 def targets_of(labels: np.ndarray, *, smoothing: float = 0.0) -> np.ndarray:
-    """Return targets (n, 11) float32 of labels (n,): digits 0 to 9, -1 for what is no digit."""
+    """Return targets (n, 11) float32 for labels (n,): digits 0 to 9, -1 for non-digits."""
     targets = np.zeros((len(labels), NUM_CLASSES + 1), np.float32)
     is_digit = labels >= 0
     targets[is_digit, :NUM_CLASSES] = smoothing / NUM_CLASSES
@@ -114,7 +113,7 @@ def targets_of(labels: np.ndarray, *, smoothing: float = 0.0) -> np.ndarray:
     return targets
 
 
-def _scans(training_data: TrainingData, data_mix: DataMix, rng: np.random.Generator) -> np.ndarray:
+def _augmented_scans(training_data: TrainingData, data_mix: DataMix, rng: np.random.Generator) -> np.ndarray:
     config = AUGMENTATIONS[data_mix.augmentation]
     return training_data.scans.ink if config is None else augment_images(training_data.scans.ink, rng, config=config)
 
@@ -123,35 +122,34 @@ def _pen_strokes(
     training_data: TrainingData, data_mix: DataMix, rng: np.random.Generator
 ) -> tuple[np.ndarray, np.ndarray]:
     if not len(training_data.strokes):
-        raise ValueError("the recipe asks for pen strokes, but the training data holds none")
+        raise ValueError(f"pen_strokes is {data_mix.pen_strokes}, but the training data holds none; pass a dataset")
     chosen = rng.integers(len(training_data.strokes), size=data_mix.pen_strokes)
     drawings = [training_data.strokes[index] for index in chosen]
-    return _drawn(drawings, data_mix, rng), training_data.stroke_labels[chosen]
+    return _render(drawings, data_mix, rng), training_data.stroke_labels[chosen]
 
 
 def _own_drawings(
     training_data: TrainingData, data_mix: DataMix, rng: np.random.Generator
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return one's own drawings, each as often as any other or once more."""
-    count = training_data.own_drawings_an_epoch
-    chosen = np.resize(rng.permutation(len(training_data.own_drawings)), count)
-    return _drawn([training_data.own_drawings[index] for index in chosen], data_mix, rng), training_data.own_labels[
-        chosen
-    ]
+    """Return the user's own drawings, each as often as any other, or once more."""
+    order = rng.permutation(len(training_data.own_drawings))
+    chosen = np.resize(order, training_data.own_drawings_per_epoch)
+    drawings = [training_data.own_drawings[index] for index in chosen]
+    return _render(drawings, data_mix, rng), training_data.own_labels[chosen]
 
 
 def _non_digits(training_data: TrainingData, data_mix: DataMix, rng: np.random.Generator) -> np.ndarray:
-    """Return what is no digit, as ink (n, 28, 28): drawn, photographed, and some made of scans.
+    """Return non-digits as ink (n, 28, 28): drawn, photographed, and some made from scans.
 
-    The last two matter: were digits the only thing ever seen scanned, the look of a scan would pass for a digit.
+    The last two matter: if only digits were scanned, the network would take the look of a scan for a sign of a digit.
     """
-    of_scans = int(data_mix.non_digits * NON_DIGITS_OF_SCANS) if len(training_data.scans) else 0
-    drawn = random_non_digits(data_mix.non_digits - of_scans, rng, photographed=data_mix.photographed)
-    made = non_digits_of_scans(training_data.scans.ink, training_data.scans.labels, of_scans, rng)
-    return np.concatenate([drawn, made])
+    scanned_count = int(data_mix.non_digits * SCANNED_NON_DIGITS) if len(training_data.scans) else 0
+    drawn = random_non_digits(data_mix.non_digits - scanned_count, rng, photographed=data_mix.photographed)
+    scanned = non_digits_of_scans(training_data.scans.ink, training_data.scans.labels, scanned_count, rng)
+    return np.concatenate([drawn, scanned])
 
 
-def _drawn(drawings: list[Strokes], data_mix: DataMix, rng: np.random.Generator) -> np.ndarray:
+def _render(drawings: list[Strokes], data_mix: DataMix, rng: np.random.Generator) -> np.ndarray:
     """Return drawings, each deformed, as ink (n, 28, 28)."""
     ink = np.empty((len(drawings), IMAGE_SIZE, IMAGE_SIZE), np.float32)
     for index, drawing in enumerate(drawings):
@@ -159,8 +157,8 @@ def _drawn(drawings: list[Strokes], data_mix: DataMix, rng: np.random.Generator)
         ink[index] = ink_from_strokes(strokes, pen_width=random_pen_width(rng))
         if rng.random() < data_mix.photographed:
             photographed = ink_from_image(photograph(strokes, rng))
-            if photographed.any():  # some fade to a blank page, which is no digit
+            if photographed.any():  # some fade to a blank page, which is not a digit
                 ink[index] = photographed
-    nudged = rng.random(len(ink)) < 0.5  # the ink function centres, yet a stray stroke moves the centre
-    ink[nudged] = augment_images(ink[nudged], rng, config=NUDGE)
+    jittered = rng.random(len(ink)) < 0.5  # preprocessing centres the ink, but a stray stroke moves the centre
+    ink[jittered] = augment_images(ink[jittered], rng, config=JITTER)
     return ink

@@ -1,9 +1,11 @@
-"""Accelerators: what Keras' backend can train on here, and how a run makes good use of it. Any backend will do.
+"""Devices: what Keras' backend can train on here, and how a run makes good use of it. Any backend will do.
 
-A processor is used as the presets say. A graphics card or a TPU idles with small steps, so it gets larger ones, and
-multiplies in 16 bits while weights, loss and gradient sums stay in 32. It would idle most while it waits for the next
-epoch's pictures: several processes prepare those. What comes out of a run is a network in 32 bits either way.
+A CPU is used as the presets say. A GPU or TPU idles with small batches, so it gets larger ones, and computes in 16 bits
+while weights, loss and gradient sums stay in 32. It would idle even more while it waits for the next epoch, so several
+processes prepare those. The trained network computes in 32 bits either way.
 """
+
+from digit_utils.training import environment  # noqa: F401  # isort: skip  (before Keras)
 
 import os
 from collections.abc import Collection
@@ -17,23 +19,23 @@ from digit_utils.training.config import TrainingConfig
 
 
 @dataclass(frozen=True)
-class Use:
-    """How a kind of accelerator is used."""
+class DeviceSettings:
+    """How a kind of device is used."""
 
-    larger_steps: int  # times the preset's batch size
+    batch_factor: int  # times the preset's batch size
     precision: str  # Keras' dtype policy
 
 
-USES = {
-    "cpu": Use(larger_steps=1, precision="float32"),  # 16 bits were measured to gain nothing there
-    "gpu": Use(larger_steps=4, precision="mixed_float16"),  # every GPU since 2018 multiplies it; Keras scales the loss
-    "tpu": Use(larger_steps=8, precision="mixed_bfloat16"),  # what its matrix units are made for
+DEVICE_SETTINGS = {
+    "cpu": DeviceSettings(batch_factor=1, precision="float32"),  # 16 bits were measured to gain nothing there
+    "gpu": DeviceSettings(batch_factor=4, precision="mixed_float16"),  # supported by every GPU since 2018
+    "tpu": DeviceSettings(batch_factor=8, precision="mixed_bfloat16"),  # what its matrix units are made for
 }
-MOST_WORKERS = 8  # each takes a gigabyte or so
+MAX_WORKERS = 8
 
 
 @dataclass(frozen=True)
-class Accelerator:
+class Device:
     """What the backend trains on."""
 
     kind: str  # "cpu", "gpu" or "tpu"
@@ -42,64 +44,64 @@ class Accelerator:
     @property
     def precision(self) -> str:
         """Keras' dtype policy to train with."""
-        return USES[self.kind].precision
+        return DEVICE_SETTINGS[self.kind].precision
 
     @property
     def workers(self) -> int:
-        """How many processes should prepare epochs: a thread is enough for a processor, but keeps others waiting."""
-        return 0 if self.kind == "cpu" else min(MOST_WORKERS, usable_cores())
+        """How many processes should prepare epochs: none for a CPU, where a thread is fast enough."""
+        return 0 if self.kind == "cpu" else min(MAX_WORKERS, usable_cores())
 
     def __str__(self) -> str:
-        name = {"cpu": "the processor", "gpu": "a GPU", "tpu": "a TPU"}[self.kind]
+        name = {"cpu": "the CPU", "gpu": "a GPU", "tpu": "a TPU"}[self.kind]
         others = f", one of {self.count}" if self.kind != "cpu" and self.count > 1 else ""
-        return f"{name}{others}; Keras runs on {keras.backend.backend()}, in {self.precision}"
+        return f"{name}{others}, with Keras on {keras.backend.backend()} in {self.precision}"
 
 
 def usable_cores() -> int:
-    """Return how many cores this process may use: no more than OMP_NUM_THREADS says, which a sweep gives its runs."""
+    """Return how many cores this process may use: at most OMP_NUM_THREADS, which a sweep sets for its runs."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     limit = os.environ.get("OMP_NUM_THREADS", "")
     return min(cores, max(1, int(limit))) if limit.isdecimal() else cores
 
 
-def find_accelerator() -> Accelerator:
-    """Return what the backend trains on: a GPU or TPU where it sees one, else the processor.
+def find_device() -> Device:
+    """Return what the backend trains on: a GPU or TPU where it sees one, otherwise the CPU.
 
-    An Apple GPU ("mps:0") counts as the processor: it is used, but in 32 bits and with the preset's steps.
+    An Apple GPU ("mps:0") counts as the CPU: it is used, but in 32 bits and with the preset's batch size.
     """
     try:
-        devices = keras.distribution.list_devices()  # "gpu:0"
-    except AttributeError:  # PyTorch, for which Keras cannot list any: where it puts a variable tells as well
-        devices = [str(getattr(keras.Variable(0.0).value, "device", ""))]  # "cuda:0"
-    kinds = [device.partition(":")[0].lower().replace("cuda", "gpu") for device in devices]
+        names = keras.distribution.list_devices()  # "gpu:0"
+    except AttributeError:  # PyTorch, for which Keras cannot list any: see where it puts a variable
+        names = [str(getattr(keras.Variable(0.0).value, "device", ""))]  # "cuda:0"
+    kinds = [name.partition(":")[0].lower().replace("cuda", "gpu") for name in names]
     kind = next((kind for kind in ("tpu", "gpu") if kind in kinds), "cpu")
-    return Accelerator(kind, max(1, kinds.count(kind)))
+    return Device(kind, max(1, kinds.count(kind)))
 
 
-def fit_to(
-    accelerator: Accelerator,
+def config_for(
+    device: Device,
     config: TrainingConfig,
     *,
-    chosen: Collection[str] = (),
+    fixed: Collection[str] = (),
     folder: str | Path | None = None,
 ) -> TrainingConfig:
-    """Return a run's configuration with steps that suit an accelerator.
+    """Return a config with a batch size that suits a device.
 
-    Larger steps are fewer, so the learning rate grows with the square root of their size.
+    Larger batches mean fewer steps, so the learning rate grows with the square root of their size.
 
     Args:
-        accelerator: what the run trains on.
+        device: what the run trains on.
         config: the run as the preset has it.
-        chosen: names of values that somebody chose on purpose; these stay.
-        folder: of the run; where it was begun there on another kind of accelerator, it keeps the steps of that.
+        fixed: names of values that were chosen on purpose and stay.
+        folder: of the run; a run that was begun there on another kind of device keeps its batch size.
     """
-    kinds = [accelerator.kind, *(USES if folder else ())]
-    fitted = [_with_larger_steps(config, USES[kind].larger_steps, chosen=chosen) for kind in kinds]
-    return next((begun for begun in fitted if folder and holds_run(folder, begun)), fitted[0])
+    kinds = [device.kind, *(DEVICE_SETTINGS if folder else ())]
+    candidates = [_scale_batch(config, DEVICE_SETTINGS[kind].batch_factor, fixed=fixed) for kind in kinds]
+    return next((begun for begun in candidates if folder and holds_run(folder, begun)), candidates[0])
 
 
-def _with_larger_steps(config: TrainingConfig, factor: int, *, chosen: Collection[str]) -> TrainingConfig:
-    if "batch_size" in chosen:
+def _scale_batch(config: TrainingConfig, factor: int, *, fixed: Collection[str]) -> TrainingConfig:
+    if "batch_size" in fixed:
         return config
     changes = {"batch_size": config.batch_size * factor, "learning_rate": config.learning_rate * factor**0.5}
-    return replace(config, **{name: value for name, value in changes.items() if name not in chosen})
+    return replace(config, **{name: value for name, value in changes.items() if name not in fixed})

@@ -1,44 +1,40 @@
 """Export: a trained network becomes the one file that the recogniser loads, with its calibration inside."""
 
+from digit_utils.training import environment  # noqa: F401  # isort: skip  (before Keras)
+
 import contextlib
-import importlib.metadata
 import io
 import logging
 import os
-import platform
 import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 import keras
 import numpy as np
-from scipy.optimize import minimize_scalar
-from sklearn.linear_model import LogisticRegression
 
 from digit_utils.augmentation.non_digits import random_non_digits
 from digit_utils.datasets.ink import LabelledInk
+from digit_utils.files import package_versions
 from digit_utils.recognition.model_file import HEAD, MAX_PROBABILITY, ModelCard, write_model_file
-from digit_utils.recognition.recognizer import MODEL_FILE_NAME, Recognizer, softmax
+from digit_utils.recognition.recognizer import MODEL_FILE_NAME, Recognizer
+from digit_utils.training.calibration import calibrate
 from digit_utils.training.networks import has_digit_head
-from digit_utils.types import NUM_CLASSES
 
-FEATURES = "features"  # the layer of a network that the last one weighs: (batch, d)
-WHITENING_SHRINKAGE = (
-    0.3  # of the mean variance of the features, added to each; results hardly depend on it from 0.03 to 1
-)
+FEATURES = "features"  # name of the layer whose output the last layer weighs: (batch, d)
+WHITENING_SHRINKAGE = 0.3  # of the features' mean variance, added to each; from 0.03 to 1 results hardly depend on it
 CONVERSION = """
 import pathlib, sys, keras
 from digit_utils.training.export import to_litert
 network = keras.models.load_model(sys.argv[1], compile=False)
 pathlib.Path(sys.argv[2]).write_bytes(to_litert(network))
 """
-NON_DIGITS = 2000  # made anew, to be told from the validation digits
-REJECTED_AT_MOST = 0.002  # of each validation set's digits: what the threshold for "no digit" may cost
-PASSES = 0.1  # of those non-digits: to let fewer in, too many digits of strangers would be turned away
+NON_DIGITS = 2000  # made for the calibration
+PACKAGES = ("keras", "tensorflow", "numpy", "opencv-python-headless", "ai-edge-litert", "digit-utils")
 
 
 def export_network(
@@ -48,49 +44,55 @@ def export_network(
     validation: dict[str, LabelledInk],
     provenance: dict[str, Any] | None = None,
 ) -> Recognizer:
-    """Write `model.tflite` into a folder: the network and what its answers are made with, all from validation data.
+    """Write `model.tflite` into a folder: the network, and the calibration that is fitted here.
 
-    That is the temperature, how much the digit score heeds it, and the threshold.
+    Args:
+        network: a trained network with 10 logits, or 11 where the last one says whether the ink is a digit.
+        folder: created if needed.
+        validation: digits by the name of their dataset, on which the calibration is fitted.
+        provenance: what the model card records beside the versions of the packages; anything that JSON can hold.
 
     Returns the recogniser, loaded back from the file.
 
-    Raises ValueError when there is no set of validation digits, or one without digits.
+    Raises ValueError when there are no validation digits, or a set is empty.
     """
-    if not validation or not all(len(digits) for digits in validation.values()):
+    if not validation or not all(map(len, validation.values())):
         counts = {name: len(digits) for name, digits in validation.items()}
         raise ValueError(
-            f"the numbers of validation digits are {counts}; temperature and threshold come from these digits, so give "
-            "at least one set, and none that is empty"
+            f"the numbers of validation digits are {counts}; calibration needs at least one set, and none may be empty"
         )
+    flatbuffer = to_litert(with_features(network, validation))
     card = ModelCard(
         digit_score=HEAD if has_digit_head(network) else MAX_PROBABILITY,
         name=network.name,
         provenance={"versions": versions(), **(provenance or {})},
         features=feature_count(network),
     )
-    flatbuffer = to_litert(with_features(network, validation))
-    recognizer = Recognizer(flatbuffer, card)
-    card = replace(card, temperature=best_temperature(recognizer, validation))
-    recognizer = Recognizer(flatbuffer, card)
-    others = None
-    if card.digit_score == HEAD:
-        others = random_non_digits(NON_DIGITS, np.random.default_rng(0), photographed=0.3)
-        card = replace(card, confidence_weight=best_confidence_weight(recognizer, validation, others))
-        recognizer = Recognizer(flatbuffer, card)
-    card = replace(card, threshold=best_threshold(recognizer, validation, others))
+    uncalibrated = Recognizer(flatbuffer, card)
+    non_digit_outputs = None
+    if has_digit_head(network):
+        non_digits = random_non_digits(NON_DIGITS, np.random.default_rng(0), photographed=0.3)
+        non_digit_outputs = uncalibrated.outputs(non_digits)
+    outputs = [uncalibrated.outputs(digits.ink) for digits in validation.values()]
+    calibration = calibrate(outputs, [digits.labels for digits in validation.values()], non_digit_outputs)
     path = Path(folder) / MODEL_FILE_NAME
-    write_model_file(path, flatbuffer, card)
+    write_model_file(path, flatbuffer, replace(card, **asdict(calibration)))
     return Recognizer.load(path)
+
+
+def versions() -> dict[str, str]:
+    """Return the backend of Keras and the versions of what a network depends on."""
+    return {"backend": keras.backend.backend(), **package_versions(*PACKAGES)}
 
 
 def to_litert(network: keras.Model) -> bytes:
     """Return a network as a LiteRT flatbuffer that takes batches of any size.
 
-    Its weights are kept in half precision, and the sums are done in float32: half the bytes, the same speed, and
-    logits that differ by less than half a percent of their range.
+    Weights are stored in half precision and computed with in float32: half the bytes, the same speed, and logits that
+    differ by less than half a percent of their range.
     """
     if keras.backend.backend() != "tensorflow":
-        return _converted_by_tensorflow(network)
+        return _convert_in_subprocess(network)
     import tensorflow as tf  # the converter is TensorFlow's, and only TensorFlow has names for its settings
 
     half_precision = {"optimizations": [tf.lite.Optimize.DEFAULT], "target_spec": {"supported_types": [tf.float16]}}
@@ -101,43 +103,43 @@ def to_litert(network: keras.Model) -> bytes:
         return path.read_bytes()
 
 
-def _converted_by_tensorflow(network: keras.Model) -> bytes:
-    """Return a network of another backend as a flatbuffer: a process of its own with TensorFlow converts it.
+def _convert_in_subprocess(network: keras.Model) -> bytes:
+    """Return a network of another backend as a flatbuffer, converted by a process that runs Keras on TensorFlow.
 
-    Raises RuntimeError with the last words of that process when it fails.
+    Raises RuntimeError with the last line of that process' errors when it fails.
     """
     # The other backend may hold all memory of a GPU, and a conversion needs none.
-    environment = {**os.environ, "KERAS_BACKEND": "tensorflow", "CUDA_VISIBLE_DEVICES": "-1"}
+    variables = {**os.environ, "KERAS_BACKEND": "tensorflow", "CUDA_VISIBLE_DEVICES": "-1"}
     with tempfile.TemporaryDirectory() as folder:
         source, target = Path(folder) / "network.keras", Path(folder) / "network.tflite"
         network.save(source)
         command = [sys.executable, "-c", CONVERSION, str(source), str(target)]
-        finished = subprocess.run(command, env=environment, capture_output=True, text=True)
+        finished = subprocess.run(command, env=variables, capture_output=True, text=True)
         if finished.returncode:
-            last = (finished.stderr.strip().splitlines() or ["it said nothing"])[-1]
-            raise RuntimeError(f"the network cannot be converted, which takes Keras on TensorFlow: {last}")
+            last = (finished.stderr.strip().splitlines() or ["no message"])[-1]
+            raise RuntimeError(f"the conversion of the network, which needs TensorFlow, failed: {last}")
         return target.read_bytes()
 
 
 def feature_count(network: keras.Model) -> int:
-    """Return the width of a network's layer "features", (batch, d); 0 where there is no such layer.
+    """Return d, the width of a network's layer "features", (batch, d); 0 where there is no such layer.
 
-    Raises ValueError when the layer gives anything but one row a picture.
+    Raises ValueError when the output of that layer has another shape.
     """
     layer = next((layer for layer in network.layers if layer.name == FEATURES), None)
     if layer is None:
         return 0
     if len(layer.output.shape) != 2 or layer.output.shape[1] is None:
-        raise ValueError(f"the layer {FEATURES!r} of {network.name} gives {layer.output.shape}; expected (batch, d)")
+        raise ValueError(f"the layer {FEATURES!r} of {network.name} returns {layer.output.shape}; expected (batch, d)")
     return int(layer.output.shape[1])
 
 
 def with_features(network: keras.Model, validation: dict[str, LabelledInk]) -> keras.Model:
-    """Return a network that gives its logits and behind them its features, in which distances mean something.
+    """Return a network whose output is its logits followed by its features, in which distances are meaningful.
 
-    The features are those of its layer of that name, turned and stretched so that digits of the same class differ
-    equally in all directions: two of them are at a distance of about 1 (the root of the mean square, over validation
-    digits; each dataset weighs the same). A network without that layer comes back as it is.
+    The features are the output of the layer "features", transformed linearly so that digits of the same class vary
+    equally in all directions, and two of them are at a distance of about 1 (the root mean square over the validation
+    digits; each set counts the same). A network without that layer is returned as it is.
     """
     count = feature_count(network)
     if not count:
@@ -154,22 +156,22 @@ def with_features(network: keras.Model, validation: dict[str, LabelledInk]) -> k
 
 
 def whitening_of(sets: list[tuple[np.ndarray, np.ndarray]]) -> np.ndarray:
-    """Return the (d, d) matrix that makes the spread within classes even, of features (n, d) and labels (n,) a set.
+    """Return the (d, d) matrix that whitens the variation within classes, of features (n, d) and labels (n,) per set.
 
-    Directions in which digits of a class hardly differ are stretched less than whitening would (WHITENING_SHRINKAGE),
-    because their small spread is known least well.
+    Directions in which digits of a class hardly vary are stretched less than by exact whitening (WHITENING_SHRINKAGE),
+    because their small variance is the least certain.
     """
     spread = np.mean([_spread_within_classes(features.astype(np.float64), labels) for features, labels in sets], axis=0)
     variances, directions = np.linalg.eigh(spread)
     mean = variances.mean()
-    if not mean > 0:  # features that never differ
+    if not mean > 0:  # constant features
         return np.eye(len(spread))
     whitening = directions / np.sqrt(np.maximum(variances, 0) + WHITENING_SHRINKAGE * mean)
     return whitening / np.sqrt(2 * np.trace(whitening.T @ spread @ whitening))
 
 
 def _spread_within_classes(features: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    """Return the covariance (d, d) of features around the means of their classes."""
+    """Return the covariance (d, d) of features around their class means."""
     centred = features.copy()
     for label in np.unique(labels):
         centred[labels == label] -= features[labels == label].mean(axis=0)
@@ -178,7 +180,7 @@ def _spread_within_classes(features: np.ndarray, labels: np.ndarray) -> np.ndarr
 
 @contextlib.contextmanager
 def _quietly() -> Iterator[None]:
-    """Keep the converter's pages about its own progress, printed and logged, to itself."""
+    """Suppress what the converter prints and logs about its progress."""
     before = logging.root.manager.disable
     logging.disable(logging.INFO)
     try:
@@ -186,76 +188,3 @@ def _quietly() -> Iterator[None]:
             yield
     finally:
         logging.disable(before)
-
-
-def best_temperature(recognizer: Recognizer, validation: dict[str, LabelledInk]) -> float:
-    """Return the temperature that makes the probabilities fit the validation digits best; each dataset weighs the same.
-
-    Guo et al., 2017, "On calibration of modern neural networks": the least mean negative logarithm of the
-    probability of the right digit.
-    """
-    sets = [(recognizer.outputs(digits.ink)[:, :NUM_CLASSES], digits.labels) for digits in validation.values()]
-
-    def loss(log_temperature: float) -> float:
-        return sum(negative_log_likelihood(logits / np.exp(log_temperature), labels) for logits, labels in sets)
-
-    return float(np.exp(minimize_scalar(loss, bounds=(-3, 3), method="bounded").x))
-
-
-def negative_log_likelihood(logits: np.ndarray, labels: np.ndarray) -> float:
-    """Return the mean over rows of -log(probability of the label), of (n, 10) logits and (n,) labels."""
-    probabilities = softmax(logits)[np.arange(len(labels)), labels]
-    return float(-np.log(np.maximum(probabilities, 1e-300)).mean())
-
-
-def best_confidence_weight(recognizer: Recognizer, validation: dict[str, LabelledInk], others: np.ndarray) -> float:
-    """Return how much log(largest probability) counts beside the digit head's logit, in telling digits from `others`.
-
-    It is the ratio of the two coefficients of a logistic regression; digits and others weigh the same, and so does each
-    dataset. 0, the head alone, where either tells nothing.
-
-    Args:
-        recognizer: of a network with a digit head, with its temperature.
-        validation: digits by dataset.
-        others: ink (n, 28, 28) of what is no digit.
-    """
-    sets = [digits.ink for digits in validation.values()]
-    rows = np.concatenate([_head_and_log_probability(recognizer, ink) for ink in (*sets, others)])
-    weights = np.concatenate([np.full(len(ink), 1 / len(sets) / len(ink)) for ink in sets])
-    weights = np.concatenate([weights, np.full(len(others), 1 / len(others))])
-    is_digit = np.arange(len(rows)) < len(rows) - len(others)
-    fitted = LogisticRegression().fit(rows, is_digit, sample_weight=weights * len(rows) / weights.sum())
-    head, log_probability = fitted.coef_[0]
-    return float(log_probability / head) if min(head, log_probability) > 0 else 0.0
-
-
-def _head_and_log_probability(recognizer: Recognizer, ink: np.ndarray) -> np.ndarray:
-    """Return the digit head's logit and the logarithm of the largest calibrated probability, (n, 2)."""
-    outputs = recognizer.outputs(ink)
-    probabilities = softmax(outputs[:, :NUM_CLASSES] / recognizer.card.temperature)
-    return np.column_stack([outputs[:, NUM_CLASSES], np.log(probabilities.max(axis=1))])
-
-
-def best_threshold(
-    recognizer: Recognizer, validation: dict[str, LabelledInk], others: np.ndarray | None = None
-) -> float:
-    """Return the highest threshold of the digit score that rejects at most REJECTED_AT_MOST of each set's digits.
-
-    A lower one where that lets no more than PASSES of `others` pass, ink (n, 28, 28) of what is no digit: strangers'
-    digits score lower than those of the validation hands, so the threshold is no higher than there is a use for.
-    """
-    digits = [recognizer.probabilities_and_scores(of_set.ink)[1] for of_set in validation.values()]
-    highest = min(np.quantile(scores, REJECTED_AT_MOST, method="lower") for scores in digits)
-    if others is not None:
-        highest = min(highest, np.quantile(recognizer.probabilities_and_scores(others)[1], 1 - PASSES))
-    return float(highest)
-
-
-def versions() -> dict[str, str]:
-    """Return the versions of what a network depends on."""
-    packages = ("keras", "tensorflow", "numpy", "opencv-python-headless", "ai-edge-litert", "digit-utils")
-    found = {"python": platform.python_version(), "backend": keras.backend.backend()}
-    for package in packages:
-        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
-            found[package] = importlib.metadata.version(package)
-    return found

@@ -1,9 +1,13 @@
 """Networks: small convolutional ones in Keras 3, which run on any of its backends.
 
-Each takes ink, (batch, 28, 28, 1) float32 in [0, 1], and returns logits. The softmax is part of the loss
-(`from_logits=True`): the logarithm of a softmax of logits is computed without ever rounding a probability to
-zero, so the gradients stay exact where the network is sure.
+Each maps ink, (batch, 28, 28, 1) float32 in [0, 1], to logits. The softmax is part of the loss: the logarithm of a
+softmax of logits is computed without ever rounding a probability to zero, so the gradients stay exact where the
+network is confident.
 """
+
+from digit_utils.training import environment  # noqa: F401  # isort: skip  (before Keras)
+
+from typing import Any
 
 import keras
 from keras import layers, ops
@@ -11,17 +15,20 @@ from keras import layers, ops
 from digit_utils.types import IMAGE_SIZE, NUM_CLASSES
 
 
-def build_network(name: str, *, precision: str = "float32") -> keras.Model:
-    """Return a new network by its name; the weights are random, from Keras' global seed.
+def build_network(name: str, *, seed: int | None = None, precision: str = "float32") -> keras.Model:
+    """Return a new network with random weights.
 
     Args:
         name: a key of `NETWORKS`.
-        precision: Keras' dtype policy, "mixed_float16" for example; the weights are float32 whatever it is.
+        seed: of the weights, by `keras.utils.set_random_seed`; None: from Keras' global random state.
+        precision: Keras' dtype policy, for example "mixed_float16"; the weights are float32 in any case.
 
     Raises ValueError for a name that is not in `NETWORKS`, or a policy that Keras does not know.
     """
     if name not in NETWORKS:
         raise ValueError(f"there is no network {name!r}; choose one of {', '.join(NETWORKS)}")
+    if seed is not None:
+        keras.utils.set_random_seed(seed)
     before = keras.config.dtype_policy()
     keras.config.set_dtype_policy(precision)
     try:
@@ -30,13 +37,28 @@ def build_network(name: str, *, precision: str = "float32") -> keras.Model:
         keras.config.set_dtype_policy(before)
 
 
-def in_full_precision(network: keras.Model) -> keras.Model:
-    """Return a network that computes in float32, with the same weights; one that does so already is returned itself."""
-    if all(layer.compute_dtype == "float32" for layer in network.layers):
-        return network
-    full = build_network(network.name)
-    full.set_weights(network.get_weights())
-    return full
+def computes_in(network: keras.Model, dtype: str) -> bool:
+    """Tell whether any layer of a network computes in a dtype, such as "float16"."""
+    return any(layer.compute_dtype == dtype for layer in network.layers)
+
+
+def to_float32(network: keras.Model) -> keras.Model:
+    """Return a network itself where it computes in float32, otherwise a copy that does."""
+    return network if all(layer.compute_dtype == "float32" for layer in network.layers) else float32_copy(network)
+
+
+def float32_copy(network: keras.Model) -> keras.Model:
+    """Return an uncompiled copy of a network, with the same weights, that computes in float32."""
+
+    def in_float32(tree: Any) -> Any:
+        if isinstance(tree, dict):  # dtypes are names, or the configs of policies; "bfloat16" counts as well
+            halves = {key for key, value in tree.items() if key == "dtype" and "float16" in str(value)}
+            return {key: "float32" if key in halves else in_float32(value) for key, value in tree.items()}
+        return [in_float32(value) for value in tree] if isinstance(tree, list) else tree
+
+    copy = type(network).from_config(in_float32(network.get_config()))
+    copy.set_weights(network.get_weights())
+    return copy
 
 
 def simple_cnn(*, dropout: float = 0.25) -> keras.Model:
@@ -125,11 +147,10 @@ NETWORKS = {
     "medium_cnn": medium_cnn,
     "large_cnn": large_cnn,
 }
-WITHOUT_DIGIT_HEAD = ("simple_cnn", "tiny_cnn", "small_cnn", "medium_cnn")
 
 
 def has_digit_head(network: keras.Model) -> bool:
-    """Tell whether a network has an eleventh logit: is the ink a digit at all."""
+    """Tell whether a network has an eleventh logit, which says whether the ink is a digit at all."""
     return network.output_shape[-1] > NUM_CLASSES
 
 

@@ -1,7 +1,7 @@
-"""Epochs ahead of time: what the network sees next is made while it trains, by a thread or by several processes.
+"""Prefetching: the next epochs are prepared while the network trains, by a thread or by worker processes.
 
-A processor that trains is slower than one thread that draws, deforms and photographs digits. A graphics card is far
-faster than that: it would wait for the epochs of the full recipe nearly all of the time.
+Training on a CPU is slower than one thread that draws, deforms and photographs digits. A GPU is far faster: with the
+`full` preset it would wait for data nearly all of the time.
 """
 
 import contextlib
@@ -22,40 +22,40 @@ from digit_utils.training.data import TrainingData, make_epoch
 Epoch = tuple[np.ndarray, np.ndarray]  # ink and targets, as digit_utils.training.data.make_epoch returns them
 
 
-def epochs_ahead(
+def prefetch_epochs(
     training_data: TrainingData, data_mix: DataMix, *, seed: int, first: int, end: int, workers: int = 0
 ) -> Generator[Epoch, None, None]:
-    """Yield the epochs from `first` to before `end`; the next ones are made meanwhile.
+    """Yield the epochs from `first` up to, but not including, `end`, and prepare the next ones meanwhile.
 
     An epoch depends on the seed and its number alone, not on who makes it or which ones were made before. Close the
-    generator when no more are wanted: that ends the processes.
+    generator to stop early: that ends the worker processes.
 
     Args:
-        training_data: what they are made of.
-        data_mix: how.
-        seed: of all of them.
-        first: the number of the first one, from 0.
-        end: the number after the last one.
-        workers: processes that make them, each of which takes as much memory as the training data and two epochs; 0: a
-            thread of this process makes them. They are started anew, so a script needs its `if __name__ == "__main__"`.
+        training_data: what the epochs are made from.
+        data_mix: what each consists of.
+        seed: of all epochs.
+        first: number of the first epoch, from 0.
+        end: number after the last epoch.
+        workers: processes, each of which takes as much memory as the training data and two epochs; 0: a thread of this
+            process. Processes are spawned, so a script needs its `if __name__ == "__main__"`.
 
-    Raises ValueError when there are fewer than no workers, RuntimeError when one has ended, as the system has it where
+    Raises ValueError for a negative number of workers, RuntimeError when a worker was killed, as the system does when
     memory runs out, and whatever `make_epoch` raises.
     """
     if workers < 0:
-        raise ValueError(f"workers is {workers}; it counts processes, so 0 or more")
+        raise ValueError(f"workers is {workers}; it is a number of processes, so 0 or more")
     numbers = range(first, end)
     if workers and numbers:
-        yield from _from_processes(training_data, data_mix, seed, numbers, workers=min(workers, len(numbers)))
+        yield from _from_workers(training_data, data_mix, seed, numbers, workers=min(workers, len(numbers)))
     else:
-        yield from _from_a_thread(training_data, data_mix, seed, numbers)
+        yield from _from_thread(training_data, data_mix, seed, numbers)
 
 
 def _make(training_data: TrainingData, data_mix: DataMix, seed: int, number: int) -> Epoch:
     return make_epoch(training_data, data_mix, np.random.default_rng([seed, number]))
 
 
-def _from_a_thread(training_data: TrainingData, data_mix: DataMix, seed: int, numbers: range) -> Iterator[Epoch]:
+def _from_thread(training_data: TrainingData, data_mix: DataMix, seed: int, numbers: range) -> Iterator[Epoch]:
     executor = ThreadPoolExecutor(max_workers=1)
     try:
         coming = {number: executor.submit(_make, training_data, data_mix, seed, number) for number in numbers[:1]}
@@ -65,20 +65,20 @@ def _from_a_thread(training_data: TrainingData, data_mix: DataMix, seed: int, nu
                 coming[number + 1] = executor.submit(_make, training_data, data_mix, seed, number + 1)
             yield epoch
     finally:
-        executor.shutdown(wait=False, cancel_futures=True)  # only Python's own end waits for the one that is being made
+        executor.shutdown(wait=False, cancel_futures=True)  # does not wait for the epoch in progress
 
 
-def _from_processes(
+def _from_workers(
     training_data: TrainingData, data_mix: DataMix, seed: int, numbers: range, *, workers: int
 ) -> Iterator[Epoch]:
-    """Yield epochs that processes make in turns: each makes its next as soon as its last one has been taken."""
+    """Yield epochs that processes make in turn: each starts on its next as soon as its last one has been taken."""
     needed = replace(training_data, validation={}, hashes={})
-    with _processes(workers) as connections:
-        with _ends_told():
+    with _start_workers(workers) as connections:
+        with _explain_lost_worker():
             for worker, connection in enumerate(connections):
                 connection.send((needed, data_mix, seed, numbers[worker::workers]))
         for index in range(len(numbers)):
-            with _ends_told():
+            with _explain_lost_worker():
                 epoch = connections[index % workers].recv()
             if isinstance(epoch, Exception):
                 raise epoch
@@ -86,23 +86,23 @@ def _from_processes(
 
 
 @contextlib.contextmanager
-def _ends_told() -> Iterator[None]:
-    """Say what it means that the other end of a connection is gone, perhaps in the midst of an epoch."""
+def _explain_lost_worker() -> Iterator[None]:
+    """Turn a closed connection, perhaps in the middle of an epoch, into an error that names cause and remedy."""
     try:
         yield
     except (EOFError, OSError) as error:
         raise RuntimeError(
-            "a process that prepares epochs has ended, perhaps for want of memory; pass fewer workers, or set "
-            "OMP_NUM_THREADS to fewer for a notebook"
+            "a process that prepares epochs was killed, perhaps for lack of memory; pass fewer workers, or set "
+            "OMP_NUM_THREADS to a smaller number for a notebook"
         ) from error
 
 
 @contextlib.contextmanager
-def _processes(count: int) -> Iterator[list[Connection]]:
-    """Start processes, give the connections to them, and end them at once when nothing more is wanted of them.
+def _start_workers(count: int) -> Iterator[list[Connection]]:
+    """Start worker processes, yield a connection to each, and terminate them on leaving.
 
-    Each has a connection to itself, of which this process keeps one end: so nobody waits for one that has ended. They
-    are no forks, which would inherit the locks of the backend's threads.
+    Each has its own connection, of which this process holds one end only: so a killed worker is noticed at once. They
+    are spawned, since a fork would inherit the locks of the backend's threads.
     """
     context = multiprocessing.get_context("spawn")
     started, connections = [], []
@@ -110,23 +110,23 @@ def _processes(count: int) -> Iterator[list[Connection]]:
         for _ in range(count):
             here, there = context.Pipe()
             connections.append(here)
-            process = context.Process(target=_send_epochs, args=(there,), daemon=True)
+            process = context.Process(target=_run_worker, args=(there,), daemon=True)
             process.start()
             started.append(process)
             there.close()
         yield connections
     finally:
         for process in started:
-            process.terminate()  # what is half made, minutes of work perhaps, is for nobody
+            process.terminate()  # nobody waits for a half-made epoch, perhaps minutes of work
         for process in started:
             process.join()
         for connection in connections:
             connection.close()
 
 
-def _send_epochs(connection: Connection) -> None:
-    """Be a process that makes epochs: those that it is told, of the training data that it is given."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all of them; the one that trains ends the others
+def _run_worker(connection: Connection) -> None:
+    """Make the epochs that the parent process asks for and send them to it."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all; the process that trains terminates its workers
     threading.Thread(target=_end_with_parent, daemon=True).start()
     training_data, data_mix, seed, numbers = connection.recv()
     for number in numbers:

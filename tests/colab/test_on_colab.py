@@ -46,10 +46,10 @@ def interrupt(said):
 training_data = make_training_data(load_dataset("digits8x8"))
 config = preset("full", network="small_cnn", epochs=4, pen_strokes=0, allographs=600, non_digits=0)
 try:
-    loop.train(config, training_data, "run", report=interrupt)
+    loop.train(build_network("small_cnn", seed=0), config, training_data, "run", report=interrupt)
 except KeyboardInterrupt:
     said = []
-result = loop.train(config, training_data, "run", report=said.append)
+result = loop.train(build_network("small_cnn", seed=0), config, training_data, "run", report=said.append)
 recognizer = export_network(result.network, "run", validation=training_data.validation)
 digits = training_data.validation["digits8x8"]
 read = recognizer.probabilities_and_scores(digits.ink)[0].argmax(axis=1)
@@ -58,7 +58,7 @@ right = float((read == digits.labels).mean())
 network = build_network("small_cnn")
 network.compile(keras.optimizers.SGD(0.0), loss=DigitLoss(), jit_compile=False)  # learns nothing
 ink, targets = digits.ink[:300, ..., None], targets_of(digits.labels[:300])
-sums = list(loop.take_steps(network, ink, targets, batch_size=128))
+sums = list(loop.train_batches(network, ink, targets, batch_size=128))
 losses = keras.ops.convert_to_numpy(DigitLoss(reduction=None)(targets, network(ink)))
 alone = [float(losses[start : start + 128].sum()) for start in (0, 128, 256)]
 print(json.dumps({"said": said[0], "right": right, "epochs": len(result.history), "sums": sums, "alone": alone}))
@@ -120,7 +120,7 @@ def test_the_full_recipe_in_small_goes_on_where_it_was_on_either_backend(backend
     """Averaged weights live in the optimiser, whose state is another thing on JAX and in Colab's older Keras."""
     said = colab_kernel.run("-c", FULL_RECIPE_IN_SMALL, cwd=tmp_path, KERAS_BACKEND=backend)
     told = json.loads(said.splitlines()[-1])
-    assert told["said"] == "goes on after epoch 2 of 4"
+    assert told["said"] == "continuing after epoch 2 of 4"
     assert told["epochs"] == 4
     assert told["right"] > 0.9
     assert told["sums"] == pytest.approx(told["alone"], rel=1e-4), "a step does not tell its own loss"

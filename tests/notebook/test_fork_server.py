@@ -192,7 +192,7 @@ def test_a_kernel_can_have_its_epochs_prepared_by_processes(how: str, tmp_path: 
     """A new process imports the main module of the one that starts it, which in a kernel is none of its own."""
     code = (
         "import multiprocessing\n"
-        "from digit_utils.training.prefetch import epochs_ahead\n"
+        "from digit_utils.training.prefetch import prefetch_epochs\n"
         "from digit_utils.datasets.ink import LabelledInk\n"
         "from digit_utils.training.config import DataMix\n"
         "from digit_utils.training.data import TrainingData\n"
@@ -200,7 +200,7 @@ def test_a_kernel_can_have_its_epochs_prepared_by_processes(how: str, tmp_path: 
     )
     use = (
         "training_data = TrainingData(LabelledInk(np.zeros((0, 28, 28), np.float32), np.zeros(0, np.int64)))\n"
-        "made = epochs_ahead(training_data, DataMix(allographs=5), seed=0, first=0, end=3, workers=2)\n"
+        "made = prefetch_epochs(training_data, DataMix(allographs=5), seed=0, first=0, end=3, workers=2)\n"
         "print(*[ink.shape for ink, _ in made], len(multiprocessing.active_children()))"
     )
     notebook = write_notebook(tmp_path / "epochs.ipynb", code, use)

@@ -76,7 +76,7 @@ def test_a_sweep_that_was_killed_while_it_trained_ends_with_the_same_networks(un
     assert 1 <= epochs < EPOCHS
     code, printed = place.run("--workers", "1")
     assert code == 0, printed
-    assert "goes on after epoch" in printed_in(begun / "02_train.ipynb")
+    assert "continuing after epoch" in printed_in(begun / "02_train.ipynb")
     assert measured(place) == measured(undisturbed)
     for row in place.table():
         for mine, theirs in zip(*(weights_of(p.output / row["run"]) for p in (place, undisturbed)), strict=True):

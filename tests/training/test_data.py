@@ -11,7 +11,7 @@ from digit_utils.augmentation import non_digits
 from digit_utils.datasets import ink
 from digit_utils.datasets.base import Digits
 from digit_utils.datasets.ink import LabelledInk, ink_of
-from digit_utils.evaluation import metrics, predictions
+from digit_utils.evaluation import predictions
 from digit_utils.pad import widget
 from digit_utils.preprocessing import images
 from digit_utils.preprocessing import strokes as preprocessing_strokes
@@ -64,7 +64,7 @@ def test_there_is_one_ink_function():
     for module in (ink, data, recognizer, non_digits):
         assert module.ink_from_strokes is preprocessing_strokes.ink_from_strokes
         assert module.ink_from_image is images.ink_from_image
-    assert metrics.ink_of is ink.ink_of
+    assert predictions.ink_of is ink.ink_of
 
 
 def test_training_evaluation_recogniser_and_pad_see_exactly_the_same_strokes(exports):
@@ -114,7 +114,7 @@ def test_drawings_in_an_epoch_pass_through_the_ink_function(stock, monkeypatch):
     no_scans = TrainingData(NOTHING, strokes=DRAWINGS, stroke_labels=np.array([7, 1, 9]))
     pictures, _ = make_epoch(no_scans, DataMix(pen_strokes=20, allographs=20, non_digits=20), np.random.default_rng(0))
     assert len(calls) == len(pictures) == 60
-    shifted = pictures.sum(axis=(1, 2, 3)) / mark.sum()  # half are nudged: moved and scaled by less than 6 %
+    shifted = pictures.sum(axis=(1, 2, 3)) / mark.sum()  # half are jittered: moved and scaled by less than 6 %
     assert shifted == pytest.approx(np.ones(60), abs=0.15)
 
 
@@ -129,7 +129,7 @@ def test_the_validation_digits_are_read_without_augmentation(digits8x8):
 # Epochs
 
 
-def test_an_epoch_holds_what_the_recipe_asks_for(stock):
+def test_an_epoch_holds_what_the_data_mix_asks_for(stock):
     pictures, targets = make_epoch(stock, MIXED, np.random.default_rng(0))
     assert (pictures.shape, pictures.dtype) == ((155, 28, 28, 1), np.float32)
     assert (targets.shape, targets.dtype) == ((155, 11), np.float32)
@@ -137,6 +137,7 @@ def test_an_epoch_holds_what_the_recipe_asks_for(stock):
     assert pictures.max() <= 1
     assert (pictures.sum(axis=(1, 2, 3)) > 1).mean() > 0.97
     assert (targets[:, 10] == 0).sum() == 25
+    assert stock.images_per_epoch(MIXED) == 155
 
 
 def test_targets_are_probabilities_of_digits_and_zero_for_the_rest(stock):
@@ -195,7 +196,7 @@ def test_the_generator_decides_everything(stock):
     assert not np.array_equal(epochs[0][0], epochs[3][0])  # another seed
 
 
-def test_the_material_is_not_changed_by_an_epoch(stock):
+def test_the_training_data_is_not_changed_by_an_epoch(stock):
     before = rows(stock.scans.ink), [stroke.tolist() for strokes in stock.strokes for stroke in strokes]
     for data_mix in (MIXED, DataMix(augmentation="none")):
         pictures, _ = make_epoch(stock, data_mix, np.random.default_rng(0))
@@ -224,7 +225,7 @@ def test_validation_writers_are_never_among_the_training_writers(pendigits):
     assert set(pendigits.train.writers).isdisjoint(pendigits.validation.writers)
 
 
-def test_made_material_is_the_training_split_and_its_validation_split(digits8x8):
+def test_training_data_is_the_training_split_and_its_validation_split(digits8x8):
     made = make_training_data(digits8x8)
     assert np.array_equal(made.scans.labels, digits8x8.train.labels)
     assert rows(made.scans.ink) == rows(ink_of(digits8x8.train).ink)
@@ -259,7 +260,7 @@ def test_its_pen_strokes_are_those_of_the_training_writers(digits8x8, pendigits)
         ("label_smoothing", float("nan")),
     ],
 )
-def test_a_recipe_that_makes_no_sense_is_refused_by_name_and_value(name, value):
+def test_a_data_mix_that_makes_no_sense_is_refused_by_name_and_value(name, value):
     with pytest.raises(ValueError, match=f"{name} is .?{value}"):
         DataMix(**{name: value})
 

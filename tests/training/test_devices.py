@@ -1,4 +1,4 @@
-"""Accelerators: found by what Keras lists, used with larger steps and 16 bits, and left behind in the result."""
+"""Devices: found by what Keras lists, used with larger batches and 16 bits, of which the result shows nothing."""
 
 from __future__ import annotations
 
@@ -15,38 +15,39 @@ import pytest
 import digit_utils
 from digit_utils.datasets.ink import ink_of
 from digit_utils.datasets.loading import load_dataset
-from digit_utils.training.checkpoint import made_for_here
+from digit_utils.training.checkpoint import load_checkpoint
 from digit_utils.training.config import TrainingConfig, preset
 from digit_utils.training.data import TrainingData
-from digit_utils.training.devices import MOST_WORKERS, USES, Accelerator, find_accelerator, fit_to, usable_cores
-from digit_utils.training.loop import new_network, train
-from digit_utils.training.networks import NETWORKS, build_network, in_full_precision
+from digit_utils.training.devices import DEVICE_SETTINGS, MAX_WORKERS, Device, config_for, find_device, usable_cores
+from digit_utils.training.loop import compile_network
+from digit_utils.training.networks import NETWORKS, build_network, to_float32
+from tests.training.conftest import train_quietly
 
 
 @pytest.mark.parametrize(
     ("devices", "expected"),
     [
-        (["cpu:0"], Accelerator("cpu")),
-        (["cpu:0", "cpu:1"], Accelerator("cpu", 2)),
-        (["gpu:0"], Accelerator("gpu")),
-        (["cuda:0", "cuda:1"], Accelerator("gpu", 2)),
-        ([f"tpu:{number}" for number in range(8)], Accelerator("tpu", 8)),
-        (["METAL:0"], Accelerator("cpu")),
-        ([], Accelerator("cpu")),
+        (["cpu:0"], Device("cpu")),
+        (["cpu:0", "cpu:1"], Device("cpu", 2)),
+        (["gpu:0"], Device("gpu")),
+        (["cuda:0", "cuda:1"], Device("gpu", 2)),
+        ([f"tpu:{number}" for number in range(8)], Device("tpu", 8)),
+        (["METAL:0"], Device("cpu")),
+        ([], Device("cpu")),
     ],
 )
-def test_the_accelerator_is_what_keras_lists(devices, expected, monkeypatch):
+def test_the_device_is_what_keras_lists(devices, expected, monkeypatch):
     monkeypatch.setattr(keras.distribution, "list_devices", lambda: devices)
-    assert find_accelerator() == expected
+    assert find_device() == expected
 
 
 @pytest.mark.parametrize(
     ("place", "expected"),
     [
-        ("cuda:0", Accelerator("gpu")),
-        ("cpu", Accelerator("cpu")),
-        ("mps:0", Accelerator("cpu")),
-        (None, Accelerator("cpu")),
+        ("cuda:0", Device("gpu")),
+        ("cpu", Device("cpu")),
+        ("mps:0", Device("cpu")),
+        (None, Device("cpu")),
     ],
 )
 def test_a_backend_without_a_list_is_asked_where_it_puts_a_variable(place, expected, monkeypatch):
@@ -56,15 +57,15 @@ def test_a_backend_without_a_list_is_asked_where_it_puts_a_variable(place, expec
     value = SimpleNamespace(device=place) if place else object()
     monkeypatch.setattr(keras.distribution, "list_devices", list_devices)
     monkeypatch.setattr(keras, "Variable", lambda _: SimpleNamespace(value=value))
-    assert find_accelerator() == expected
+    assert find_device() == expected
 
 
-def test_a_processor_that_trains_waits_for_no_process_and_an_accelerator_gets_some(monkeypatch):
+def test_a_gpu_gets_processes_that_prepare_epochs_and_a_cpu_none(monkeypatch):
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     cores = usable_cores()
     assert 1 <= cores <= os.cpu_count()
-    assert Accelerator("cpu").workers == 0
-    assert Accelerator("gpu").workers == Accelerator("tpu").workers == min(cores, MOST_WORKERS)
+    assert Device("cpu").workers == 0
+    assert Device("gpu").workers == Device("tpu").workers == min(cores, MAX_WORKERS)
 
 
 @pytest.mark.parametrize(("threads", "expected"), [("1", 1), ("4", 4), ("99", 6), ("", 6), ("two", 6), ("0", 1)])
@@ -76,36 +77,36 @@ def test_a_run_takes_no_more_cores_than_its_sweep_gives_it(threads, expected, mo
 
 def test_this_machine_is_asked_for_real():
     kinds = {device.partition(":")[0] for device in keras.distribution.list_devices()}
-    assert find_accelerator().kind in kinds
+    assert find_device().kind in kinds
 
 
-def test_a_processor_trains_as_the_preset_has_it():
+def test_a_cpu_trains_as_the_preset_says():
     config = preset("full")
-    assert fit_to(Accelerator("cpu"), config) == config
-    assert Accelerator("cpu").precision == "float32"
+    assert config_for(Device("cpu"), config) == config
+    assert Device("cpu").precision == "float32"
 
 
 @pytest.mark.parametrize("kind", ["gpu", "tpu"])
-def test_an_accelerator_gets_larger_steps_and_a_rate_that_fits_them(kind):
+def test_a_gpu_or_tpu_gets_larger_batches_and_a_learning_rate_that_fits(kind):
     config = preset("quick")
-    fitted = fit_to(Accelerator(kind), config)
+    fitted = config_for(Device(kind), config)
     times = fitted.batch_size // config.batch_size
     assert times > 1
     assert fitted.learning_rate == pytest.approx(config.learning_rate * times**0.5)
     assert replace(fitted, batch_size=config.batch_size, learning_rate=config.learning_rate) == config
 
 
-def test_what_somebody_chose_stays():
+def test_values_chosen_on_purpose_stay():
     config = preset("quick", batch_size=32, learning_rate=0.1)
-    assert fit_to(Accelerator("gpu"), config, chosen=["batch_size"]) == config
-    fitted = fit_to(Accelerator("gpu"), config, chosen=["learning_rate"])
-    assert (fitted.batch_size, fitted.learning_rate) == (32 * USES["gpu"].larger_steps, 0.1)
+    assert config_for(Device("gpu"), config, fixed=["batch_size"]) == config
+    fitted = config_for(Device("gpu"), config, fixed=["learning_rate"])
+    assert (fitted.batch_size, fitted.learning_rate) == (32 * DEVICE_SETTINGS["gpu"].batch_factor, 0.1)
 
 
-def test_it_says_what_it_trains_on():
-    said = str(Accelerator("tpu", 8))
-    assert said == f"a TPU, one of 8; Keras runs on {keras.backend.backend()}, in mixed_bfloat16"
-    assert str(Accelerator("cpu", 4)).startswith("the processor; Keras")
+def test_a_device_describes_itself():
+    said = str(Device("tpu", 8))
+    assert said == f"a TPU, one of 8, with Keras on {keras.backend.backend()} in mixed_bfloat16"
+    assert str(Device("cpu", 4)).startswith("the CPU, with Keras")
 
 
 @pytest.mark.parametrize("name", NETWORKS)
@@ -113,10 +114,10 @@ def test_full_precision_gives_what_the_weights_say(name):
     mixed = build_network(name, precision="mixed_float16")
     assert {layer.compute_dtype for layer in mixed.layers} == {"float16"}
     assert {str(weight.dtype) for weight in mixed.weights if weight.trainable} == {"float32"}
-    full = in_full_precision(mixed)
+    full = to_float32(mixed)
     assert {layer.compute_dtype for layer in full.layers} == {"float32"}
     assert all(np.array_equal(a, b) for a, b in zip(mixed.get_weights(), full.get_weights(), strict=True))
-    assert in_full_precision(full) is full
+    assert to_float32(full) is full
     assert keras.config.dtype_policy().name == "float32", "the policy of everything else has changed"
 
 
@@ -131,23 +132,23 @@ def test_an_unknown_precision_is_refused_and_changes_nothing():
     ("precision", "optimizer"),
     [("mixed_float16", "adamw"), ("mixed_float16", "muon"), ("mixed_bfloat16", "adamw")],
 )
-def test_any_precision_learns_resumes_exactly_and_ends_in_full_precision(precision, optimizer, tmp_path):
+def test_any_precision_learns_resumes_exactly_and_ends_to_float32(precision, optimizer, tmp_path):
     digits = load_dataset("digits8x8")
     training_data = TrainingData(
         ink_of(digits.train.take(slice(500))), validation={"digits8x8": ink_of(digits.validation)}
     )
     config = TrainingConfig(epochs=2, batch_size=25, learning_rate=0.005, optimizer=optimizer, seed=1)
-    undisturbed = train(config, training_data, tmp_path / "one", report=print, show_progress=False, precision=precision)
+    undisturbed = train_quietly(config, training_data, tmp_path / "one", precision=precision)
     assert undisturbed.history[-1]["digits8x8_errors"] < 0.2
 
     def stop_after_one(line: str) -> None:
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        train(config, training_data, tmp_path / "two", report=stop_after_one, show_progress=False, precision=precision)
+        train_quietly(config, training_data, tmp_path / "two", report=stop_after_one, precision=precision)
     checkpoint = keras.models.load_model(tmp_path / "two" / "checkpoint-001.keras")
     assert checkpoint.layers[0].compute_dtype == precision.removeprefix("mixed_"), "it did not train in this precision"
-    resumed = train(config, training_data, tmp_path / "two", report=print, show_progress=False, precision=precision)
+    resumed = train_quietly(config, training_data, tmp_path / "two", precision=precision)
     kept = keras.models.load_model(tmp_path / "two" / "model.keras")
     for network in (resumed.network, kept):
         assert {layer.compute_dtype for layer in network.layers} == {"float32"}
@@ -155,15 +156,18 @@ def test_any_precision_learns_resumes_exactly_and_ends_in_full_precision(precisi
         assert all(np.array_equal(a, b) for a, b in pairs)
 
 
-@pytest.mark.parametrize("optimizer", ["adamw", "muon"])
-@pytest.mark.parametrize(("begun", "ended"), [("mixed_float16", "float32"), ("float32", "mixed_float16")])
-def test_a_run_goes_on_with_another_precision(begun, ended, optimizer, tmp_path):
+@pytest.mark.parametrize(
+    ("optimizer", "begun", "ended"), [("adamw", "mixed_float16", "float32"), ("muon", "float32", "mixed_float16")]
+)
+def test_a_run_may_be_continued_in_another_precision(begun, ended, optimizer, tmp_path):
     """As when a graphics card is no longer lent: in the precision that is asked for then, and from where it was."""
     digits = load_dataset("digits8x8")
     training_data = TrainingData(
         ink_of(digits.train.take(slice(500))), validation={"digits8x8": ink_of(digits.validation)}
     )
-    config = TrainingConfig(epochs=2, batch_size=25, learning_rate=0.005, optimizer=optimizer, averaged=True, seed=1)
+    config = TrainingConfig(
+        epochs=2, batch_size=25, learning_rate=0.005, optimizer=optimizer, average_weights=True, seed=1
+    )
     seen = []
 
     def stop_after_one(line: str) -> None:
@@ -171,9 +175,11 @@ def test_a_run_goes_on_with_another_precision(begun, ended, optimizer, tmp_path)
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        train(config, training_data, tmp_path, report=stop_after_one, show_progress=False, precision=begun)
+        train_quietly(config, training_data, tmp_path, report=stop_after_one, precision=begun)
     old = keras.models.load_model(tmp_path / "checkpoint-001.keras")
-    new = made_for_here(old, new_network(config, training_data, precision=ended), folder=tmp_path)
+    new = build_network(config.network, seed=9, precision=ended)
+    compile_network(new, config, training_data)
+    load_checkpoint(tmp_path, new)
     assert {layer.compute_dtype for layer in new.layers} == {ended.removeprefix("mixed_")}
     inner = [getattr(network.optimizer, "inner_optimizer", network.optimizer) for network in (old, new)]
     assert int(inner[0].iterations) == int(inner[1].iterations) == 20
@@ -181,27 +187,27 @@ def test_a_run_goes_on_with_another_precision(begun, ended, optimizer, tmp_path)
     assert len(inner[0].variables) > 2 * len(old.trainable_variables), "no momenta, or no averages"
     for one, other in zip(inner[0].variables + old.weights, inner[1].variables + new.weights, strict=True):
         assert np.array_equal(keras.ops.convert_to_numpy(one), keras.ops.convert_to_numpy(other)), one.path
-    resumed = train(config, training_data, tmp_path, report=seen.append, show_progress=False, precision=ended)
-    assert seen[1] == "goes on after epoch 1 of 2"
+    resumed = train_quietly(config, training_data, tmp_path, report=seen.append, precision=ended)
+    assert seen[1] == "continuing after epoch 1 of 2"
     assert {layer.compute_dtype for layer in resumed.network.layers} == {"float32"}
     assert resumed.history[-1]["digits8x8_errors"] < 0.2
 
 
-def test_a_run_begun_on_another_accelerator_keeps_its_steps(tmp_path):
+def test_a_run_begun_on_another_device_keeps_its_batch_size(tmp_path):
     digits = load_dataset("digits8x8").train.take(slice(60))
     training_data = TrainingData(ink_of(digits), validation={"digits8x8": ink_of(digits)})
     config = TrainingConfig(epochs=1, batch_size=10, learning_rate=0.001)
-    on_gpu = fit_to(Accelerator("gpu"), config, folder=tmp_path)  # nothing is there yet
-    assert on_gpu == fit_to(Accelerator("gpu"), config) != config
-    train(on_gpu, training_data, tmp_path, show_progress=False)
-    for kind in USES:
-        assert fit_to(Accelerator(kind), config, folder=tmp_path) == on_gpu
+    on_gpu = config_for(Device("gpu"), config, folder=tmp_path)  # nothing is there yet
+    assert on_gpu == config_for(Device("gpu"), config) != config
+    train_quietly(on_gpu, training_data, tmp_path)
+    for kind in DEVICE_SETTINGS:
+        assert config_for(Device(kind), config, folder=tmp_path) == on_gpu
     # What nobody's accelerator would have made of this run is another run, which `train` refuses.
-    assert fit_to(Accelerator("cpu"), config, chosen=["batch_size"], folder=tmp_path) == config
+    assert config_for(Device("cpu"), config, fixed=["batch_size"], folder=tmp_path) == config
     other = replace(config, seed=3)
-    assert fit_to(Accelerator("cpu"), other, folder=tmp_path) == other
+    assert config_for(Device("cpu"), other, folder=tmp_path) == other
     (tmp_path / "config.json").write_text("[]")
-    assert fit_to(Accelerator("cpu"), config, folder=tmp_path) == config
+    assert config_for(Device("cpu"), config, folder=tmp_path) == config
 
 
 def test_the_package_calls_nothing_of_tensorflow_but_its_converter():
@@ -227,9 +233,7 @@ def test_processes_that_prepare_epochs_change_nothing_but_the_time(tmp_path):
     )
     config = TrainingConfig(epochs=3, batch_size=50, seed=1)
     weights = [
-        train(
-            config, training_data, tmp_path / str(workers), show_progress=False, workers=workers
-        ).network.get_weights()
+        train_quietly(config, training_data, tmp_path / str(workers), workers=workers).network.get_weights()
         for workers in (0, 2)
     ]
     assert all(np.array_equal(one, other) for one, other in zip(*weights, strict=True))
