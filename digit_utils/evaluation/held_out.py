@@ -4,7 +4,7 @@ import numpy as np
 
 from digit_utils.augmentation.allographs import random_allographs
 from digit_utils.datasets.base import Digits, joined
-from digit_utils.datasets.drawings import ENDING, load_own_drawings, told
+from digit_utils.datasets.drawings import DRAWINGS_SUFFIX, format_problems, load_own_drawings
 from digit_utils.datasets.loading import load_with_fallback
 from digit_utils.recognition.recognizer import Recognizer
 
@@ -37,9 +37,9 @@ def own_drawings_for(recognizer: Recognizer, path: str) -> tuple[Digits, str]:
     """
     own, problems = load_own_drawings(path)
     if problems:
-        print(told(problems))
+        print(format_problems(problems))
     data = recognizer.card.provenance.get("data", {})
-    trained_with = {name: content for name, content in data.items() if name.endswith(ENDING)}
+    trained_with = {name: content for name, content in data.items() if name.endswith(DRAWINGS_SUFFIX)}
     if own.name in trained_with or own.sha256 in trained_with.values():
         count = len(own.validation)
         return own.validation, f"{count} drawings of {own.name}, every fifth of each digit, which training holds out"

@@ -15,8 +15,8 @@ from digit_utils.datasets.drawings import (
     LabelledDrawing,
     append_drawing,
     check_drawings_file,
+    format_problems,
     read_drawings,
-    told,
 )
 from digit_utils.files import with_home
 from digit_utils.recognition.adaptation import MAX_CORRECTIONS, AdaptiveRecognizer
@@ -89,7 +89,7 @@ class DrawingLabeller:
             return
         labelled, problems = read_drawings(self.drawings)
         if problems:
-            warnings.warn(told(problems), stacklevel=3)
+            warnings.warn(format_problems(problems), stacklevel=3)
         corrections = [drawing for drawing in labelled if drawing.digit != drawing.read]
         for drawing in corrections[-MAX_CORRECTIONS:]:
             reader.learn(drawing.strokes, drawing.digit, name=drawing.id)
