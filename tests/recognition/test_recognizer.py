@@ -326,5 +326,5 @@ def test_a_card_that_promises_other_outputs_is_refused(exports, tmp_path, name, 
     flatbuffer, card = read_model_file(exports[name] / "model.tflite")
     path = tmp_path / "swapped.tflite"
     write_model_file(path, flatbuffer, replace(card, digit_score=digit_score))
-    with pytest.raises(ModelFileError, match=r"swapped\.tflite: it takes pictures of .* and returns (10|123) values"):
+    with pytest.raises(ModelFileError, match=r"swapped\.tflite: it takes images of .* and returns (10|123) values"):
         Recognizer.load(path)
