@@ -45,7 +45,7 @@ def find_ink(image: np.ndarray) -> np.ndarray | None:
     """Return how much ink each pixel of an image holds.
 
     Args:
-        image: (height, width) uint8, sides up to `LARGEST_PICTURE`; dark ink on a light page or light on dark.
+        image: (height, width) uint8, sides up to `LARGEST_IMAGE`; dark ink on a light page or light on dark.
 
     Returns:
         (height, width) float32 in [0, 1], None for a blank page. A small photo comes back enlarged.
