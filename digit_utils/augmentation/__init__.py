@@ -1,1 +1,1 @@
-"""Augmentation: what a digit may look like, and what is no digit."""
+"""Augmentation: random variations of digits, and synthetic non-digits."""

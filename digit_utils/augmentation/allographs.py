@@ -4,7 +4,7 @@ MNIST was written by Americans around 1990 and lacks forms that are common elsew
 the crossed 7, the slashed 0, the open 4, the flat-topped 3. Each form below is a skeleton: a few points that a pen
 passes through, in a box from (0, 0) at the upper left to (1, 1) at the lower right. `draw_allograph` moves the
 points a little, lays smooth curves through them and leaves slant, proportions, tremor and pen to
-`digit_utils.augmentation.images`.
+`digit_utils.augmentation.strokes`.
 
 A stroke is written as a string: points "x,y" with a blank between them, and a "/" where the pen turns a sharp corner.
 """
@@ -19,7 +19,7 @@ import numpy as np
 from digit_utils.preprocessing.strokes import curve_through
 
 POINTS_PER_PIECE = 12  # points laid on the curve between two neighbouring points of a skeleton
-JITTER = 0.035  # deviation of a skeleton's points, in parts of the box
+JITTER = 0.035  # standard deviation of a skeleton's points, relative to the box
 
 
 @dataclass(frozen=True)
@@ -218,8 +218,8 @@ def draw_allograph(
 ) -> list[np.ndarray]:
     """Return one drawing of an allograph as strokes, (n, 2) float64 in about the unit box, x right, y down.
 
-    With a generator the points of the skeleton are moved at random with a deviation of `jitter`; without one the
-    drawing is the skeleton itself.
+    With a generator the points of the skeleton are moved at random with a standard deviation of `jitter`; without one
+    the drawing is the skeleton itself.
     """
     return draw_skeleton(allograph.strokes, rng, jitter=jitter)
 

@@ -1,12 +1,12 @@
-"""Things that are no digits, made here, so that the network learns to say so (outlier exposure).
+"""Synthetic non-digits, with which the network learns to reject what is not a digit (outlier exposure).
 
-Hendrycks et al., 2019, "Deep anomaly detection with outlier exposure": a network that has seen some things that are
-not its business recognises others, too. The training data: letters and signs of Hershey's vector fonts (Hershey, 1967,
-"Calligraphy for computers") and of `digit_utils.augmentation.letters`, deformed like handwriting, scribbles, doodles,
-several digits side by side, lines, dots and blobs. Letters and signs that *are* digit shapes (O, l, I, Z, S, a
-straight q, |, ...) are left out: whoever draws an O may well mean a zero. So is everything of the datasets and fonts
-by which rejection is judged. What only resembles a digit (B, D, G, Q, y, a looped g, ?) is shown: digits are so many
-more that they keep their own.
+Hendrycks et al., 2019, "Deep anomaly detection with outlier exposure": a network trained to reject some outliers also
+rejects others. The non-digits are letters and signs of Hershey's vector fonts (Hershey, 1967, "Calligraphy for
+computers") and of `digit_utils.augmentation.letters`, deformed like handwriting, scribbles, doodles, several digits
+side by side, lines, dots and blobs. Letters and signs with the shape of a digit (O, l, I, Z, S, a straight q, |, ...)
+are left out: an O may well be meant as a zero. So is everything of the datasets and fonts on which rejection is
+evaluated. What only resembles a digit (B, D, G, Q, y, a looped g, ?) is included: digits are so many more in training
+that they are still accepted.
 """
 
 from collections.abc import Callable, Sequence
@@ -25,7 +25,7 @@ from digit_utils.preprocessing.images import ink_from_image
 from digit_utils.preprocessing.strokes import BOX_SIZE, ink_from_strokes
 from digit_utils.types import IMAGE_SIZE, Strokes
 
-# What is written under each key of a font, looked at one by one; what has the form of a digit is missing.
+# The usable glyphs of each font by their keys, chosen by eye; glyphs with the shape of a digit are missing.
 GLYPHS = {
     "futural": "ABCDEFGHJKLMNPQRTUVWXYacdefhijkmnprtuvwxy!#$%&*+:;<=>?@[^~",
     "scripts": "ABCDEFGHKLMNPRTUVWXacdefhijkmnprtuvwx&?",
@@ -42,7 +42,7 @@ GLYPHS = {
     "meteorology": "\"#$&'():;_`|",
     "japanese": "$%&')*+,-./ADEFGIKMNPUVWXZ\\^_`abcdfhln",
 }
-WRITTEN = 0.4  # part of letters and of signs that is one of our own pen paths instead of a glyph: chosen by hand
+WRITTEN = 0.4  # share of letters and of signs that are pen paths of `letters` instead of glyphs: chosen by hand
 LETTER_FONTS = ("futural", "scripts", "timesi", "timesr", "gothiceng", "greeks", "greek", "cyrillic")
 
 
@@ -96,7 +96,7 @@ def word(rng: np.random.Generator) -> Strokes:
 
 
 def several_digits(rng: np.random.Generator) -> Strokes:
-    """Return two or three digits side by side: ink, but no digit."""
+    """Return two or three digits side by side."""
     drawings, _ = random_allographs(int(rng.choice([2, 2, 2, 3])), rng)
     return side_by_side([augment_strokes(drawing, rng) for drawing in drawings], rng)
 
@@ -207,22 +207,22 @@ STROKE_KINDS: dict[Callable[[np.random.Generator], Strokes], float] = {
     scribble: 0.11,
     doodle: 0.05,
     line_or_dots: 0.05,
-}  # how often each kind is drawn: chosen by hand; letters more often since those of school fonts passed for digits
+}  # relative frequencies, chosen by hand; letters are frequent because those of school fonts were taken for digits
 
 
-BLANK_PAGES = 0.1  # part of the photographed non-digits that shows nothing but paper: lines, shadows and grain
+BLANK_PAGES = 0.1  # share of the photographed non-digits that show only paper: lines, shadows and noise
 
 
 def random_non_digits(
     count: int, rng: np.random.Generator, *, blobs: float = 0.18, photographed: float = 0.0
 ) -> np.ndarray:
-    """Return ink that is no digit.
+    """Return ink of random non-digits.
 
     Args:
         count: how many.
         rng: where the randomness comes from.
-        blobs: the part that is filled shapes and textures instead of pen strokes.
-        photographed: the part of the drawings that is seen as a worn picture instead of clean strokes.
+        blobs: the share that are filled shapes and textures instead of pen strokes.
+        photographed: the share of the drawings that are degraded images instead of clean strokes.
 
     Returns:
         (count, 28, 28) float32 in [0, 1].
@@ -243,19 +243,19 @@ def random_non_digits(
 
 
 def _photographed(strokes: Strokes, rng: np.random.Generator) -> np.ndarray:
-    """Return the ink of a worn picture of strokes, or what passes for ink on one of a blank page."""
+    """Return the ink found in a degraded image of strokes, or in one of a blank page."""
     if rng.random() >= BLANK_PAGES:
         return ink_from_image(photograph(strokes, rng))
-    pages = (ink_from_image(photograph_of_a_blank_page(rng)) for _ in range(20))  # most are seen to be blank
+    pages = (ink_from_image(photograph_of_a_blank_page(rng)) for _ in range(20))  # most are recognised as blank
     return next((page for page in pages if page.any()), np.zeros((IMAGE_SIZE, IMAGE_SIZE), np.float32))
 
 
-AS_SCANNED = replace(MILD, cubic=STRONG.cubic)  # warped as well as digits: their blur must not tell them apart
-TURNED_DIGITS = (3, 4)  # lying on their side these are no digit; the others may be one, or look like an S, N or L
+AS_SCANNED = replace(MILD, cubic=STRONG.cubic)  # warped as digits are, so that they cannot be told apart by their blur
+TURNED_DIGITS = (3, 4)  # rotated by 90 degrees these are no digits; the others may be, or look like an S, N or L
 
 
 def non_digits_of_scans(ink: np.ndarray, labels: np.ndarray, count: int, rng: np.random.Generator) -> np.ndarray:
-    """Return what is no digit, made of scanned digits: some lie on their side, some are two or three in a row.
+    """Return non-digits made of scanned digits: some rotated by 90 degrees, some two or three in a row.
 
     Args:
         ink: (n, 28, 28) float32 in [0, 1], scanned digits.
@@ -278,14 +278,14 @@ def non_digits_of_scans(ink: np.ndarray, labels: np.ndarray, count: int, rng: np
     return augment_images(result, rng, config=AS_SCANNED)
 
 
-def _columns_with_ink(picture: np.ndarray) -> np.ndarray:
-    """Return a (28, 28) picture without its empty columns left and right, but for one."""
-    columns = np.flatnonzero(picture.max(axis=0) > 0.1)
-    return picture[:, max(columns[0] - 1, 0) : columns[-1] + 2] if len(columns) else picture
+def _columns_with_ink(image: np.ndarray) -> np.ndarray:
+    """Return a (28, 28) image without all but one of its empty columns on the left and on the right."""
+    columns = np.flatnonzero(image.max(axis=0) > 0.1)
+    return image[:, max(columns[0] - 1, 0) : columns[-1] + 2] if len(columns) else image
 
 
 def blob(rng: np.random.Generator) -> np.ndarray:
-    """Return filled shapes with shades and textures, (28, 28) float32 in [0, 1], normalised like any picture."""
+    """Return filled shapes with shades and textures, (28, 28) float32 in [0, 1], normalised like any image."""
     side = 56
     page = np.zeros((side, side), np.uint8)
     for _ in range(rng.integers(1, 5)):
@@ -296,7 +296,7 @@ def blob(rng: np.random.Generator) -> np.ndarray:
         else:
             corners = rng.integers(2, side - 2, (rng.integers(3, 7), 2)).astype(np.int32)
             cv2.fillPoly(page, [cv2.convexHull(corners) if rng.random() < 0.7 else corners], shade)
-    if rng.random() < 0.4:  # many a thing is the same on both sides
+    if rng.random() < 0.4:  # many things are symmetric
         page = np.maximum(page, page[:, ::-1])
     if rng.random() < 0.5:
         texture = cv2.resize(rng.random((BOX_SIZE, BOX_SIZE)).astype(np.float32), (side, side))

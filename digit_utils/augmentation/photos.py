@@ -1,16 +1,14 @@
-"""Strokes as a scanner, a canvas or a camera might show them."""
+"""Synthetic scans, canvases and photos of strokes."""
 
 import cv2
 import numpy as np
 
-from digit_utils.preprocessing.strokes import clean_strokes, fit_to_box
+from digit_utils.preprocessing.strokes import clean_strokes, draw_lines, fit_to_box
 from digit_utils.types import Strokes
-
-# --------------------------------------------------------------------------------- strokes as pictures
 
 
 def photograph(strokes: Strokes, rng: np.random.Generator) -> np.ndarray:
-    """Return strokes as a scanner, a canvas or a camera might show them: small or large, thin or thick, worn.
+    """Return strokes as a scanner, a canvas or a camera might show them: small or large, thin or thick, degraded.
 
     Args:
         strokes: list of (n, 2) arrays of numbers, any unit, at least one point in all.
@@ -34,7 +32,7 @@ def photograph(strokes: Strokes, rng: np.random.Generator) -> np.ndarray:
 
 
 def photograph_of_a_blank_page(rng: np.random.Generator) -> np.ndarray:
-    """Return a photo of paper on which nobody wrote: (height, width) uint8, sides from 16 to 200 pixels."""
+    """Return a photo of blank paper: (height, width) uint8, sides from 16 to 200 pixels."""
     page = np.zeros(tuple(rng.integers(16, 201, 2)), np.float32)
     return _either_polarity(_on_paper(page, rng), rng)
 
@@ -45,17 +43,13 @@ def _drawn_on_page(strokes: Strokes, side: int, rng: np.random.Generator) -> np.
     everything = np.concatenate(fitted)
     low, high = everything.min(axis=0), everything.max(axis=0)
     scale = np.ones(2)
-    if rng.random() < 0.3:  # some scans are stretched to their box
+    if rng.random() < 0.3:  # some scans are stretched to their bounding box
         scale = np.clip(side / np.maximum(high - low, 1), 1, 4)
     pen = side * np.exp(rng.uniform(np.log(0.015), np.log(0.22)))
     margin = pen / 2 + 1 + side * rng.choice([0.0, rng.uniform(0, 0.6)])
     width, height = (np.ceil((high - low) * scale + 2 * margin)).astype(int)
     page = np.zeros((height, width), np.uint8)
-    for stroke in fitted:
-        points = np.round(((stroke - low) * scale + margin) * 16).astype(np.int32)
-        if len(points) == 1:
-            points = np.repeat(points, 2, axis=0)
-        cv2.polylines(page, [points], False, 255, max(1, round(pen)), cv2.LINE_AA, 4)
+    draw_lines(page, [(stroke - low) * scale + margin for stroke in fitted], thickness=max(1, round(pen)), smooth=True)
     ink = page.astype(np.float32)
     if rng.random() < 0.2:  # a dry or blotchy pen, or a faint pencil
         ink *= np.clip(_cloud(page.shape, rng, cell=max(1.5, pen / 2), between=(0.3, 1.4)), 0.2, 1)
@@ -63,7 +57,7 @@ def _drawn_on_page(strokes: Strokes, side: int, rng: np.random.Generator) -> np.
 
 
 def _small_scan(ink: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Return ink as a picture of few pixels, long side 8 to 32, grey or black and white: uint8."""
+    """Return ink as an image of few pixels, long side 8 to 32, grey or black and white: uint8."""
     factor = rng.integers(8, 33) / max(ink.shape)
     size = np.maximum(1, np.round(factor * np.array(ink.shape[::-1]))).astype(int)
     small = cv2.resize(ink, size.tolist(), interpolation=cv2.INTER_AREA if factor < 1 else cv2.INTER_LINEAR)
@@ -73,7 +67,7 @@ def _small_scan(ink: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 
 
 def _black_and_white(ink: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Return ink with a threshold, and sometimes with salt on it and pepper around it: uint8."""
+    """Return thresholded ink, sometimes with salt-and-pepper noise: uint8."""
     black = ink > rng.uniform(40, 190)
     if rng.random() < 0.3:
         black ^= rng.random(ink.shape, np.float32) < rng.uniform(0, 0.004)
@@ -81,7 +75,7 @@ def _black_and_white(ink: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 
 
 def _on_paper(ink: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Return ink as a camera sees it, in negative: lines on the paper, light, grain, compression; uint8, ink light."""
+    """Return the negative of a photo of ink: ruled lines, uneven light, noise, compression; uint8, ink light."""
     shape, level, contrast = ink.shape, rng.uniform(120, 250), rng.uniform(0.2, 0.9)
     page = np.maximum(ink / 255, _ruled_lines(shape, rng)) if rng.random() < 0.3 else ink / 255
     light = level * (1 - contrast * page)
@@ -108,7 +102,7 @@ def _cloud(
 
 
 def _ruled_lines(shape: tuple[int, int], rng: np.random.Generator) -> np.ndarray:
-    """Return the lines or squares of a page, (height, width) float32, too faint for anyone to read them."""
+    """Return the ruled lines or squares of a page, (height, width) float32, fainter than ink."""
     spacing = max(shape) * rng.uniform(0.12, 0.6)
     lines = np.zeros(shape, np.float32)
     strength, width = float(rng.uniform(0.05, 0.3)), max(1, round(spacing * rng.uniform(0.02, 0.06)))

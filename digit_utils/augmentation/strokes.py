@@ -1,4 +1,4 @@
-"""Augmentation of strokes: slant, proportions, tremor, ends that overshoot, gaps and sampling, as hands vary."""
+"""Augmentation of strokes: slant, proportions, tremor, overshooting ends, gaps and sampling, as writers vary."""
 
 from dataclasses import dataclass, replace
 
@@ -7,16 +7,14 @@ import numpy as np
 from digit_utils.preprocessing.strokes import PEN_WIDTH, clean_strokes, fit_to_box
 from digit_utils.types import Strokes
 
-# ----------------------------------------------------------------------------------------------- strokes
-
 
 @dataclass(frozen=True)
 class StrokeAugmentation:
-    """How far strokes are changed. Lengths are parts of the digit's long side; deviations are of normal laws."""
+    """Ranges of random changes to strokes. Lengths are relative to the digit's long side; deviations are standard."""
 
-    slant: float = 0.42  # sideways per height, to either side, drawn evenly; 0.42 is 23 degrees
-    rotation: float = 8.0  # degrees to either side, drawn evenly
-    stretch: float = 0.25  # in logarithm of the aspect ratio, to either side, drawn evenly
+    slant: float = 0.42  # sideways per height, to either side, uniform; 0.42 is 23 degrees
+    rotation: float = 8.0  # degrees to either side, uniform
+    stretch: float = 0.25  # in logarithm of the aspect ratio, to either side, uniform
     bend: float = 0.035  # deviation of each of the three slow waves that warp the whole drawing
     tremor: float = 0.006  # deviation of a smoothed shake along the path
     gap: float = 0.02  # deviation of each stroke's own displacement
@@ -26,18 +24,18 @@ class StrokeAugmentation:
     pen_width: tuple[float, float] = (1.6, 3.8)  # pixels; half of the drawings keep the usual pen
 
 
-HAND = StrokeAugmentation()
+DEFAULT = StrokeAugmentation()
 
 
 def augment_strokes(
-    strokes: Strokes, rng: np.random.Generator, *, config: StrokeAugmentation = HAND
+    strokes: Strokes, rng: np.random.Generator, *, config: StrokeAugmentation = DEFAULT
 ) -> list[np.ndarray]:
-    """Return the strokes as another hand might have drawn them.
+    """Return the strokes as another writer might have drawn them.
 
     Args:
         strokes: list of (n, 2) arrays of numbers, any unit, at least one point in all.
         rng: where the randomness comes from.
-        config: how far.
+        config: the ranges of the changes.
 
     Returns:
         As many strokes, (m, 2) float64, long side about 1, around (0, 0).
@@ -49,12 +47,12 @@ def augment_strokes(
     points += _smooth_warp(points, rng, strength=config.bend)
     if rng.random() < config.fill_box:
         extent = np.ptp(points, axis=0)
-        points *= np.clip(extent.max() / np.maximum(extent, 1e-9), 1, 4)  # beyond four times, a stem becomes a wall
+        points *= np.clip(extent.max() / np.maximum(extent, 1e-9), 1, 4)  # beyond that, a stem becomes a wall
     return np.split(points, sizes)
 
 
-def random_pen_width(rng: np.random.Generator, *, config: StrokeAugmentation = HAND) -> float:
-    """Return a pen width in pixels: the usual one every other time, else any from the configured range."""
+def random_pen_width(rng: np.random.Generator, *, config: StrokeAugmentation = DEFAULT) -> float:
+    """Return a pen width in pixels: PEN_WIDTH every other time, else uniform in the configured range."""
     return PEN_WIDTH if rng.random() < 0.5 else float(rng.uniform(*config.pen_width))
 
 
@@ -77,7 +75,7 @@ def _smooth_warp(points: np.ndarray, rng: np.random.Generator, *, strength: floa
 
 
 def _new_path(stroke: np.ndarray, rng: np.random.Generator, *, config: StrokeAugmentation) -> np.ndarray:
-    """Return one stroke with its ends, its sampling, its tremor and its place changed."""
+    """Return one stroke with changed ends, sampling, tremor and position."""
     if len(stroke) > 2:
         stroke = _resampled(stroke, rng, config=config)
         stroke = stroke + _tremor(len(stroke), rng, strength=config.tremor)
@@ -98,7 +96,7 @@ def _resampled(stroke: np.ndarray, rng: np.random.Generator, *, config: StrokeAu
     early, late = rng.uniform(-config.end, config.end, 2).clip(max=length / 8)
     count = len(stroke)
     if rng.random() < config.resample:
-        # From what a slow tablet gives, some ten points a digit, to what a fast one does; evenly in logarithm.
+        # From the some ten points a digit of a slow tablet to those of a fast one; uniform in logarithm.
         fewest = max(4, int(length * 2.5))
         count = int(fewest * np.exp(rng.uniform(0, np.log(30))))
     elif early == late == 0:
@@ -116,13 +114,13 @@ def _direction(points: np.ndarray) -> np.ndarray:
 
 
 def _tremor(count: int, rng: np.random.Generator, *, strength: float) -> np.ndarray:
-    """Return a shake along a path of `count` points, (count, 2), smooth over five points."""
-    noise = rng.normal(0, strength * 2.2, (count + 4, 2))  # the mean of five has 1/2.2 of the deviation
+    """Return random displacements along a path of `count` points, (count, 2), smooth over five points."""
+    noise = rng.normal(0, strength * 2.2, (count + 4, 2))  # the mean of five has 1/2.2 of the standard deviation
     sums = np.cumsum(np.concatenate([np.zeros((1, 2)), noise]), axis=0)
     return (sums[5:] - sums[:-5]) / 5
 
 
-def without_augmentation(config: StrokeAugmentation = HAND) -> StrokeAugmentation:
+def without_augmentation(config: StrokeAugmentation = DEFAULT) -> StrokeAugmentation:
     """Return a configuration that leaves strokes as they are, for comparisons."""
     return replace(
         config, slant=0, rotation=0, stretch=0, bend=0, tremor=0, gap=0, end=0, resample=0, fill_box=0,

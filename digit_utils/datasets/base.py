@@ -1,42 +1,45 @@
-"""What a dataset is here: digits in one fixed split, verified by the hash of their content."""
+"""What a dataset is: digits in one fixed split, verified by a hash of their content, and where they come from."""
 
 from __future__ import annotations
 
 import gzip
 import hashlib
+import importlib
 import zipfile
 import zlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import ModuleType
+from urllib.parse import urlsplit
 
 import numpy as np
 
 from digit_utils.types import Strokes
 
-# Whatever a damaged archive makes the decoders raise. Missing files and rights stay what they are.
-DAMAGE = (
+# What decoders raise on a damaged file. A missing file or missing permission stays an OSError.
+DECODING_ERRORS = (
     *(ValueError, LookupError, EOFError, MemoryError, NotImplementedError),
     *(zlib.error, zipfile.BadZipFile, gzip.BadGzipFile),
 )
 
 
 class DatasetUnavailable(RuntimeError):  # noqa: N818 (reads well where it is caught)
-    """The dataset is neither on this machine nor to be had from the network."""
+    """The dataset is not on this machine and cannot be downloaded."""
 
 
 class DatasetCorrupt(ValueError):  # noqa: N818
-    """A file holds something else than it should; the message names it, what was expected, what was found."""
+    """A file does not hold the expected data; the message names the file, what was expected and what was found."""
 
 
 @dataclass(frozen=True, eq=False)
 class Digits:
-    """One split of a dataset: n digits as pictures or as strokes."""
+    """One split of a dataset: n digits as images or as strokes."""
 
     labels: np.ndarray  # (n,) int64 in 0..9
     images: np.ndarray | None = None  # (n, height, width) uint8, light ink on dark; None for strokes
-    strokes: tuple[Strokes, ...] | None = None  # n lists of (k, 2) float32, x right, y down; None for pictures
-    writers: np.ndarray | None = None  # (n,) int64, one number per person; None where not known
+    strokes: tuple[Strokes, ...] | None = None  # n lists of (k, 2) float32, x right, y down; None for images
+    writers: np.ndarray | None = None  # (n,) int64, one number per person; None if unknown
 
     def __post_init__(self) -> None:
         for name in ("images", "strokes", "writers"):
@@ -48,17 +51,16 @@ class Digits:
         return len(self.labels)
 
     def take(self, indices: Sequence[int] | np.ndarray | slice) -> Digits:
-        """Return the digits at these places; `indices` are whole numbers, a mask of n booleans, or a slice.
+        """Return the digits at `indices`: integers, a mask of n booleans, or a slice.
 
-        Raises:
-            IndexError: there is no digit at one of the places.
+        Raises IndexError when an index is out of range.
         """
-        places = np.atleast_1d(np.arange(len(self))[indices])
+        chosen = np.atleast_1d(np.arange(len(self))[indices])
         return Digits(
-            labels=self.labels[places],
-            images=None if self.images is None else self.images[places],
-            strokes=None if self.strokes is None else tuple(self.strokes[place] for place in places),
-            writers=None if self.writers is None else self.writers[places],
+            labels=self.labels[chosen],
+            images=None if self.images is None else self.images[chosen],
+            strokes=None if self.strokes is None else tuple(self.strokes[index] for index in chosen),
+            writers=None if self.writers is None else self.writers[chosen],
         )
 
 
@@ -76,21 +78,54 @@ class DigitDataset:
 
 
 @dataclass(frozen=True)
-class Kind:
-    """How a dataset that lies in files is found, read, verified and split."""
+class RemoteFile:
+    """A file that a mirror offers."""
+
+    url: str
+    known_hash: str | None = None  # "sha256:..." or "md5:..."; None for a zip, whose content is verified once unpacked
+
+    @property
+    def name(self) -> str:
+        """The last part of the URL, which is also the file's name in the cache."""
+        return urlsplit(self.url).path.rpartition("/")[2]
+
+    @property
+    def host(self) -> str:
+        """The server's name, for messages."""
+        return urlsplit(self.url).hostname or self.url
+
+
+@dataclass(frozen=True)
+class DatasetSource:
+    """Where a dataset comes from, and how it is read, verified and split."""
 
     name: str
-    description: str  # what to look for in a folder
-    sha256: str
+    files: str  # which files to look for, for messages
+    sha256: str  # of the arrays that `read` returns, see `content_hash`
+    read: Callable[[Path], list[np.ndarray]]  # takes the file or folder that `find` returns
     licence: str
-    source: str
-    find: Callable[[Path], Path | None]  # the place of the data within a folder; None if it is not there
-    read: Callable[[Path], list[np.ndarray]]
-    split: Callable[[list[np.ndarray]], tuple[Digits, Digits, Digits]]
+    citation: str
+    find: Callable[[Path], Path | None] | None = None  # looks for the data in a folder; None: a package brings it
+    split: Callable[[list[np.ndarray]], tuple[Digits, Digits, Digits]] | None = None  # None: it holds no digits
+    mirrors: tuple[tuple[RemoteFile, ...], ...] = ()  # each a complete set of files; none: it is never downloaded
+
+
+def require(module: str, purpose: str) -> ModuleType:
+    """Import a module that only the `train` extra installs.
+
+    Raises ModuleNotFoundError, which says how to install it.
+    """
+    try:
+        return importlib.import_module(module)
+    except ModuleNotFoundError as error:
+        raise ModuleNotFoundError(
+            f"{purpose} needs the package {module}, which is not installed: run pip install 'digit-utils[train]'",
+            name=module,
+        ) from error
 
 
 def content_hash(arrays: Sequence[np.ndarray]) -> str:
-    """Return the SHA-256 over type, shape and content of arrays, in order, the same on every machine."""
+    """Return the SHA-256 of the types, shapes and values of arrays, in order; the same on every machine."""
     digest = hashlib.sha256()
     for array in arrays:
         portable = np.ascontiguousarray(array, dtype=array.dtype.newbyteorder("<"))
@@ -99,14 +134,11 @@ def content_hash(arrays: Sequence[np.ndarray]) -> str:
     return digest.hexdigest()
 
 
-# -------------------------------------------------------------------------------- which digits, and whose
-
-
 def at_most(digits: Digits, limit: int) -> Digits:
-    """Return `limit` digits, in their order; all where limit is 0. Each writer and each of their digits keeps a share.
+    """Return `limit` digits in their original order, all if limit is 0, balanced over writers and their labels.
 
-    They are picked evenly from the set as sorted by writer and label: an even step through the original order could
-    fall in step with the order in which people took turns.
+    They are taken at even steps from the set sorted by writer and label: even steps through the original order could
+    be in phase with the order in which people took turns.
     """
     if not 0 < limit < len(digits):
         return digits
@@ -116,5 +148,5 @@ def at_most(digits: Digits, limit: int) -> Digits:
 
 
 def joined(first: Digits, second: Digits) -> Digits:
-    """Return the drawings of two splits as one."""
+    """Return the strokes of two splits as one split."""
     return Digits(np.concatenate([first.labels, second.labels]), strokes=first.strokes + second.strokes)

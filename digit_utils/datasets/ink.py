@@ -12,7 +12,7 @@ from digit_utils.types import IMAGE_SIZE
 
 @dataclass(frozen=True, eq=False)
 class LabelledInk:
-    """Normalised ink with its digits."""
+    """Normalised ink and its labels."""
 
     ink: np.ndarray  # (n, 28, 28) float32 in [0, 1]
     labels: np.ndarray  # (n,) int64, 0 to 9
@@ -22,7 +22,7 @@ class LabelledInk:
 
 
 def ink_of(digits: Digits) -> LabelledInk:
-    """Return digits of a dataset, pictures or strokes, as the recogniser would see them."""
+    """Return the digits of a split, images or strokes, as normalised ink."""
     if digits.images is not None:
         ink = [ink_from_image(image) for image in digits.images]
     else:

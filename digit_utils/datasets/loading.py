@@ -1,15 +1,14 @@
-"""The handwritten digits that this project learns from and is measured on.
+"""Loads the handwritten digits that this project trains on and evaluates with.
 
 | name | what | training / validation / test |
 |---|---|---|
 | `mnist` | scans of forms and school tests, 28x28 pixels | 55,000 / 5,000 / 10,000 |
 | `pendigits` | pen strokes from a tablet, by 44 writers | 5,995 / 1,499 / 3,498 (24 / 6 / 14 writers) |
-| `digits8x8` | scans, 8x8 pixels; scikit-learn carries them, so they need no network | 1,197 / 300 / 300 |
-| a path that ends in `.jsonl` | your own drawings, labelled on the pad | four of five / each fifth / none |
+| `digits8x8` | scans, 8x8 pixels; scikit-learn brings them, so they need no network | 1,197 / 300 / 300 |
+| a path that ends in `.jsonl` | your own drawings, labelled on the pad | four of five / every fifth / none |
 
-A dataset is looked for at an explicit path, in the folder that `DIGITS_DATA_DIR` names, in the cache, and on
-the network. What is verified is the content, by the SHA-256 of the decoded arrays, whatever container it came
-in.
+A dataset is looked for at an explicit path, in the folder that `DIGITS_DATA_DIR` names, in the cache, and on the
+network. Its content is verified by the SHA-256 of the decoded arrays, whatever the container.
 """
 
 from __future__ import annotations
@@ -20,13 +19,22 @@ from pathlib import Path
 
 import numpy as np
 
-from digit_utils.datasets.base import DAMAGE, DatasetCorrupt, DatasetUnavailable, DigitDataset, Kind, content_hash
-from digit_utils.datasets.digits8x8 import load_digits8x8
+from digit_utils.datasets.base import (
+    DECODING_ERRORS,
+    DatasetCorrupt,
+    DatasetSource,
+    DatasetUnavailable,
+    DigitDataset,
+    content_hash,
+)
+from digit_utils.datasets.digits8x8 import DIGITS8X8
 from digit_utils.datasets.download import DownloadFailed, cache_folder, download_dataset
-from digit_utils.datasets.drawings import ENDING, load_own_drawings, told
-from digit_utils.datasets.mnist import find_mnist, read_mnist, split_mnist
-from digit_utils.datasets.pendigits import find_pendigits, read_pendigits, split_pendigits
+from digit_utils.datasets.drawings import DRAWINGS_SUFFIX, format_problems, load_own_drawings
+from digit_utils.datasets.mnist import MNIST
+from digit_utils.datasets.pendigits import PENDIGITS
 from digit_utils.files import with_home
+
+SOURCES = {source.name: source for source in (MNIST, PENDIGITS, DIGITS8X8)}
 
 
 def load_dataset(
@@ -39,41 +47,37 @@ def load_dataset(
     """Return a dataset by its name: `mnist`, `pendigits`, `digits8x8`, or the path of a file of drawings.
 
     Args:
-        name: one of the three names, or a path that ends in .jsonl: drawings labelled on the pad. Its broken lines
-            are told in one warning, and the rest is used.
+        name: one of the three names, or a path that ends in .jsonl: drawings labelled on the pad. One warning lists
+            the broken lines, and the rest is used.
         path: the file or folder of this dataset (`mnist`: an .npz with the arrays x_train, y_train, x_test,
             y_test, or a folder with the four idx files; `pendigits`: a folder with pendigits-orig.tra.Z and
             pendigits-orig.tes.Z).
-        data_dir: a folder that holds datasets; it alone is looked into. If neither `path` nor `data_dir` is
+        data_dir: a folder that holds datasets; no other place is searched. If neither `path` nor `data_dir` is
             given: the folder that `DIGITS_DATA_DIR` names, the cache, the network.
         download: False forbids the network.
 
     Raises:
         ValueError: there is no dataset of this name.
         FileNotFoundError: `path` does not exist or does not hold the files.
-        DatasetUnavailable: the dataset was found nowhere, and could not be downloaded.
+        DatasetUnavailable: the dataset was not found and could not be downloaded.
         DatasetCorrupt: what was found at `path`, in `data_dir` or in `DIGITS_DATA_DIR` is not this dataset; a file
             of drawings holds none that can be read.
         ModuleNotFoundError: a package of the `train` extra is needed and missing.
     """
-    if name.endswith(ENDING):
+    if name.endswith(DRAWINGS_SUFFIX):
         if path:
             raise ValueError(f"{name} is a path itself, but path={str(path)!r} was given, too")
         dataset, problems = load_own_drawings(name)
         if problems:
-            warnings.warn(told(problems), stacklevel=2)
+            warnings.warn(format_problems(problems), stacklevel=2)
         return dataset
-    if name == "digits8x8":
-        if path:
-            raise ValueError(f"digits8x8 comes with scikit-learn and is read from no path, but path={str(path)!r}")
-        return load_digits8x8()
-    if name not in _KINDS:
-        known = ", ".join([*_KINDS, "digits8x8"])
-        raise ValueError(f"there is no dataset named {name!r}; known are {known}, and paths that end in {ENDING}")
-    kind = _KINDS[name]
-    arrays = _obtain(kind, path=path, data_dir=data_dir, download=download)
-    train, validation, test = kind.split(arrays)
-    return DigitDataset(name, train, validation, test, kind.sha256, kind.licence, kind.source)
+    if name not in SOURCES:
+        known = ", ".join(SOURCES)
+        message = f"there is no dataset named {name!r}; known are {known}, and paths that end in {DRAWINGS_SUFFIX}"
+        raise ValueError(message)
+    source = SOURCES[name]
+    arrays = obtain(source, path=path, data_dir=data_dir, download=download)
+    return DigitDataset(name, *source.split(arrays), source.sha256, source.licence, source.citation)
 
 
 def load_with_fallback(
@@ -84,7 +88,7 @@ def load_with_fallback(
     data_dir: str | os.PathLike[str] | None = None,
     download: bool = True,
 ) -> DigitDataset | None:
-    """Return the dataset, or where it cannot be had print why and return the `fallback` (None: return None).
+    """Return the dataset; if it is unavailable, print why and return the `fallback` (None: return None).
 
     This is for notebooks, which should run offline too. Damaged files and unknown names raise as in
     `load_dataset`.
@@ -95,126 +99,96 @@ def load_with_fallback(
         print(reason)
     if fallback is None:
         return None
-    print(f"Until then {fallback} stands in for it here: numbers and pictures will differ from the text.")
+    print(f"Using {fallback} in its place: numbers and images will differ from the text.")
     return load_dataset(fallback)
 
 
-# ------------------------------------------------------------------------------------------------------------
-# Finding and verifying
-
-
-def _obtain(
-    kind: Kind,
+def obtain(
+    source: DatasetSource,
     *,
-    path: str | os.PathLike[str] | None,
-    data_dir: str | os.PathLike[str] | None,
-    download: bool,
+    path: str | os.PathLike[str] | None = None,
+    data_dir: str | os.PathLike[str] | None = None,
+    download: bool = True,
 ) -> list[np.ndarray]:
-    """Return the verified arrays of a dataset from the first place that has it."""
+    """Return the verified arrays of a dataset from the first place that has it; see `load_dataset`."""
+    if source.find is None:
+        if path:
+            raise ValueError(f"{source.name} is {source.files}, which has no path, but path={str(path)!r} was given")
+        return _read_verified(source, Path(source.files))
     if path:
-        return _read_verified(kind, _explicit_place(kind, with_home(path)))
+        return _read_verified(source, _explicit_place(source, with_home(path)))
     if data_dir:
-        place = kind.find(with_home(data_dir))
+        place = source.find(with_home(data_dir))
         if place is None:
-            raise DatasetUnavailable(f"the data folder {data_dir} does not hold {kind.name} ({kind.description})")
-        return _read_verified(kind, place)
+            raise DatasetUnavailable(f"the data folder {data_dir} does not hold {source.name} ({source.files})")
+        return _read_verified(source, place)
     environment_folder = os.environ.get("DIGITS_DATA_DIR")
     if environment_folder:
-        place = kind.find(with_home(environment_folder))
+        place = source.find(with_home(environment_folder))
         if place is not None:
-            return _read_verified(kind, place)
-    return _obtain_from_cache(kind, download=download)
+            return _read_verified(source, place)
+    if not source.mirrors:
+        raise DatasetUnavailable(_remedies(source, "it is never downloaded"))
+    return _obtain_from_cache(source, download=download)
 
 
-def _explicit_place(kind: Kind, path: Path) -> Path:
+def _explicit_place(source: DatasetSource, path: Path) -> Path:
     """Check that a path given by the user exists and, if it is a folder, has the files."""
     if not path.exists():
-        raise FileNotFoundError(f"there is no {path}, which was given as the path of {kind.name}")
+        raise FileNotFoundError(f"{path}, given as the path of {source.name}, does not exist")
     if path.is_file():
         return path
-    place = kind.find(path)
+    place = source.find(path)
     if place is None:
-        raise FileNotFoundError(f"the folder {path} does not hold {kind.name} ({kind.description})")
+        raise FileNotFoundError(f"the folder {path} does not hold {source.name} ({source.files})")
     return place
 
 
-def _obtain_from_cache(kind: Kind, *, download: bool) -> list[np.ndarray]:
-    """Read the dataset from the cache; where it is missing or damaged there, download it."""
-    cached = kind.find(cache_folder() / kind.name)
+def _obtain_from_cache(source: DatasetSource, *, download: bool) -> list[np.ndarray]:
+    """Read the dataset from the cache; if it is missing or damaged there, download it."""
+    cached = source.find(cache_folder() / source.name)
     if cached is not None:
         try:
-            return _read_verified(kind, cached)
+            return _read_verified(source, cached)
         except DatasetCorrupt as damage:
             if not download:
                 raise
-            warnings.warn(f"the cached copy is fetched again: {damage}", stacklevel=4)
+            warnings.warn(f"downloading the damaged copy in the cache again: {damage}", stacklevel=4)
     if not download:
-        raise DatasetUnavailable(_ways_out(kind, "downloading was forbidden"))
+        raise DatasetUnavailable(_remedies(source, "downloading was forbidden"))
     try:
-        return download_dataset(kind.name, read=lambda folder: _read_downloaded(kind, folder))
+        return download_dataset(source, read=lambda folder: _read_folder(source, folder))
     except DownloadFailed as failure:
-        raise DatasetUnavailable(_ways_out(kind, str(failure))) from None
+        raise DatasetUnavailable(_remedies(source, str(failure))) from None
 
 
-def _read_downloaded(kind: Kind, folder: Path) -> list[np.ndarray]:
-    place = kind.find(folder)
+def _read_folder(source: DatasetSource, folder: Path) -> list[np.ndarray]:
+    place = source.find(folder)
     if place is None:
-        raise DatasetCorrupt(f"the download does not hold {kind.description}")
-    return _read_verified(kind, place)
+        raise DatasetCorrupt(f"the download does not hold {source.files}")
+    return _read_verified(source, place)
 
 
-def _ways_out(kind: Kind, reason: str) -> str:
+def _remedies(source: DatasetSource, reason: str) -> str:
     return (
-        f"{kind.name} is not on this machine and could not be downloaded ({reason}): "
-        f"give its place as path=..., or set DIGITS_DATA_DIR to a folder with it ({kind.description}), "
+        f"{source.name} is not on this machine and could not be downloaded ({reason}): "
+        f"pass its location as path=..., or set DIGITS_DATA_DIR to a folder with it ({source.files}), "
         "or connect to the network and try again."
     )
 
 
-def _read_verified(kind: Kind, place: Path) -> list[np.ndarray]:
+def _read_verified(source: DatasetSource, place: Path) -> list[np.ndarray]:
     """Read a dataset and compare its content with what was published.
 
-    Raises:
-        DatasetCorrupt: it cannot be read, or has other content.
+    Raises DatasetCorrupt when it cannot be read, or has other content.
     """
-    expected = f"expected {kind.name} with the content sha256 {kind.sha256}"
+    expected = f"expected {source.name} with the content sha256 {source.sha256}"
     try:
-        arrays = kind.read(place)
-    except DAMAGE as error:
+        arrays = source.read(place)
+    except DECODING_ERRORS as error:
         raise DatasetCorrupt(f"{place} cannot be read: {error} ({expected})") from error
     found = content_hash(arrays)
-    if found != kind.sha256:
+    if found != source.sha256:
         shapes = ", ".join(str(array.shape) for array in arrays)
         raise DatasetCorrupt(f"{place} holds other data: {expected}, found {found} (arrays of shape {shapes})")
     return arrays
-
-
-# ------------------------------------------------------------------------------------------------------------
-# The table of datasets
-
-_KINDS = {
-    "mnist": Kind(
-        name="mnist",
-        description="mnist.npz with x_train, y_train, x_test, y_test, or the four idx files such as "
-        "train-images-idx3-ubyte.gz",
-        sha256="52cd6c10ae77107af32269dd9d10ca19c1b749e83235a0c75e2f0729ebeaf141",
-        licence="CC BY-SA 3.0",
-        source="Y. LeCun, C. Cortes, C. J. C. Burges: The MNIST database of handwritten digits, "
-        "http://yann.lecun.com/exdb/mnist/; cite Y. LeCun, L. Bottou, Y. Bengio, P. Haffner: Gradient-based "
-        "learning applied to document recognition, Proceedings of the IEEE 86 (1998) 2278-2324",
-        find=find_mnist,
-        read=read_mnist,
-        split=split_mnist,
-    ),
-    "pendigits": Kind(
-        name="pendigits",
-        description="pendigits-orig.tra.Z and pendigits-orig.tes.Z",
-        sha256="c19bc85259d4b7c2eb3e439621b8e47262e957e082278a8cabaa7de39ae8ed65",
-        licence="CC BY 4.0",
-        source="E. Alpaydin, F. Alimoglu: Pen-Based Recognition of Handwritten Digits, UCI Machine Learning "
-        "Repository, 1996, https://doi.org/10.24432/C5MG6K",
-        find=find_pendigits,
-        read=read_pendigits,
-        split=split_pendigits,
-    ),
-}

@@ -1,7 +1,7 @@
-"""Twenty digits as pen strokes, drawn for this project: for notebooks and tests that run without a hand.
+"""Twenty digits as pen strokes, drawn for this project: for notebooks and tests without a person who draws.
 
-They come from no dataset and are free like the rest of the project. Two forms of each digit, among them those that
-recognisers like to misread: a 1 with a flag, an open 4, a 7 with a crossbar.
+They come from no dataset and have the project's licence. There are two forms of each digit, among them those that
+recognisers often misread: a 1 with a flag, an open 4, a 7 with a crossbar.
 """
 
 import json
@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-SHEET = 100.0  # side of the sheet that the digits were drawn on
+CANVAS_SIDE = 100.0  # of the canvas that the digits were drawn on
 SAMPLES_FILE = Path(__file__).with_suffix(".json")
 
 
@@ -22,9 +22,8 @@ class SampleDigit:
     strokes: tuple[np.ndarray, ...]
 
 
-def sample_digits(*, side: float = SHEET) -> list[SampleDigit]:
-    """Return the twenty digits, 0 to 9 in two forms each, scaled to a sheet whose sides are `side` long."""
+def sample_digits(*, side: float = CANVAS_SIDE) -> list[SampleDigit]:
+    """Return the twenty digits, 0 to 9 in two forms each, scaled to a canvas whose sides are `side` long."""
     rows = json.loads(SAMPLES_FILE.read_text(encoding="utf-8"))
-    return [
-        SampleDigit(row["digit"], tuple(np.array(stroke) * (side / SHEET) for stroke in row["strokes"])) for row in rows
-    ]
+    scale = side / CANVAS_SIDE
+    return [SampleDigit(row["digit"], tuple(np.array(stroke) * scale for stroke in row["strokes"])) for row in rows]

@@ -26,7 +26,7 @@ class UnipenDigit:
     """One handwritten digit as the pen wrote it."""
 
     label: int  # 0..9
-    writer: int | None  # the writer's number in this file; None where the file does not say
+    writer: int | None  # the writer's number in this file; None if the file does not say
     strokes: list[np.ndarray]  # each (points, 2) float32 in tablet units: x to the right, y down
 
 
@@ -42,7 +42,7 @@ class _Segment:
 
 @dataclass
 class _Reader:
-    """What has been read of a file so far."""
+    """The content of a file as read so far."""
 
     components: list[list[tuple[float, float]]] = field(default_factory=list)
     segments: list[_Segment] = field(default_factory=list)
@@ -112,7 +112,7 @@ def parse_unipen(text: str, *, height: float = 0.0) -> list[UnipenDigit]:
     Args:
         text: the whole content of the file.
         height: height of the tablet in its own units. UNIPEN's y points up; here it becomes `height - y`,
-            which points down like the rows of a picture.
+            which points down like the rows of an image.
 
     Raises:
         ValueError: the text breaks the format; the message names the line, counted from 1.
@@ -156,7 +156,7 @@ def _parse_components(text: str, line_number: int) -> list[range]:
 
 
 def _assemble(segment: _Segment, components: list[list[tuple[float, float]]], height: float) -> UnipenDigit:
-    """Collect the strokes of one segment and turn them upright."""
+    """Collect the strokes of one segment, with y pointing down."""
     last = max(numbers[-1] for numbers in segment.components)
     if last >= len(components):
         raise ValueError(

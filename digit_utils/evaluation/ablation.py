@@ -1,4 +1,4 @@
-"""Ablation: what each step towards the bundled model is worth, as `benchmarks/quality/ablation.py` measured it."""
+"""Ablation: the contribution of each step to the bundled model, as measured by `benchmarks/quality/ablation.py`."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -10,19 +10,19 @@ from digit_utils.recognition.recognizer import BUNDLED_MODEL
 
 
 def steps_of_bundled_model() -> dict[str, Any]:
-    """Return what `benchmarks/steps.py` measured: `errors` by step, set and seed, and `digits`, how many a set has."""
-    return json.loads(BUNDLED_MODEL.with_name("steps.json").read_text(encoding="utf-8"))
+    """Return the measured `errors` by step, set and seed, and `digits`, the size of each set."""
+    return json.loads(BUNDLED_MODEL.with_name("ablation.json").read_text(encoding="utf-8"))
 
 
 def step_table(errors: Mapping[str, Mapping[str, Sequence[int]]], digits: Mapping[str, int]) -> str:
-    """Return the error rates of some steps as lines of text, a column for each set of digits.
+    """Return the error rates of the steps as a table of text, with a column for each set of digits.
 
     Args:
         errors: by step, then by set: errors of each seed.
-        digits: by set: how many digits it has.
+        digits: by set: its number of digits.
 
     Returns:
-        The mean over seeds, with the deviation between seeds where there are several.
+        The mean over seeds, with the standard deviation across seeds if there are several.
     """
     width = max(map(len, errors))
     lines = [" " * width + "".join(f"  {name:>28}" for name in digits)]

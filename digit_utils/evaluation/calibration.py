@@ -1,4 +1,4 @@
-"""Calibration: whether the confidence of a prediction matches how often it is right."""
+"""Calibration: whether predicted probabilities match observed accuracies."""
 
 from dataclasses import dataclass, replace
 
@@ -11,17 +11,14 @@ from digit_utils.recognition.recognizer import softmax
 CALIBRATION_BINS = 15  # as in Guo et al., 2017
 
 
-# ------------------------------------------------------------------------------------------ confidence
-
-
 @dataclass(frozen=True, eq=False)
 class Reliability:
-    """How often the recogniser was right, by how sure it was."""
+    """A reliability diagram: accuracy by confidence."""
 
     edges: np.ndarray  # (bins + 1,) of confidence
     counts: np.ndarray  # (bins,) digits in each bin
     confidence: np.ndarray  # (bins,) mean confidence; nan where the bin is empty
-    accuracy: np.ndarray  # (bins,) part that is right; nan where the bin is empty
+    accuracy: np.ndarray  # (bins,) share that is right; nan where the bin is empty
 
 
 def reliability(confidence: np.ndarray, right: np.ndarray, *, bins: int = CALIBRATION_BINS) -> Reliability:
@@ -45,25 +42,25 @@ def expected_calibration_error(confidence: np.ndarray, right: np.ndarray, *, bin
 def with_temperature(predictions: Predictions, temperature: float) -> Predictions:
     """Return predictions whose logits are divided by another temperature, relative to the one they were made with.
 
-    The likeliest digits stay the same. With 1 / (the model's own temperature) the result is what the network says
-    before calibration.
+    The most probable digits stay the same. With 1 / (the model's own temperature) the result is that of the
+    uncalibrated network.
     """
-    with np.errstate(divide="ignore"):  # a probability of zero stays one
+    with np.errstate(divide="ignore"):  # a probability of zero stays zero
         logarithms = np.log(predictions.probabilities) / temperature
     return replace(predictions, probabilities=softmax(logarithms))
 
 
 def chance_calibration_error(confidence: np.ndarray, rng: np.random.Generator, *, draws: int = 200) -> float:
-    """Return the mean calibration error that a recogniser with perfect confidence would show on as many digits.
+    """Return the mean calibration error of a perfectly calibrated recogniser on as many digits.
 
-    With few digits in a bin, even honest confidence differs from what happens to come out.
+    With few digits in a bin, its accuracy deviates from its confidence by chance.
     """
     right = rng.random((draws, len(confidence))) < confidence
     return float(np.mean([expected_calibration_error(confidence, row) for row in right]))
 
 
 def calibration_figures(predictions: Predictions, rng: np.random.Generator) -> dict[str, float]:
-    """Return the calibration error with its number of digits, its 95 % interval, and what chance alone would show."""
+    """Return the calibration error with its number of digits, its 95 % interval, and its value by chance alone."""
     both = np.column_stack([predictions.confidence, ~predictions.wrong])
 
     def error(rows: np.ndarray) -> float:

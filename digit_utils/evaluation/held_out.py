@@ -1,45 +1,44 @@
-"""The drawings that a model may be judged by: kept aside from training."""
+"""Drawings on which a model may be evaluated: those held out from training."""
 
 import numpy as np
 
 from digit_utils.augmentation.allographs import random_allographs
 from digit_utils.datasets.base import Digits, joined
-from digit_utils.datasets.drawings import ENDING, load_own_drawings, told
+from digit_utils.datasets.drawings import DRAWINGS_SUFFIX, format_problems, load_own_drawings
 from digit_utils.datasets.loading import load_with_fallback
 from digit_utils.recognition.recognizer import Recognizer
 
 
 def load_drawings(data_dir: str, rng: np.random.Generator, *, count: int = 1000) -> tuple[str, Digits]:
-    """Return pendigits' test drawings by people whom training never saw, and their name.
+    """Return the drawings of pendigits' test writers, who are not in the training split, and the dataset's name.
 
-    Where they cannot be had, say so, and return `count` drawings made by `digit_utils.augmentation.allographs` in
-    their place.
+    If they are unavailable, print why and return `count` drawings by `digit_utils.augmentation.allographs` instead.
     """
     drawn = load_with_fallback("pendigits", fallback=None, data_dir=data_dir)
     if drawn is not None:
         return drawn.name, drawn.test
     print(
-        "Drawings made by digit_utils.augmentation.allographs stand in. "
-        "Training has seen their like: trust no figure on them."
+        "Using drawings made by digit_utils.augmentation.allographs in their place. "
+        "Training uses such drawings, too, so results on them are too optimistic."
     )
     drawings, labels = random_allographs(count, rng)
     return "allographs", Digits(labels, strokes=tuple(drawings))
 
 
 def own_drawings_for(recognizer: Recognizer, path: str) -> tuple[Digits, str]:
-    """Return the drawings of a .jsonl file by which a model may be judged, and what they are, in a sentence.
+    """Return the drawings of a .jsonl file on which a model may be evaluated, and a sentence that describes them.
 
-    A model that was trained with this file, as its card tells by the file's name or content, is judged by those that
-    training holds out, every fifth of each digit: the same ones when the file has grown. Any other model is judged by
-    all. Broken lines are printed.
+    A model that was trained with this file, according to its card by the file's name or content, is evaluated on those
+    that training holds out, every fifth of each digit, which stay the same when the file grows. Any other model is
+    evaluated on all. Broken lines are printed.
 
-    Raises FileNotFoundError or DatasetCorrupt when there is no drawing to be read.
+    Raises FileNotFoundError or DatasetCorrupt when there is no readable drawing.
     """
     own, problems = load_own_drawings(path)
     if problems:
-        print(told(problems))
+        print(format_problems(problems))
     data = recognizer.card.provenance.get("data", {})
-    trained_with = {name: content for name, content in data.items() if name.endswith(ENDING)}
+    trained_with = {name: content for name, content in data.items() if name.endswith(DRAWINGS_SUFFIX)}
     if own.name in trained_with or own.sha256 in trained_with.values():
         count = len(own.validation)
         return own.validation, f"{count} drawings of {own.name}, every fifth of each digit, which training holds out"

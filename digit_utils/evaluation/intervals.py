@@ -7,23 +7,23 @@ from scipy.stats import binomtest
 
 
 def error_interval(errors: int, count: int) -> tuple[float, float]:
-    """Return the 95 % interval of an error rate, in parts of one (Wilson, 1927, "Probable inference")."""
+    """Return the 95 % interval of an error rate, as a fraction (Wilson, 1927, "Probable inference")."""
     interval = binomtest(errors, count).proportion_ci(confidence_level=0.95, method="wilson")
     return float(interval.low), float(interval.high)
 
 
 def rate(count: int, of: int) -> tuple[float, float, float]:
-    """Return count / of and both ends of its 95 % interval, in parts of one."""
+    """Return count / of and both ends of its 95 % interval, as fractions."""
     return count / of, *error_interval(count, of)
 
 
 def writer_interval(
     wrong: np.ndarray, writers: np.ndarray, rng: np.random.Generator, *, resamples: int = 2000
 ) -> tuple[float, float]:
-    """Return the 95 % interval of an error rate when it is the writers that were picked at random, not the digits.
+    """Return the 95 % interval of an error rate if the writers were sampled at random, rather than the digits.
 
-    Digits of one hand resemble each other, so n digits of a few writers say less than n digits of n writers. Whole
-    writers are drawn with replacement (the bootstrap: Efron, 1979). `wrong` is (n,) bool, `writers` (n,) int64.
+    Digits of one writer resemble each other, so n digits of a few writers tell less than n digits of n writers. Whole
+    writers are resampled with replacement (the bootstrap: Efron, 1979). `wrong` is (n,) bool, `writers` (n,) int64.
     """
     _, group = np.unique(writers, return_inverse=True)
     errors, counts = np.bincount(group, weights=wrong), np.bincount(group)
@@ -35,16 +35,16 @@ def writer_interval(
 def bootstrap_interval(
     figure: Callable[..., float], samples: Sequence[np.ndarray], rng: np.random.Generator, *, resamples: int = 200
 ) -> tuple[float, float]:
-    """Return a 95 % interval in [0, 1] for a figure of one or several samples, each drawn anew with replacement.
+    """Return a 95 % interval in [0, 1] for a statistic of one or several samples, each resampled with replacement.
 
     The basic bootstrap (Davison and Hinkley, 1997): resampling pushes a calibration error upwards, and this corrects
     for it as far as the interval goes.
 
     Args:
         figure: takes as many arrays as there are samples and returns a number in [0, 1].
-        samples: arrays; rows of one array belong together and are drawn together.
+        samples: arrays whose rows are resampled.
         rng: where the randomness comes from.
-        resamples: how often.
+        resamples: their number.
     """
     values = [
         figure(*(sample[rng.integers(len(sample), size=len(sample))] for sample in samples)) for _ in range(resamples)

@@ -1,7 +1,7 @@
-"""Evaluation: what a recogniser gets right, how sure we can be of that, and whether it means its confidence.
+"""Error rates with confidence intervals, rejection and calibration of a recogniser on a set of digits.
 
 Every rate is counted (errors / digits, never a mean of means) and comes with its number of digits and a 95 %
-interval. Picture, label and prediction of a digit stay together in one `Predictions`, in the order of the dataset.
+interval. Image, label and prediction of a digit stay together in one `Predictions`, in the order of the dataset.
 """
 
 from collections.abc import Mapping
@@ -9,10 +9,12 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
+from sklearn.metrics import confusion_matrix
 
 from digit_utils.evaluation.calibration import expected_calibration_error
 from digit_utils.evaluation.intervals import error_interval
 from digit_utils.evaluation.predictions import Predictions
+from digit_utils.types import NUM_CLASSES
 
 
 @dataclass(frozen=True)
@@ -20,11 +22,11 @@ class Score:
     """The figures of one set of digits."""
 
     digits: int  # how many were read
-    errors: int  # how many of them wrongly; a digit that is also rejected counts by its likeliest digit
-    error_low: float  # 95 % interval of the error rate (Wilson, 1927), in parts of one
+    errors: int  # how many of them wrongly; a rejected digit counts by its most probable digit
+    error_low: float  # 95 % interval of the error rate (Wilson, 1927), as a fraction
     error_high: float
-    rejected: int  # true digits judged to be none
-    calibration_error: float  # expected calibration error, 15 bins, in parts of one
+    rejected: int  # how many were judged to be no digit
+    calibration_error: float  # expected calibration error, 15 bins, as a fraction
 
     @property
     def error_rate(self) -> float:
@@ -63,7 +65,7 @@ def score_record(score: Score) -> dict[str, float]:
 
 
 def score_table(scores: Mapping[str, Score]) -> str:
-    """Return scores by their names as lines of text that stand below each other."""
+    """Return scores by their names as a table of text."""
     width = max(map(len, scores), default=0)
     lines = [f"{'':{width}}  errors  digits   error rate [95 % interval]   rejected   calibration error"]
     for name, result in scores.items():
@@ -76,25 +78,23 @@ def score_table(scores: Mapping[str, Score]) -> str:
 
 
 def commonest_confusions(predictions: Predictions) -> tuple[list[tuple[int, int]], int]:
-    """Return which labels were most often taken for which digits, all that are level, and how often each was.
+    """Return the most frequent confusions as pairs (label, digit read), all that tie, and how often each occurred.
 
-    No pair and 0 times where all is right.
+    Without errors: no pair, 0 times.
     """
-    errors = confusion_counts(predictions) * ~np.eye(10, dtype=bool)
+    errors = confusion_counts(predictions) * ~np.eye(NUM_CLASSES, dtype=bool)
     most = int(errors.max())
     pairs = np.argwhere(errors == most) if most else []
     return [(int(label), int(read_as)) for label, read_as in pairs], most
 
 
 def confusion_counts(predictions: Predictions) -> np.ndarray:
-    """Return how often each digit was read as each, (10, 10) int64: rows are labels, columns the likeliest digits."""
-    counts = np.zeros((10, 10), np.int64)
-    np.add.at(counts, (predictions.labels, predictions.best), 1)
-    return counts
+    """Return the confusion matrix, (10, 10) int64: rows are labels, columns the most probable digits."""
+    return confusion_matrix(predictions.labels, predictions.best, labels=range(NUM_CLASSES))
 
 
 def hardest(predictions: Predictions, count: int) -> np.ndarray:
-    """Return the places of the digits whose label got the least probability, hardest first, (count or fewer,)."""
+    """Return the indices of the digits whose label got the least probability, hardest first, (count or fewer,)."""
     of_label = predictions.probabilities[np.arange(len(predictions.labels)), predictions.labels]
     return np.argsort(of_label, kind="stable")[:count]
 

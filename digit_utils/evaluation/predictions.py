@@ -1,4 +1,4 @@
-"""Predictions of many digits, together with what was shown and what is right."""
+"""Predictions for many digits, together with their ink and labels."""
 
 from dataclasses import dataclass
 
@@ -11,22 +11,22 @@ from digit_utils.recognition.recognizer import Recognizer
 
 @dataclass(frozen=True, eq=False)
 class Predictions:
-    """What a recogniser made of n digits, with what it was shown and what is true."""
+    """Predictions for n digits, with their ink and labels."""
 
     ink: np.ndarray  # (n, 28, 28) float32 in [0, 1]
     labels: np.ndarray  # (n,) int64
     probabilities: np.ndarray  # (n, 10) float64, rows sum to 1
-    scores: np.ndarray  # (n,) float64 in [0, 1], how sure that the ink is a digit at all
-    threshold: float  # scores below it mean: no digit
+    scores: np.ndarray  # (n,) float64 in [0, 1], probability that the ink is a digit at all
+    threshold: float  # a score below it means "no digit"
 
     @property
     def best(self) -> np.ndarray:
-        """The likeliest digit of each, (n,) int64."""
+        """The most probable digits, (n,) int64."""
         return self.probabilities.argmax(axis=1)
 
     @property
     def wrong(self) -> np.ndarray:
-        """Whether the likeliest digit is wrong, (n,) bool."""
+        """Whether the most probable digit is wrong, (n,) bool."""
         return self.best != self.labels
 
     @property
@@ -36,12 +36,12 @@ class Predictions:
 
     @property
     def confidence(self) -> np.ndarray:
-        """The probability given to the likeliest digit, (n,) float64."""
+        """The probability of the most probable digit, (n,) float64."""
         return self.probabilities.max(axis=1)
 
 
 def predict(recognizer: Recognizer, digits: Digits | LabelledInk) -> Predictions:
-    """Read every digit of a split, in its order: pictures and strokes through the ink function, as the pad does."""
+    """Read every digit of a split, in its order, with the same preprocessing as on the pad."""
     shown = digits if isinstance(digits, LabelledInk) else ink_of(digits)
     probabilities, scores = recognizer.probabilities_and_scores(shown.ink)
     return Predictions(shown.ink, shown.labels, probabilities, scores, recognizer.card.threshold)

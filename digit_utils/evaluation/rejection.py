@@ -1,4 +1,4 @@
-"""Rejection: what is taken for a digit though it is none, and what telling them apart costs."""
+"""Rejection: how well non-digits are told from digits."""
 
 import numpy as np
 from sklearn.metrics import roc_auc_score
@@ -13,11 +13,11 @@ from digit_utils.recognition.recognizer import Recognizer
 def rejection_figures(
     digit_scores: np.ndarray, other_scores: np.ndarray, *, threshold: float, rng: np.random.Generator
 ) -> dict[str, float]:
-    """Return how well scores of digits, (n,), and of things that are none, (m,), can be told apart.
+    """Return how well scores of digits, (n,), and of non-digits, (m,), are separated.
 
     Returns:
-        `others` (m), how many of them were `accepted` as digits and the 95 % interval of their part, and the area
-        under the curve (`auroc`) with its own interval.
+        `others` (m), how many of them were `accepted` as digits, the 95 % interval of their share, and the area under
+        the ROC curve (`auroc`) with its 95 % interval.
     """
     accepted = int((other_scores >= threshold).sum())
     _, low, high = rate(accepted, len(other_scores))
@@ -36,7 +36,7 @@ def rejection_figures(
 def accepted_by_kind(
     recognizer: Recognizer, rng: np.random.Generator, *, count: int = 200
 ) -> dict[str, tuple[float, float, float]]:
-    """Return which part of `count` non-digits of each kind is taken for a digit, with both ends of its interval."""
+    """Return the share of `count` non-digits of each kind that are taken for digits, with both ends of its interval."""
     rates = {}
     for kind in STROKE_KINDS:
         ink = np.stack([ink_from_strokes(augment_strokes(kind(rng), rng)) for _ in range(count)])
@@ -46,6 +46,6 @@ def accepted_by_kind(
 
 
 def digit_auroc(digit_scores: np.ndarray, other_scores: np.ndarray) -> float:
-    """Return the probability that a digit has a higher digit score than something that is none (AUROC)."""
+    """Return the probability that a digit has a higher digit score than a non-digit (AUROC)."""
     is_digit = np.r_[np.ones(len(digit_scores)), np.zeros(len(other_scores))]
     return float(roc_auc_score(is_digit, np.r_[digit_scores, other_scores]))

@@ -15,8 +15,8 @@ from digit_utils.datasets.drawings import (
     LabelledDrawing,
     append_drawing,
     check_drawings_file,
+    format_problems,
     read_drawings,
-    told,
 )
 from digit_utils.files import with_home
 from digit_utils.recognition.adaptation import MAX_CORRECTIONS, AdaptiveRecognizer
@@ -29,7 +29,7 @@ _log = logging.getLogger(__name__)
 
 
 class StrokeRecognizer(Protocol):
-    """Whatever can read a drawing; `Recognizer` is one. One that can `learn`, as `AdaptiveRecognizer`, is taught."""
+    """Anything that reads a drawing, such as `Recognizer`; with `add_correction`, it gets the corrections, too."""
 
     def recognize(self, strokes: Strokes) -> Prediction:
         """Return what a drawing is: (n, 2) arrays, x right, y down."""
@@ -85,14 +85,14 @@ class DrawingLabeller:
 
     def recall(self, reader: StrokeRecognizer) -> None:
         """Teach a reader the newest corrections of the file. Broken lines are told in a warning."""
-        if self.drawings is None or not self.drawings.exists() or not hasattr(reader, "learn"):
+        if self.drawings is None or not self.drawings.exists() or not hasattr(reader, "add_correction"):
             return
         labelled, problems = read_drawings(self.drawings)
         if problems:
-            warnings.warn(told(problems), stacklevel=3)
+            warnings.warn(format_problems(problems), stacklevel=3)
         corrections = [drawing for drawing in labelled if drawing.digit != drawing.read]
         for drawing in corrections[-MAX_CORRECTIONS:]:
-            reader.learn(drawing.strokes, drawing.digit, name=drawing.id)
+            reader.add_correction(drawing.strokes, drawing.digit, name=drawing.id)
 
     def label(self, reader: StrokeRecognizer, label_state: LabelState, strokes: Strokes, digit: int) -> SaveResult:
         """Take in what the drawing of a lesson is meant to be; tell what became of it in the file.
@@ -102,8 +102,8 @@ class DrawingLabeller:
         with self._lock:
             if not label_state.is_labelled:
                 label_state.read = reader.recognize(strokes).digit
-            if hasattr(reader, "learn"):
-                reader.learn(strokes, digit, name=label_state.name)
+            if hasattr(reader, "add_correction"):
+                reader.add_correction(strokes, digit, name=label_state.name)
             label_state.is_labelled = True
             return self._keep(label_state, strokes, digit)
 

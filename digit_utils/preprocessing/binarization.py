@@ -1,6 +1,6 @@
-"""Paper: which part of a picture is the page and which is the ink, whatever the light, the grain and the polarity.
+"""Binarization: separates ink from page in an image, whatever the illumination, the noise and the polarity.
 
-Clean pictures, canvases and scans, have a page of one level. Photos have not; how they are read is in `photo.py`.
+Clean images, which are canvases and scans, have a page of one grey level. Photos do not: see `illumination.py`.
 """
 
 import cv2
@@ -20,90 +20,90 @@ from digit_utils.preprocessing.components import (
 )
 from digit_utils.preprocessing.illumination import ink_of_photo
 from digit_utils.preprocessing.page_detection import (
-    Sheet,
+    Page,
     covered_edge,
+    find_pages,
     is_photo_of,
-    may_hold_sheet,
-    sheet_alone,
-    sheets,
+    may_contain_page,
+    page_alone,
     without_edge,
 )
 
-CLEAN_PAGE = 0.3  # part of the pixels that have the commonest level: more of them only where nothing was photographed
-SOFT_EDGES = 0.15  # part of the pixels of a clean picture that may be nearer to the page than to the ink
-MARGIN = 8  # pixels around what is written: enough to see that the page is even
-DOUBT = 6  # standard deviations of a page's grain that no grain reaches
-SMALLEST_WITH_SHADOW = 32  # pixels, shorter side; in smaller clean pictures a bold digit is as broad as a shadow
-MOST_PAGE_BESIDE_SHADOW = 0.75  # part of the pixels; a shadow takes more from the page's level than strokes do
-ALONG_EDGE = 0.6  # part of a sheet's edge that a desk's ink follows
-TWO_LEVELS = 0.78  # part of the variance that two levels explain; of even noise they explain 0.75
+CLEAN_PAGE = 0.3  # share of the pixels that have the most frequent level: more only if nothing was photographed
+SOFT_EDGES = 0.15  # share of the pixels of a clean image that may be closer to the page than to the ink
+MARGIN = 8  # pixels around the ink: enough to see that the page is uniform
+NOISE_LIMIT = 6  # standard deviations of a page's noise that no noise reaches
+SMALLEST_WITH_SHADOW = 32  # pixels, shorter side; in smaller clean images a bold digit is as broad as a shadow
+MOST_PAGE_BESIDE_SHADOW = 0.75  # share of the pixels; a shadow leaves less of the page's level than strokes do
+ALONG_EDGE = 0.6  # share of a page's edge that false ink from a desk follows
+TWO_LEVELS = 0.78  # share of the variance that two levels explain; of uniform noise they explain 0.75
 
-NARROWEST_PHOTO, FEWEST_PIXELS = 6, 200  # what is smaller shows no light of its own
+NARROWEST_PHOTO, FEWEST_PIXELS = 6, 200  # in smaller images the illumination cannot be estimated
 
 
 def find_ink(image: np.ndarray) -> np.ndarray | None:
-    """Return how much ink each pixel of a picture holds.
+    """Return how much ink each pixel of an image holds.
 
     Args:
-        image: (height, width) uint8, sides up to `LARGEST_PICTURE`; dark ink on a light page or light on dark.
+        image: (height, width) uint8, sides up to `LARGEST_IMAGE`; dark ink on a light page or light on dark.
 
     Returns:
         (height, width) float32 in [0, 1], None for a blank page. A small photo comes back enlarged.
     """
     histogram = cv2.calcHist([image], [0], None, [256], [0, 256]).ravel()
-    if not may_hold_sheet(image, histogram):
+    if not may_contain_page(image, histogram):
         return _ink_of_page(image, histogram)
-    found = sheets(image)
-    ink = _ink_of_sheets(image, found, nested=2)  # on a desk, and a box on it
+    found = find_pages(image)
+    ink = _ink_of_pages(image, found, nested=2)  # on a desk, and a box on it
     if ink is None:
         ink = _ink_of_page(image, histogram)
-        if ink is not None and any(_is_empty(sheet, image, ink) for sheet in found):
+        if ink is not None and any(_is_empty(page, image, ink) for page in found):
             return None
     return ink
 
 
-def _ink_of_sheets(image: np.ndarray, found: list[Sheet], *, nested: int) -> np.ndarray | None:
-    """Return the ink of the first sheet in a picture that has some, the size of the picture; None without one.
+def _ink_of_pages(image: np.ndarray, found: list[Page], *, nested: int) -> np.ndarray | None:
+    """Return the ink of the first page in an image that has any, the size of the image; None without one.
 
-    Sheets are looked for on a sheet again, `nested` of them in all. A sheet without ink is none: the light half of a
-    page with a shadow may look like one, while the digit is in the other.
+    Pages are sought within a page again, up to `nested` levels in all. A page without ink does not count: the light
+    half of a page with a shadow may look like one, while the digit is in the other half.
     """
-    for sheet in found:
-        left, top, width, height = cv2.boundingRect(sheet.inside)
+    for page in found:
+        left, top, width, height = cv2.boundingRect(page.inside)
         part = slice(top, top + height), slice(left, left + width)
-        alone = sheet_alone(image, sheet)[part]
+        alone = page_alone(image, page)[part]
         histogram = cv2.calcHist([alone], [0], None, [256], [0, 256]).ravel()
         ink = None
-        if nested > 1 and may_hold_sheet(alone, histogram):
-            ink = _ink_of_sheets(alone, sheets(alone), nested=nested - 1)
+        if nested > 1 and may_contain_page(alone, histogram):
+            ink = _ink_of_pages(alone, find_pages(alone), nested=nested - 1)
         ink = _ink_of_page(alone, histogram) if ink is None else ink
-        if ink is not None and without_edge(ink, sheet.inside[part]).any():
+        if ink is not None and without_edge(ink, page.inside[part]).any():
             whole = np.zeros(image.shape, np.float32)
             whole[part] = ink
             return whole
     return None
 
 
-def _is_empty(sheet: Sheet, image: np.ndarray, ink: np.ndarray) -> bool:
-    """Tell whether a photo shows an empty sheet on a desk: all that is found is ink along its edge.
+def _is_empty(page: Page, image: np.ndarray, ink: np.ndarray) -> bool:
+    """Return whether a photo shows an empty page on a desk: the only ink found is along its edge.
 
-    A digit that lies across the edge of a shadow touches it as well, but does not follow it.
+    A digit that crosses the edge of a shadow touches it as well, but does not follow it.
     """
-    return is_photo_of(sheet, image) and covered_edge(sheet, ink) > ALONG_EDGE
+    return is_photo_of(page, image) and covered_edge(page, ink) > ALONG_EDGE
 
 
 def _ink_of_page(image: np.ndarray, histogram: np.ndarray) -> np.ndarray | None:
-    """Return the ink of a picture that is a page from edge to edge, None for a blank one."""
+    """Return the ink of an image that is a page from edge to edge, None for a blank one."""
     tiny = min(image.shape) < NARROWEST_PHOTO or image.size < FEWEST_PIXELS
     if tiny or (_is_clean(histogram) and not _has_shadow(image, histogram)):
-        return _ink_of_clean_picture(image, histogram)
+        return _ink_of_clean_image(image, histogram)
     return ink_of_photo(image)
 
 
 def _is_clean(histogram: np.ndarray) -> bool:
-    """Tell from its grey levels whether a picture is a canvas or a scan: one level is its page, few are near it.
+    """Return from its histogram whether an image is a canvas or a scan: one level is its page, few pixels are near it.
 
-    Soft edges have as many levels near the page as near the ink; the uneven light of an overexposed photo has not.
+    Soft edges have as many levels near the page as near the ink; uneven illumination in an overexposed photo does not.
     """
     page, total = int(histogram.argmax()), histogram.sum()
     distance = np.abs(np.arange(256) - page)
@@ -116,7 +116,7 @@ def _is_clean(histogram: np.ndarray) -> bool:
 
 
 def _has_shadow(image: np.ndarray, histogram: np.ndarray) -> bool:
-    """Tell whether a picture with levels as a clean one's has a shadow on it, as photos without any grain may."""
+    """Return whether an image with the levels of a clean one has a shadow on it, as photos without noise may."""
     if min(image.shape) < SMALLEST_WITH_SHADOW or histogram.max() > MOST_PAGE_BESIDE_SHADOW * image.size:
         return False
     distance = np.abs(np.arange(256) - int(histogram.argmax()))
@@ -124,33 +124,33 @@ def _has_shadow(image: np.ndarray, histogram: np.ndarray) -> bool:
     return has_blob(small_copy(cv2.LUT(image, far.astype(np.uint8)), cv2.INTER_NEAREST))
 
 
-# ------------------------------------------------------------------------------------------------ clean pictures
+# ------------------------------------------------------------------------------------------------ clean images
 
 
-def _ink_of_clean_picture(image: np.ndarray, histogram: np.ndarray) -> np.ndarray | None:
+def _ink_of_clean_image(image: np.ndarray, histogram: np.ndarray) -> np.ndarray | None:
     """Return the ink of a canvas or a scan, None for a blank one."""
     page = _clean_page(image, histogram)
     if min(image.shape) < LARGE:
-        light = _light_on(page, image)
-        return None if _is_blank(light) else without_specks(_ink_by_levels(light))
-    written, light = _written_part(page, image)
-    if _is_blank(cv2.blur(light, (3, 3))):
+        contrast = _contrast_to_page(page, image)
+        return None if _is_blank(contrast) else without_specks(_ink_by_levels(contrast))
+    written, contrast = _written_part(page, image)
+    if _is_blank(cv2.blur(contrast, (3, 3))):
         return None
     ink = np.zeros(image.shape, np.float32)
-    ink[written] = without_haze(without_specks(_ink_by_levels(light)))
+    ink[written] = without_haze(without_specks(_ink_by_levels(contrast)))
     return ink
 
 
 def _clean_page(image: np.ndarray, histogram: np.ndarray) -> tuple[int, bool]:
-    """Return the grey level of an even page, the median of what is page, and whether it is lighter than the ink."""
+    """Return the median grey level of a uniform page, and whether it is lighter than the ink."""
     threshold, light_page = page_is_light(image)
     page = np.arange(256) > threshold
     amounts = np.cumsum(np.where(page if light_page else ~page, histogram, 0))
     return int(np.searchsorted(amounts, amounts[-1] / 2)), light_page
 
 
-def _light_on(page: tuple[int, bool], image: np.ndarray) -> np.ndarray:
-    """Return how far each pixel stands out from an even page towards the ink: (height, width) float32 grey levels."""
+def _contrast_to_page(page: tuple[int, bool], image: np.ndarray) -> np.ndarray:
+    """Return the contrast of each pixel to a uniform page, positive for ink: (height, width) float32 grey levels."""
     level, light_page = page
     difference = image.astype(np.float32)
     difference -= level
@@ -158,47 +158,47 @@ def _light_on(page: tuple[int, bool], image: np.ndarray) -> np.ndarray:
 
 
 def _written_part(page: tuple[int, bool], image: np.ndarray) -> tuple[tuple[slice, slice], np.ndarray]:
-    """Return the rows and columns beyond which a page is perfectly even, and how far ink stands out within them.
+    """Return the rows and columns outside of which a page is perfectly uniform, and the contrast within them.
 
-    Where a canvas is empty, nobody need look; and a frame is only there where something reaches an edge.
+    The empty part of a canvas need not be searched, and there is a frame only if something reaches an edge.
     """
     part = _part_with_margin(cv2.compare(image, page[0], cv2.CMP_NE))
     if all(side.start > 0 and side.stop < length for side, length in zip(part, image.shape, strict=True)):
-        return part, _light_on(page, image[part])
-    light = without_frame(_light_on(page, image))
-    part = _part_with_margin((light != 0).astype(np.uint8))
-    return part, light[part]
+        return part, _contrast_to_page(page, image[part])
+    contrast = without_frame(_contrast_to_page(page, image))
+    part = _part_with_margin((contrast != 0).astype(np.uint8))
+    return part, contrast[part]
 
 
 def _part_with_margin(mask: np.ndarray) -> tuple[slice, slice]:
-    """Return the rows and columns of a uint8 mask that hold more than 0, with a margin."""
+    """Return the rows and columns of a uint8 mask that are not empty, with a margin."""
     left, top, width, height = cv2.boundingRect(mask)
     starts, ends = (top - MARGIN, left - MARGIN), (top + height + MARGIN, left + width + MARGIN)
     rows, columns = (slice(max(0, start), end) for start, end in zip(starts, ends, strict=True))
     return rows, columns
 
 
-def _is_blank(light: np.ndarray) -> bool:
-    """Tell whether no ink stands out from the grain, neither by its level nor as one of two levels (Otsu, 1979)."""
-    strongest = float(light.max())
+def _is_blank(contrast: np.ndarray) -> bool:
+    """Return whether no ink stands out from the noise, neither by its level nor as one of two levels (Otsu, 1979)."""
+    strongest = float(contrast.max())
     if strongest < FAINTEST_CONTRAST:
         return True
-    if strongest >= DOUBT * deviation_of_page(light, below=0.4 * strongest):
+    if strongest >= NOISE_LIMIT * deviation_of_page(contrast, below=0.4 * strongest):
         return False
-    return two_levels(light, light > 0.4 * strongest)[0] < TWO_LEVELS
+    return two_levels(contrast, contrast > 0.4 * strongest)[0] < TWO_LEVELS
 
 
-def _ink_by_levels(light: np.ndarray) -> np.ndarray:
-    """Return ink in proportion to the light, as in clean pictures and in those with few pixels."""
-    half = 0.4 * float(light.max())
-    full = _percentile_of_levels(light[light > half], 95)
-    grain = 3 * deviation_of_page(light, below=half)  # 0 on clean canvases
-    ink = np.clip((light - grain) / max(full - grain, 1), 0, 1)
-    return without_haze(ink) if grain else ink
+def _ink_by_levels(contrast: np.ndarray) -> np.ndarray:
+    """Return ink in proportion to the contrast, for clean images and for those with few pixels."""
+    half = 0.4 * float(contrast.max())
+    full = _percentile_of_levels(contrast[contrast > half], 95)
+    noise = 3 * deviation_of_page(contrast, below=half)  # 0 on clean canvases
+    ink = np.clip((contrast - noise) / max(full - noise, 1), 0, 1)
+    return without_haze(ink) if noise else ink
 
 
 def _percentile_of_levels(levels: np.ndarray, percent: float) -> float:
-    """Return what `np.percentile` returns of whole numbers from 0 to 255, sooner."""
+    """Return `np.percentile` of integers from 0 to 255, but faster."""
     amounts = np.cumsum(np.bincount(levels.astype(np.uint8)))
     place = percent / 100 * (len(levels) - 1)
     low, high = np.searchsorted(amounts, [np.floor(place), np.ceil(place)], side="right")

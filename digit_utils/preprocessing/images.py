@@ -4,56 +4,53 @@ import cv2
 import numpy as np
 
 from digit_utils.preprocessing.binarization import find_ink
-from digit_utils.preprocessing.components import LARGEST_PICTURE, crop_to_ink, ink_box, pen_width_of
+from digit_utils.preprocessing.components import LARGEST_IMAGE, crop_to_ink, ink_box, pen_width_of
 from digit_utils.preprocessing.strokes import BOX_SIZE, CENTRE, blank_ink, centre_of_mass, ink_from_strokes
 from digit_utils.types import IMAGE_SIZE
 
-PICTURE_PEN_RANGE = (1.5, 4.5)  # pixels at BOX_SIZE scale; pens outside are thickened or thinned, those inside kept
-SMALL_DIGIT = 128  # pixels; a large picture is looked at once more where its digit is smaller
-BESIDE_INK = 3  # pixels of the shrunk picture; what is further from its ink is none on a closer look either
-
-
-# --------------------------------------------------------------------------------------------- pictures
+PEN_WIDTH_RANGE = (1.5, 4.5)  # pixels at BOX_SIZE scale; pens outside are thickened or thinned
+SMALL_DIGIT = 128  # pixels; a smaller digit in a large image is binarized again at a higher resolution
+BESIDE_INK = 3  # pixels of the shrunk image; what is farther from its ink is not ink at the higher resolution either
 
 
 def ink_from_image(image: np.ndarray) -> np.ndarray:
-    """Find the ink in a picture (a scan, a canvas, a photo of paper) and normalise it as MNIST's digits are.
+    """Find the ink in an image (a scan, a canvas, a photo of paper) and normalise it as MNIST's digits are.
 
-    Whether the ink is light or dark is found from the picture: the page is what the border shows. Uneven light is
-    evened out, dust removed, and very thin or thick pens are brought into the range of MNIST's pens.
+    Whether the ink is light or dark is found from the image: the page is what covers the border. Uneven illumination
+    is evened out, dust removed, and very thin or thick pens are brought into the range of MNIST's pens.
 
     Args:
         image: (height, width) uint8, any size from 1x1.
 
     Returns:
-        (28, 28) float32 in [0, 1], ink 1. All zeros when the picture is blank. A digit of MNIST stays as it is,
-        but for a shift or scale of less than a pixel.
+        (28, 28) float32 in [0, 1], ink 1. All zeros if the image is blank. A digit of MNIST is only
+        shifted or scaled, by less than a pixel.
 
-    Raises TypeError or ValueError when the picture is not a 2-D uint8 array with at least one pixel.
+    Raises TypeError or ValueError when the image is not a 2-D uint8 array with at least one pixel.
     """
-    _check_picture(image)
-    ink = find_ink(_shrink_to(image, LARGEST_PICTURE))
-    if ink is not None and max(image.shape) > LARGEST_PICTURE:
-        ink = _closer_look(image, ink)
+    _check_image(image)
+    ink = find_ink(_shrink_to(image, LARGEST_IMAGE))
+    if ink is not None and max(image.shape) > LARGEST_IMAGE:
+        ink = _refine_small_digit(image, ink)
     if ink is None:
         return blank_ink()
     crop = _with_usual_pen(crop_to_ink(ink))
     return ink_from_strokes([[[0, 0]]]) if _is_dot(crop) else _place(crop)
 
 
-def _check_picture(image: np.ndarray) -> None:
+def _check_image(image: np.ndarray) -> None:
     if not isinstance(image, np.ndarray) or image.dtype != np.uint8:
         kind = getattr(image, "dtype", type(image).__name__)
-        raise TypeError(f"a picture must be a numpy array of uint8 (grey levels 0 to 255), not {kind}")
+        raise TypeError(f"an image must be a numpy array of uint8 (grey levels 0 to 255), not {kind}")
     if image.ndim != 2 or image.size == 0:
         raise ValueError(
-            f"a picture must be 2-D, (height, width), with at least one pixel; this one has shape {image.shape}. "
-            "Turn a colour picture into grey first, for example with cv2.cvtColor"
+            f"an image must be 2-D, (height, width), with at least one pixel; this one has shape {image.shape}. "
+            "Convert a colour image to grey first, for example with cv2.cvtColor"
         )
 
 
 def _shrink_to(image: np.ndarray, longest: int) -> np.ndarray:
-    """Shrink a picture whose long side is longer, by a whole factor first: OpenCV averages whole pixels sooner."""
+    """Shrink an image whose long side is longer, by an integer factor first: OpenCV averages whole pixels faster."""
     whole = min(max(image.shape) // longest, min(image.shape))
     if whole > 1:
         image = cv2.resize(image, None, fx=1 / whole, fy=1 / whole, interpolation=cv2.INTER_AREA)
@@ -61,22 +58,22 @@ def _shrink_to(image: np.ndarray, longest: int) -> np.ndarray:
     if factor >= 1:
         return image
     size = (max(1, round(image.shape[1] * factor)), max(1, round(image.shape[0] * factor)))
-    # Within a factor of two interpolation leaves no pixel out; only strips a few pixels wide have more to go.
+    # Within a factor of two interpolation skips no pixel; only strips a few pixels wide have more to shrink.
     return cv2.resize(image, size, interpolation=cv2.INTER_LINEAR if factor >= 0.5 else cv2.INTER_AREA)
 
 
-def _closer_look(image: np.ndarray, ink: np.ndarray) -> np.ndarray | None:
-    """Find the ink again where a large picture holds a small digit, which suffered when the picture was shrunk."""
+def _refine_small_digit(image: np.ndarray, ink: np.ndarray) -> np.ndarray | None:
+    """Find the ink of a small digit in a large image again, which lost detail when the image was shrunk."""
     box, scale = ink_box(ink), max(image.shape) / max(ink.shape)
     size = max(part.stop - part.start for part in box)
     if size > SMALL_DIGIT:
         return ink
     near = tuple(slice(max(0, int(part.start - size / 2)), int(part.stop + size / 2)) for part in box)
     rows, columns = (slice(int(part.start * scale), int(part.stop * scale)) for part in near)
-    closer = find_ink(_shrink_to(image[rows, columns], LARGEST_PICTURE))
+    closer = find_ink(_shrink_to(image[rows, columns], LARGEST_IMAGE))
     if closer is None:
         return None
-    # Lines and shadows are told from strokes by how far they go on: seen so near, they would be ink again.
+    # Lines and shadows are told from strokes by their length: in this crop, they would be ink again.
     seen = cv2.dilate((ink[near] > 0).astype(np.uint8), np.ones((2 * BESIDE_INK + 1, 2 * BESIDE_INK + 1), np.uint8))
     return cv2.copyTo(closer, cv2.resize(seen, closer.shape[::-1], interpolation=cv2.INTER_NEAREST))
 
@@ -85,7 +82,7 @@ def _with_usual_pen(crop: np.ndarray) -> np.ndarray:
     """Thicken or thin a crop of ink so that, at the final size, its pen lies within PICTURE_PEN_RANGE."""
     scale = BOX_SIZE / max(crop.shape)
     width = pen_width_of(crop) * scale
-    low, high = PICTURE_PEN_RANGE
+    low, high = PEN_WIDTH_RANGE
     if width < low:
         return crop_to_ink(_thickened(crop, by=(low - width) / scale / 2))
     if width > high:  # never by so much that the thin places of the digit vanish
@@ -94,7 +91,7 @@ def _with_usual_pen(crop: np.ndarray) -> np.ndarray:
 
 
 def _thickened(ink: np.ndarray, *, by: float) -> np.ndarray:
-    """Grow the ink by `by` pixels on each side; the picture grows with it."""
+    """Grow the ink by `by` pixels on each side; the image grows with it."""
     margin = int(np.ceil(by)) + 1
     padded = cv2.copyMakeBorder(ink, margin, margin, margin, margin, cv2.BORDER_CONSTANT, value=0)
     distance = cv2.distanceTransform((padded <= 0.5).astype(np.uint8), cv2.DIST_L2, 5)
@@ -109,7 +106,7 @@ def _thinned(ink: np.ndarray, *, by: float) -> np.ndarray:
 
 
 def _is_dot(crop: np.ndarray) -> bool:
-    """Tell whether a crop of ink is a spot as high as it is wide, and filled."""
+    """Return whether a crop of ink is a filled spot, about as high as wide."""
     return 0.7 < crop.shape[0] / crop.shape[1] < 1.4 and bool(crop.mean() > 0.72)
 
 
@@ -120,7 +117,7 @@ def _place(crop: np.ndarray) -> np.ndarray:
     if size != crop.shape[::-1]:
         how = cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC
         crop = np.clip(cv2.resize(crop, size, interpolation=how), 0, 1)
-    # Whole pixels, as MNIST was made: a fraction would blur the ink.
+    # Whole pixels, as in MNIST: a fraction would blur the ink.
     corner = np.floor(CENTRE - centre_of_mass(crop) + 0.5) if crop.any() else (4, 4)
     left, top = (min(max(int(at), 0), IMAGE_SIZE - side) for at, side in zip(corner, size, strict=True))
     page = blank_ink()

@@ -1,9 +1,9 @@
-"""Ink: handwriting, as strokes or as a picture, becomes the 28x28 picture that the network reads.
+"""Strokes become normalised ink: the 28x28 image that the network reads.
 
-Training, evaluation and the drawing pad all call the two functions of this module, so what the network learnt
-from is what it is shown later. Both follow the way MNIST was made (Bottou et al., 1994; LeCun et al., 1998,
-"Gradient-based learning applied to document recognition"): aspect ratio kept, long side 20 pixels, centre of
-mass at the centre of a 28x28 field, light ink (1) on a dark page (0).
+Training, evaluation and the drawing pad all call `ink_from_strokes` and `ink_from_image`, so the network reads what it
+was trained on. Both follow the way MNIST was made (Bottou et al., 1994; LeCun et al., 1998, "Gradient-based
+learning applied to document recognition"): aspect ratio kept, long side 20 pixels, centre of mass at the centre of a
+28x28 image, light ink (1) on a dark page (0).
 """
 
 import cv2
@@ -11,11 +11,11 @@ import numpy as np
 
 from digit_utils.types import IMAGE_SIZE, Strokes
 
-BOX_SIZE = 20  # pixels, long side of the digit within that picture (MNIST)
+BOX_SIZE = 20  # pixels, long side of the digit within the image (MNIST)
 CENTRE = 14.5  # pixels from the left and upper edge: the middle of pixel 14, where MNIST's centres of mass lie
-PEN_WIDTH = 2.4  # pixels at that scale: the typical stroke width of MNIST, measured in notebook 01
-LONGEST_CHORD = 1.0  # pixels at that scale; points further apart are joined by a curve
-SUPERSAMPLING = 8  # strokes are drawn at eight times the size, then averaged down: smooth edges at any position
+PEN_WIDTH = 2.4  # pixels: the typical stroke width of MNIST, measured in notebook 01
+LONGEST_CHORD = 1.0  # pixels; points farther apart are joined by a curve
+SUPERSAMPLING = 8  # strokes are drawn at eight times the size, then averaged: smooth edges at any position
 
 _FRACTION_BITS = 4  # cv2.polylines takes fixed-point coordinates; a sixteenth of a supersampled pixel
 
@@ -25,11 +25,8 @@ def blank_ink() -> np.ndarray:
     return np.zeros((IMAGE_SIZE, IMAGE_SIZE), np.float32)
 
 
-# ---------------------------------------------------------------------------------------------- strokes
-
-
 def clean_strokes(strokes: Strokes) -> list[np.ndarray]:
-    """Return the strokes as (n, 2) float64 arrays without points that are no numbers and without empty strokes.
+    """Return the strokes as (n, 2) float64 arrays without non-finite points and without empty strokes.
 
     Raises ValueError when a stroke is not an (n, 2) array of numbers.
     """
@@ -70,16 +67,16 @@ def fit_to_box(strokes: Strokes, *, long_side: float) -> list[np.ndarray]:
 
 
 def ink_from_strokes(strokes: Strokes, *, pen_width: float = PEN_WIDTH) -> np.ndarray:
-    """Draw strokes the way MNIST's digits look, with one pen, whatever their scale, place and sampling.
+    """Draw strokes as MNIST's digits look, with one pen width, whatever their scale, position and sampling.
 
-    A hand moves along curves, so the few points that a slow device takes of them are joined by curves again.
+    A hand moves along curves, so the few points that a slow device samples are joined by curves again.
 
     Args:
-        strokes: list of (n, 2) arrays, x right, y down, any unit. Points that are no numbers are passed over.
+        strokes: list of (n, 2) arrays, x right, y down, any unit. Non-finite points are ignored.
         pen_width: width of the pen in pixels of the result; the ink's long side, pen included, is 20 pixels.
 
     Returns:
-        (28, 28) float32 in [0, 1], ink 1. All zeros when there is no ink.
+        (28, 28) float32 in [0, 1], ink 1. All zeros if there is no ink.
 
     Raises ValueError when a stroke is not an (n, 2) array, or the pen is as wide as the digit.
     """
@@ -90,14 +87,14 @@ def ink_from_strokes(strokes: Strokes, *, pen_width: float = PEN_WIDTH) -> np.nd
         return blank_ink()
     fitted = _fitted_curves(cleaned, long_side=BOX_SIZE - pen_width)
     drawn = _draw(fitted, pen_width=pen_width, centre=np.full(2, IMAGE_SIZE / 2))
-    # The box keeps inside the page: where the centre of mass would push ink over the edge, the edge wins.
+    # The box stays inside the image, even if the centre of mass is then off centre.
     room = np.maximum(IMAGE_SIZE / 2 - _half_extent(fitted) - pen_width / 2, 0)
     shift = np.clip(CENTRE - centre_of_mass(drawn), -room, room)
     return _draw(fitted, pen_width=pen_width, centre=IMAGE_SIZE / 2 + shift)
 
 
 def _fitted_curves(strokes: Strokes, *, long_side: float) -> list[np.ndarray]:
-    """Return strokes fitted to the box, with curves between points that lie further apart than LONGEST_CHORD."""
+    """Return strokes fitted to the box, with curves between points that are farther apart than LONGEST_CHORD."""
     fitted = fit_to_box(strokes, long_side=long_side)
     curves = [_without_long_chords(stroke) for stroke in fitted]
     if all(curve is stroke for curve, stroke in zip(curves, fitted, strict=True)):
@@ -126,7 +123,7 @@ def curve_through(points: np.ndarray, *, pieces: int | np.ndarray, exponent: flo
 
     Args:
         points: (n, 2) float. No two neighbours may be the same, unless `exponent` is 0.
-        pieces: in how many the curve is cut between two neighbours, at least 1: a number, or (n - 1,) numbers.
+        pieces: the number of line segments between two neighbours, at least 1: a number, or (n - 1,) numbers.
         exponent: the time between two points is this power of their distance; 0 is the uniform curve.
 
     Returns:
@@ -141,8 +138,8 @@ def curve_through(points: np.ndarray, *, pieces: int | np.ndarray, exponent: flo
     out, back = np.concatenate([straight[:1], inner]) * times, np.concatenate([inner, straight[-1:]]) * times
 
     counts = np.full(len(steps), pieces) if np.ndim(pieces) == 0 else np.asarray(pieces)
-    cubic = [points[:-1], out, 3 * steps - 2 * out - back, out + back - 2 * steps]  # from the constant coefficient on
-    cuts = [np.cumsum(counts) - counts, counts]  # of which number its first point is, and in how many it is cut
+    cubic = [points[:-1], out, 3 * steps - 2 * out - back, out + back - 2 * steps]  # from the constant coefficient up
+    cuts = [np.cumsum(counts) - counts, counts]  # the number of its first point, and of its pieces
     cubic = np.repeat(np.column_stack(cubic + cuts), counts, axis=0)
     t = ((np.arange(len(cubic)) - cubic[:, 8]) / cubic[:, 9])[:, np.newaxis]
     curve = cubic[:, :2] + t * (cubic[:, 2:4] + t * (cubic[:, 4:6] + t * cubic[:, 6:8]))
@@ -155,27 +152,42 @@ def _half_extent(strokes: Strokes) -> np.ndarray:
 
 
 def _draw(strokes: Strokes, *, pen_width: float, centre: np.ndarray) -> np.ndarray:
-    """Draw strokes (pixels around (0, 0)) around `centre` (x, y) into a (28, 28) float32 picture."""
+    """Draw strokes (pixels around (0, 0)) around `centre` (x, y) into a (28, 28) float32 image."""
     side = IMAGE_SIZE * SUPERSAMPLING
     canvas = np.zeros((side, side), np.uint8)
     # OpenCV's lines are an odd number of samples wide: one more than an even thickness, two more than an odd one.
     thickness = max(1, 2 * round((pen_width * SUPERSAMPLING - 1) / 2))
-    for stroke in strokes:
-        # OpenCV puts the centre of pixel 0 at 0, this module puts its left edge there: hence the half pixel.
-        points = (stroke + centre) * SUPERSAMPLING - 0.5
-        points = _without_repeats(np.round(points * (1 << _FRACTION_BITS)).astype(np.int32))
-        cv2.polylines(canvas, [points], False, 255, thickness, cv2.LINE_8, _FRACTION_BITS)
+    # OpenCV puts the centre of pixel 0 at 0, this module puts its left edge there: hence the half pixel.
+    scaled = [(stroke + centre) * SUPERSAMPLING - 0.5 for stroke in strokes]
+    draw_lines(canvas, scaled, thickness=thickness, drop_repeats=True)
     small = cv2.resize(canvas, (IMAGE_SIZE, IMAGE_SIZE), interpolation=cv2.INTER_AREA)
     return small.astype(np.float32) / 255
 
 
-def _without_repeats(points: np.ndarray) -> np.ndarray:
-    """Drop points of an (n, 2) integer path that lie within half a supersampled pixel of the one before.
+def draw_lines(
+    canvas: np.ndarray, strokes: Strokes, *, thickness: int, smooth: bool = False, drop_repeats: bool = False
+) -> None:
+    """Draw strokes as polylines of value 255 into a (height, width) uint8 canvas, in place.
 
-    A single point comes back twice: OpenCV draws no line from one point, and a dot is a line of no length.
+    Args:
+        canvas: the canvas; (0, 0) is the centre of its upper left pixel.
+        strokes: (n, 2) arrays of pixels, which are rounded to sixteenths; a single point becomes a dot.
+        thickness: of the lines, in pixels.
+        smooth: whether edges are antialiased, which widens the lines a little.
+        drop_repeats: whether points within half a pixel of their predecessor are skipped in long strokes, to save time.
     """
-    if len(points) == 1:
-        return np.repeat(points, 2, axis=0)
+    line_type = cv2.LINE_AA if smooth else cv2.LINE_8
+    for stroke in strokes:
+        points = np.round(stroke * (1 << _FRACTION_BITS)).astype(np.int32)
+        if len(points) == 1:
+            points = np.repeat(points, 2, axis=0)  # OpenCV draws no line from one point
+        elif drop_repeats:
+            points = _without_repeats(points)
+        cv2.polylines(canvas, [points], False, 255, thickness, line_type, _FRACTION_BITS)
+
+
+def _without_repeats(points: np.ndarray) -> np.ndarray:
+    """Drop points of an (n, 2) integer path that lie within half a pixel of the one before."""
     if len(points) < 64:
         return points
     cells = points >> (_FRACTION_BITS - 1)
@@ -184,9 +196,9 @@ def _without_repeats(points: np.ndarray) -> np.ndarray:
     return points[np.concatenate([[True], moved])]
 
 
-def centre_of_mass(picture: np.ndarray) -> np.ndarray:
-    """Return the centre of mass (x, y) of a 2-D picture with ink, in pixels from its left and upper edge."""
-    total = picture.sum(dtype=np.float64)
-    x = picture.sum(axis=0, dtype=np.float64) @ (np.arange(picture.shape[1]) + 0.5)
-    y = picture.sum(axis=1, dtype=np.float64) @ (np.arange(picture.shape[0]) + 0.5)
+def centre_of_mass(image: np.ndarray) -> np.ndarray:
+    """Return the centre of mass (x, y) of a 2-D image with ink, in pixels from its left and upper edge."""
+    total = image.sum(dtype=np.float64)
+    x = image.sum(axis=0, dtype=np.float64) @ (np.arange(image.shape[1]) + 0.5)
+    y = image.sum(axis=1, dtype=np.float64) @ (np.arange(image.shape[0]) + 0.5)
     return np.array([x, y]) / total

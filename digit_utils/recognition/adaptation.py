@@ -1,15 +1,15 @@
-"""A small memory of corrected drawings: what is like one of them is read as its owner said, at once.
+"""Adaptation to corrections: drawings like a corrected one are read as the user labelled it, at once.
 
-A correction shifts what the network says: the log-odds of the digit that the drawing was meant to be are raised just so
-far that this very drawing is read with CONFIDENCE, and those of "is it a digit at all" just so far that it passes. A
-drawing at distance d in the network's feature space gets exp(-(d / KERNEL_WIDTH)^2) of that shift, in addition to
-those of the other remembered ones. So a form like the corrected one follows it, one that the network is sure about
-needs to be much closer, and what is far from every correction is read exactly as before. Each correction adds only
-what is still missing where it stands (as boosting fits residuals: Friedman, 2001), so ten corrections of one form
-weigh no more than needed, and of two that contradict each other the later one wins.
+A correction shifts the network's output: the log-odds of the right digit are raised just so far that this very drawing
+gets it with probability CONFIDENCE, and the log-odds of being a digit just so far that it is accepted. A drawing at
+distance d in the network's feature space gets exp(-(d / KERNEL_WIDTH)^2) of that shift, in addition to those of the
+other corrections. So similar drawings follow, more similar ones where the network is more certain, and drawings far
+from every correction are read exactly as before. Each correction adds only what is still missing at its point, as
+boosting fits residuals (Friedman, 2001, "Greedy function approximation"), so ten corrections of one form weigh no more
+than needed, and of two that contradict each other the later one wins.
 
-KERNEL_WIDTH and CONFIDENCE were chosen on pendigits' validation writers, whose hands were also slanted, turned,
-stretched and slimmed to get enough misreadings to learn from: see benchmarks/corrections.py.
+KERNEL_WIDTH and CONFIDENCE were chosen on pendigits' validation writers, whose drawings were also slanted, rotated and
+stretched to get enough misreadings: see benchmarks/quality/corrections.py.
 """
 
 import threading
@@ -23,14 +23,14 @@ from digit_utils.recognition.recognizer import Prediction, Recognizer, logistic,
 from digit_utils.types import NUM_CLASSES, Strokes, check_digit
 
 KERNEL_WIDTH = 0.65  # distance at which a correction has 1/e of its effect; two digits of a class are about 1 apart
-CONFIDENCE = 0.95  # probability with which a corrected drawing is read as what it is
-DIGIT_SCORE = 0.9  # that a corrected drawing has at least; more where the threshold is higher
-MAX_CORRECTIONS = 200  # corrections; the oldest one is forgotten for the next
+CONFIDENCE = 0.95  # probability of the right digit for a corrected drawing
+DIGIT_SCORE = 0.9  # least digit score of a corrected drawing; more if the threshold is higher
+MAX_CORRECTIONS = 200  # the oldest one is dropped for the next
 
 
 @dataclass(frozen=True, eq=False)
 class Correction:
-    """A drawing as the network alone saw it, and what it is meant to be."""
+    """What the network alone returned for a drawing, and the right digit."""
 
     digit: int  # 0 to 9
     features: np.ndarray = field(repr=False)  # (d,) float64
@@ -40,21 +40,21 @@ class Correction:
 
 @dataclass(frozen=True, eq=False)
 class Shifts:
-    """Remembered places in the feature space, and what is added near them. An empty one changes nothing."""
+    """Points in the feature space and what is added to the log-odds near them. Without points nothing changes."""
 
-    places: np.ndarray  # (m, d) float64
+    centres: np.ndarray  # (m, d) float64
     shifts: np.ndarray  # (m, 10) float64: of the log-odds of each digit, 0 or more
     score_shifts: np.ndarray  # (m,) float64: of the log-odds of the digit score, 0 or more
 
     def apply(
         self, features: np.ndarray, probabilities: np.ndarray, scores: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Return probabilities (n, 10), sum 1, and scores (n,) as the corrections have them; features are (n, d)."""
-        if not len(self.places):
+        """Return shifted probabilities (n, 10), which sum to 1, and scores (n,); features are (n, d)."""
+        if not len(self.centres):
             return probabilities, scores
-        # |a - b|^2 as |a|^2 + |b|^2 - 2ab: the differences themselves would take memory for each digit and each place.
-        lengths = (features**2).sum(axis=1)[:, np.newaxis] + (self.places**2).sum(axis=1)
-        nearness = np.exp(-np.maximum(lengths - 2 * features @ self.places.T, 0) / KERNEL_WIDTH**2)
+        # |a - b|^2 as |a|^2 + |b|^2 - 2ab: the differences themselves would take memory for each digit and each centre.
+        lengths = (features**2).sum(axis=1)[:, np.newaxis] + (self.centres**2).sum(axis=1)
+        nearness = np.exp(-np.maximum(lengths - 2 * features @ self.centres.T, 0) / KERNEL_WIDTH**2)
         # Raising one digit's log-odds by s is multiplying its probability by exp(s), then dividing by the new sum.
         logarithms = np.log(np.maximum(probabilities, _SMALLEST)) + nearness @ self.shifts
         raised = np.exp(logarithms - logarithms.max(axis=1, keepdims=True))
@@ -62,18 +62,18 @@ class Shifts:
         return changed, logistic(_log_odds(scores) + nearness @ self.score_shifts)
 
     def with_correction(self, correction: Correction, *, threshold: float) -> "Shifts":
-        """Return what these add together with one more correction: it adds what they leave missing.
+        """Return these shifts and that of one more correction, which adds what they leave missing.
 
         `threshold` is the digit score below which a drawing counts as no digit.
         """
-        place = correction.features[np.newaxis]
-        probabilities, scores = self.apply(place, correction.probabilities[np.newaxis], np.array([correction.score]))
+        centre = correction.features[np.newaxis]
+        probabilities, scores = self.apply(centre, correction.probabilities[np.newaxis], np.array([correction.score]))
         shift = np.zeros((1, NUM_CLASSES))
         missing = _log_odds(CONFIDENCE) - _log_odds(probabilities[0, correction.digit])
         shift[0, correction.digit] = max(0.0, missing)
         score_shift = np.maximum(0.0, _log_odds(max(DIGIT_SCORE, (1 + threshold) / 2)) - _log_odds(scores))
         return Shifts(
-            np.concatenate([self.places.reshape(-1, place.shape[1]), place]),
+            np.concatenate([self.centres.reshape(-1, centre.shape[1]), centre]),
             np.concatenate([self.shifts, shift]),
             np.concatenate([self.score_shifts, score_shift]),
         )
@@ -89,58 +89,54 @@ def _log_odds(probability: float | np.ndarray) -> float | np.ndarray:
 
 
 class AdaptiveRecognizer:
-    """A recogniser that learns from corrections at once. Without any it reads as the one that it is made of.
+    """A recogniser that takes corrections into account at once. Without any it reads as the one it wraps.
 
-    Safe to share between threads. Pads that share one share its memory.
+    Safe to share between threads. Pads that share one share its corrections.
     """
 
     def __init__(self, recognizer: Recognizer):
         self._recognizer = recognizer
-        self._lock = threading.Lock()  # guards the corrections; reading needs only `_shifts`, which is never changed
+        self._lock = threading.Lock()  # guards the corrections; reading needs only `_shifts`, which is immutable
         self._corrections: dict[str, Correction] = {}
         self._shifts = NO_SHIFTS
 
     @property
     def card(self) -> ModelCard:
-        """What is known about the network."""
+        """The card of the wrapped recogniser."""
         return self._recognizer.card
 
     def __len__(self) -> int:
-        """Return how many corrections are remembered."""
+        """Return the number of corrections."""
         return len(self._corrections)
 
     def recognize(self, strokes: Strokes) -> Prediction:
-        """Read a drawing from its strokes, as `Recognizer.recognize` does, in the light of the corrections."""
+        """Read a drawing from its strokes, as `Recognizer.recognize` does, with the corrections."""
         return self.recognize_ink(ink_from_strokes(strokes)[np.newaxis])[0]
 
     def recognize_ink(self, ink: np.ndarray) -> list[Prediction]:
-        """Read ink (n, 28, 28) float32 in [0, 1], in the light of the corrections."""
+        """Read ink (n, 28, 28) float32 in [0, 1], with the corrections."""
         ink = np.asarray(ink, np.float32)
         return predictions_of(ink, *self.probabilities_and_scores(ink), threshold=self.card.threshold)
 
     def probabilities_and_scores(self, ink: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Return probabilities (n, 10) and digit scores (n,) of ink (n, 28, 28). A blank page stays a blank page."""
-        probabilities, scores = self._recognizer.probabilities_and_scores(ink)
-        shifts = self._shifts
-        if not len(shifts.places):
-            return probabilities, scores
-        written = np.asarray(ink).any(axis=(1, 2))
-        features = self._recognizer.features(ink)[written]
-        probabilities[written], scores[written] = shifts.apply(features, probabilities[written], scores[written])
-        return probabilities, scores
+        probabilities, scores, features = self._recognizer.probabilities_scores_and_features(ink)
+        shifted, shifted_scores = self._shifts.apply(features, probabilities, scores)
+        blank = ~np.asarray(ink).any(axis=(1, 2))
+        shifted[blank], shifted_scores[blank] = probabilities[blank], scores[blank]
+        return shifted, shifted_scores
 
-    def learn(self, strokes: Strokes, digit: int, *, name: str) -> None:
-        """Remember what a drawing is meant to be; a later call with the same name takes the place of the earlier one.
+    def add_correction(self, strokes: Strokes, digit: int, *, name: str) -> None:
+        """Read this drawing, and similar ones, as `digit` from now on; it replaces a correction of the same name.
 
-        Raises ValueError when the digit is none, or the drawing has no ink.
+        Raises ValueError when `digit` is not a digit, or the drawing has no ink.
         """
         digit = check_digit(digit)
         ink = ink_from_strokes(strokes)[np.newaxis]
         if not ink.any():
-            raise ValueError("there is nothing to learn from a drawing without ink")
-        probabilities, scores = self._recognizer.probabilities_and_scores(ink)
-        features = self._recognizer.features(ink)[0]
-        correction = Correction(digit, features, probabilities[0], float(scores[0]))
+            raise ValueError("a drawing without ink cannot be corrected")
+        probabilities, scores, features = self._recognizer.probabilities_scores_and_features(ink)
+        correction = Correction(digit, features[0], probabilities[0], float(scores[0]))
         with self._lock:
             is_new = name not in self._corrections and len(self._corrections) < MAX_CORRECTIONS
             self._corrections.pop(name, None)
@@ -148,16 +144,16 @@ class AdaptiveRecognizer:
             if is_new:
                 self._shifts = self._shifts.with_correction(correction, threshold=self.card.threshold)
             else:
-                self._renew()
+                self._rebuild()
 
-    def forget(self, name: str) -> None:
-        """Take a correction back; a name that is not known changes nothing."""
+    def remove_correction(self, name: str) -> None:
+        """Remove a correction; an unknown name changes nothing."""
         with self._lock:
             if self._corrections.pop(name, None) is not None:
-                self._renew()
+                self._rebuild()
 
-    def _renew(self) -> None:
-        """Take in all corrections anew, in their order, because each adds what those before it leave missing."""
+    def _rebuild(self) -> None:
+        """Add all corrections again, in their order, because each adds what those before it leave missing."""
         while len(self._corrections) > MAX_CORRECTIONS:
             del self._corrections[next(iter(self._corrections))]
         shifts = NO_SHIFTS

@@ -1,8 +1,8 @@
-"""The exported model: one `.tflite` file that carries its own calibration and proves that it is whole.
+"""The exported model: one `.tflite` file that contains its own calibration and a checksum.
 
 The file is a LiteRT flatbuffer with a small zip archive behind it, the way TensorFlow Lite's own metadata packs
 its associated files: LiteRT reads the flatbuffer from the front, `zipfile` reads the archive from the back. The
-archive holds `recognizer.json`: what the recogniser must know (temperature, threshold) and how the model came to be.
+archive holds `recognizer.json`: what the recogniser needs (temperature, threshold) and how the model was trained.
 The archive's comment, which ends the file, is the SHA-256 of every byte before it.
 """
 
@@ -20,8 +20,8 @@ from digit_utils.files import atomic_write
 FORMAT = 1
 DIGEST_SIZE = 64  # bytes: a SHA-256, hexadecimal
 MEMBER = "recognizer.json"
-HEAD = "head"  # the network has an eleventh logit: is the ink a digit at all
-MAX_PROBABILITY = "max_probability"  # it has ten: the largest calibrated probability stands in for that
+HEAD = "head"  # the network has an eleventh logit: whether the ink is a digit at all
+MAX_PROBABILITY = "max_probability"  # it has ten logits: the largest calibrated probability serves as the score
 
 
 class ModelFileError(ValueError):
@@ -30,10 +30,10 @@ class ModelFileError(ValueError):
 
 @dataclass(frozen=True)
 class ModelCard:
-    """What the recogniser must know about a network, and where the network comes from."""
+    """What the recogniser needs to know about a network, and how the network was trained."""
 
     temperature: float = 1.0  # logits are divided by it before the softmax (Guo et al., 2017)
-    threshold: float = 0.0  # a digit score below it means: no digit
+    threshold: float = 0.0  # a digit score below it means "no digit"
     digit_score: str = MAX_PROBABILITY  # where the score comes from: HEAD or MAX_PROBABILITY
     name: str = ""  # the network, as in digit_utils.training.networks
     provenance: dict[str, Any] = field(default_factory=dict)  # config, data hashes, seed, versions, validation figures
@@ -41,7 +41,7 @@ class ModelCard:
     features: int = 0  # columns behind the logits, see export.with_features; 0 where there are none
 
 
-_KINDS = {
+_TYPES = {
     "temperature": (int, float),
     "threshold": (int, float),
     "digit_score": str,
@@ -50,10 +50,7 @@ _KINDS = {
     "confidence_weight": (int, float),
     "features": int,
 }
-_LATER = {
-    "features": 0,
-    "confidence_weight": 0.0,
-}  # values that the first files of this format lack, and what that means
+_DEFAULTS = {"features": 0, "confidence_weight": 0.0}  # for the first files of this format, which lack these values
 
 
 def write_model_file(path: str | Path, flatbuffer: bytes, card: ModelCard) -> None:
@@ -64,7 +61,7 @@ def write_model_file(path: str | Path, flatbuffer: bytes, card: ModelCard) -> No
         member = zipfile.ZipInfo(MEMBER, date_time=(1980, 1, 1, 0, 0, 0))
         member.create_system = 3
         bundle.writestr(member, json.dumps({"format": FORMAT, **asdict(card)}, indent=1, sort_keys=True))
-        bundle.comment = bytes(DIGEST_SIZE)  # keeps the place of the digest
+        bundle.comment = bytes(DIGEST_SIZE)  # a placeholder for the digest
     content = flatbuffer + archive.getvalue()[:-DIGEST_SIZE]
     with atomic_write(path) as temporary:
         Path(temporary).write_bytes(content + _digest(content))
@@ -109,24 +106,25 @@ def _read_archive(path: Path, data: bytes) -> tuple[dict[str, Any], int]:
     except (zipfile.BadZipFile, KeyError, ValueError) as error:
         raise ModelFileError(f"the model file {path} does not end in a readable {MEMBER}: {error}") from error
     if not isinstance(content, dict):
-        raise ModelFileError(f"the model file {path} is damaged: its {MEMBER} is no JSON object")
+        raise ModelFileError(f"the model file {path} is damaged: its {MEMBER} is not a JSON object")
     return content, start
 
 
 def _card(path: Path, content: dict[str, Any]) -> ModelCard:
     """Check the values of `recognizer.json` and return them as a card."""
-    content = _LATER | content
-    wrong = [name for name, kinds in _KINDS.items() if not isinstance(content.get(name), kinds)]
+    content = _DEFAULTS | content
+    wrong = [name for name, kinds in _TYPES.items() if not isinstance(content.get(name), kinds)]
     if wrong:
         raise ModelFileError(f"the model file {path} is damaged: its {MEMBER} lacks or misstates {', '.join(wrong)}")
-    card = ModelCard(**{name: content[name] for name in _KINDS})
-    sound = 0 < card.temperature < math.inf and 0 <= card.threshold <= 1 and card.features >= 0
-    sound = sound and 0 <= card.confidence_weight < math.inf
-    if not sound or card.digit_score not in (HEAD, MAX_PROBABILITY):
-        raise ModelFileError(
-            f"the model file {path} has temperature {card.temperature!r}, threshold {card.threshold!r}, "
-            f"confidence_weight {card.confidence_weight!r}, features {card.features!r} and digit_score "
-            f"{card.digit_score!r}; expected a positive number, one from 0 to 1, twice none below 0, and {HEAD!r} or "
-            f"{MAX_PROBABILITY!r}"
-        )
+    card = ModelCard(**{name: content[name] for name in _TYPES})
+    ranges = {
+        "temperature": (0 < card.temperature < math.inf, "a positive number"),
+        "threshold": (0 <= card.threshold <= 1, "a number from 0 to 1"),
+        "confidence_weight": (0 <= card.confidence_weight < math.inf, "a number from 0 up"),
+        "features": (card.features >= 0, "a number from 0 up"),
+        "digit_score": (card.digit_score in (HEAD, MAX_PROBABILITY), f"{HEAD!r} or {MAX_PROBABILITY!r}"),
+    }
+    for name, (is_valid, expected) in ranges.items():
+        if not is_valid:
+            raise ModelFileError(f"the model file {path} has {name} {getattr(card, name)!r}; expected {expected}")
     return card

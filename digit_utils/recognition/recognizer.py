@@ -1,4 +1,4 @@
-"""The recogniser: ink in, prediction out, on LiteRT. It never imports TensorFlow."""
+"""The recogniser: turns ink into a prediction with LiteRT, without TensorFlow."""
 
 import threading
 from dataclasses import dataclass, field
@@ -14,22 +14,22 @@ from digit_utils.types import IMAGE_SIZE, NUM_CLASSES, Strokes
 
 BUNDLED_MODEL = Path(__file__).parents[1] / "models" / "digits.tflite"
 MODEL_FILE_NAME = "model.tflite"  # in the folder of a run
-LOGITS_UNIT = 3.0  # tempered logits between two digits of a class, usually
-LARGEST_BATCH = 256  # pictures that the network reads at once; more only costs memory
+LOGITS_UNIT = 3.0  # typical distance between the tempered logits of two digits of a class
+LARGEST_BATCH = 256  # images per call of the network; more only costs memory
 
 
 @dataclass(frozen=True, eq=False)
 class Prediction:
-    """What the recogniser makes of one drawing."""
+    """The result of reading one drawing or image."""
 
     digit: int | None  # 0 to 9; None when the page is blank or the ink is judged to be no digit
-    probabilities: np.ndarray = field(repr=False)  # (10,) float64, sum 1, calibrated; argmax is the best digit
-    digit_score: float  # in [0, 1]: how sure the recogniser is that the ink is a digit at all
+    probabilities: np.ndarray = field(repr=False)  # (10,) float64, sum 1, calibrated; the argmax is the best digit
+    digit_score: float  # in [0, 1]: probability that the ink is a digit at all
     image: np.ndarray = field(repr=False)  # (28, 28) float32 in [0, 1]: what the network saw
 
     @property
     def best_digit(self) -> int:
-        """The likeliest digit, also when the ink is judged to be none."""
+        """The most probable digit, also when the ink is judged to be none."""
         return int(self.probabilities.argmax())
 
     @property
@@ -39,17 +39,17 @@ class Prediction:
 
 
 class Recognizer:
-    """Reads digits from strokes and from pictures. Safe to share between threads.
+    """Reads digits from strokes and from images. Safe to share between threads.
 
-    Make one with `Recognizer.load()`; it holds the network, the temperature that makes its probabilities mean
-    what they say, and the threshold below which ink is judged to be no digit.
+    Make one with `Recognizer.load()`; it holds the network, the temperature that calibrates its probabilities, and the
+    threshold below which ink is judged to be no digit.
     """
 
     def __init__(self, flatbuffer: bytes, card: ModelCard):
         from ai_edge_litert.interpreter import Interpreter
 
         self.card = card
-        self._lock = threading.Lock()  # an interpreter is one scratch memory, so one caller at a time
+        self._lock = threading.Lock()  # an interpreter has one scratch memory, so one caller at a time
         self._interpreter = Interpreter(model_content=flatbuffer, num_threads=1)
         self._input = self._interpreter.get_input_details()[0]
         self._output = self._interpreter.get_output_details()[0]["index"]
@@ -77,9 +77,9 @@ class Recognizer:
         return self.recognize_ink(ink_from_strokes(strokes)[np.newaxis])[0]
 
     def recognize_image(self, image: np.ndarray) -> Prediction:
-        """Read a digit from a 2-D uint8 picture of any size, light ink on dark or dark on light.
+        """Read a digit from a 2-D uint8 image of any size, light ink on dark or dark on light.
 
-        Raises TypeError or ValueError when the picture is not a 2-D uint8 array with at least one pixel.
+        Raises TypeError or ValueError when the image is not a 2-D uint8 array with at least one pixel.
         """
         return self.recognize_ink(ink_from_image(image)[np.newaxis])[0]
 
@@ -91,10 +91,15 @@ class Recognizer:
     def probabilities_and_scores(self, ink: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Return calibrated probabilities (n, 10) and digit scores (n,), float64, of ink (n, 28, 28).
 
-        A blank page may be any digit, all of them equally, and has a score of 0.
+        A blank page has equal probabilities and a score of 0.
         """
+        return self.probabilities_scores_and_features(ink)[:2]
+
+    def probabilities_scores_and_features(self, ink: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Return what `probabilities_and_scores` and `features` return, from one call of the network."""
         ink = np.asarray(ink, np.float32)
-        outputs = self.outputs(ink)
+        columns = self._run(ink)
+        outputs = columns[:, : _logits(self.card)]
         probabilities = softmax(outputs[:, :NUM_CLASSES] / self.card.temperature)
         if self.card.digit_score == HEAD:
             scores = logistic(digit_logits(outputs[:, NUM_CLASSES], probabilities, weight=self.card.confidence_weight))
@@ -102,26 +107,28 @@ class Recognizer:
             scores = probabilities.max(axis=1, initial=0)
         blank = ~ink.any(axis=(1, 2))
         probabilities[blank], scores[blank] = 1 / NUM_CLASSES, 0.0
-        return probabilities, scores
+        return probabilities, scores, self._features(columns)
 
     def outputs(self, ink: np.ndarray) -> np.ndarray:
-        """Return what the network says of ink (n, 28, 28): float64 logits, ten of digits, then any further ones."""
-        return self._columns(ink)[:, : _logits(self.card)]
+        """Return the network's float64 logits for ink (n, 28, 28): ten of the digits, then any of being a digit."""
+        return self._run(ink)[:, : _logits(self.card)]
 
     def features(self, ink: np.ndarray) -> np.ndarray:
-        """Return what the network sees in ink (n, 28, 28): (n, d) float64, in which distances mean something.
+        """Return the network's features for ink (n, 28, 28): (n, d) float64, in which similar drawings are close.
 
-        Digits of one form lie close together, whoever wrote them; two of the same class are at a distance of about 1
-        (see `digit_utils.training.export.with_features`). d is `card.features`. A model without features gives its ten
-        tempered logits in their place, in units of LOGITS_UNIT: nearly as good.
+        Two digits of the same class are at a distance of about 1, see `digit_utils.training.export.with_features`.
+        d is `card.features`. A model without features returns its ten tempered logits instead, in units of
+        LOGITS_UNIT, which are nearly as good.
         """
-        columns = self._columns(ink)
+        return self._features(self._run(ink))
+
+    def _features(self, columns: np.ndarray) -> np.ndarray:
         if self.card.features:
             return columns[:, _logits(self.card) :]
         return columns[:, :NUM_CLASSES] / (self.card.temperature * LOGITS_UNIT)
 
-    def _columns(self, ink: np.ndarray) -> np.ndarray:
-        """Return all that the network returns of ink (n, 28, 28): float64 logits, then features."""
+    def _run(self, ink: np.ndarray) -> np.ndarray:
+        """Return the network's output for ink (n, 28, 28): float64 columns, first logits, then features."""
         ink = np.asarray(ink, np.float32)
         if ink.ndim != 3 or ink.shape[1:] != (IMAGE_SIZE, IMAGE_SIZE):
             raise ValueError(f"ink must have shape (n, {IMAGE_SIZE}, {IMAGE_SIZE}); this has {ink.shape}")
@@ -142,7 +149,7 @@ class Recognizer:
 
 
 def _model_file(path: str | Path | None) -> Path:
-    """Return the file that a path means: the bundled model, a file, or the model in a folder."""
+    """Return the file for a path: the bundled model, a file, or the model in a folder."""
     try:
         path = with_home(path) if path else BUNDLED_MODEL
     except FileNotFoundError as error:
@@ -162,10 +169,10 @@ def predictions_of(
 
 
 def digit_logits(head: np.ndarray, probabilities: np.ndarray, *, weight: float) -> np.ndarray:
-    """Return the logit (n,) of being a digit, of the network's own (n,) and its calibrated probabilities (n, 10).
+    """Return the logit (n,) of being a digit, from the network's own (n,) and the calibrated probabilities (n, 10).
 
-    What resembles no digit in particular is less likely to be one (Hendrycks and Gimpel, 2017, "A baseline for
-    detecting misclassified and out-of-distribution examples"); `weight` says by how much, see
+    Ink that resembles no digit in particular is less likely to be one (Hendrycks and Gimpel, 2017, "A baseline for
+    detecting misclassified and out-of-distribution examples"); `weight` says how much less, see
     `digit_utils.training.calibration.fit_confidence_weight`.
     """
     return head + weight * np.log(probabilities.max(axis=1, initial=1 / NUM_CLASSES))
@@ -183,16 +190,14 @@ def softmax(logits: np.ndarray) -> np.ndarray:
 
 
 def _logits(card: ModelCard) -> int:
-    """Return how many logits a network has: ten digits', and one more where it says whether the ink is a digit."""
+    """Return the number of logits: ten, and one more if the network has an output for being a digit."""
     return NUM_CLASSES + (card.digit_score == HEAD)
 
 
 def _check_signature(interpreter: object, card: ModelCard) -> None:
-    """Raise ValueError unless the network takes 28x28 pictures and returns the columns that its card promises."""
+    """Raise ValueError unless the network takes 28x28 images and returns the columns that its card promises."""
     taken = tuple(interpreter.get_input_details()[0]["shape"][1:])
     given = interpreter.get_output_details()[0]["shape"][-1]
     expected = _logits(card) + card.features
     if taken != (IMAGE_SIZE, IMAGE_SIZE, 1) or given != expected:
-        raise ValueError(
-            f"it takes pictures of {taken} and returns {given} values; expected (28, 28, 1) and {expected}"
-        )
+        raise ValueError(f"it takes images of {taken} and returns {given} values; expected (28, 28, 1) and {expected}")

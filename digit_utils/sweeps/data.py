@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from digit_utils.datasets.base import DatasetUnavailable
-from digit_utils.datasets.external import FASHION_MNIST_SHA256, SEMEION_SHA256, load_fashion_mnist, load_semeion
+from digit_utils.datasets.external import FASHION_MNIST, SEMEION, load_fashion_mnist, load_semeion
 from digit_utils.datasets.loading import load_dataset, load_with_fallback
 from digit_utils.files import sha256_of
 from digit_utils.recognition.recognizer import MODEL_FILE_NAME
@@ -78,8 +78,8 @@ def _drawings(folder: str, download: bool) -> str:
 def _development_data(folder: str) -> dict[str, str]:
     """Return the hashes of the sets that are the user's to bring; loading them verifies their content."""
     return {
-        "semeion": ABSENT if load_semeion(folder) is None else SEMEION_SHA256,
-        "fashion_mnist": ABSENT if load_fashion_mnist(folder) is None else FASHION_MNIST_SHA256,
+        "semeion": ABSENT if load_semeion(folder) is None else SEMEION.sha256,
+        "fashion_mnist": ABSENT if load_fashion_mnist(folder) is None else FASHION_MNIST.sha256,
     }
 
 

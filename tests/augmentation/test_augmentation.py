@@ -20,7 +20,7 @@ from digit_utils.augmentation.images import (
 )
 from digit_utils.augmentation.photos import photograph
 from digit_utils.augmentation.strokes import (
-    HAND,
+    DEFAULT,
     StrokeAugmentation,
     augment_strokes,
     path_length,
@@ -316,7 +316,7 @@ def test_resampled_strokes_follow_the_same_path():
 
 def test_augmented_strokes_are_as_many_of_about_unit_size_around_the_middle():
     kept = [stroke.copy() for stroke in SEVEN]
-    for drawing in many(HAND):
+    for drawing in many(DEFAULT):
         assert len(drawing) == len(SEVEN)
         assert all(stroke.ndim == 2 and stroke.shape[1] == 2 for stroke in drawing)
         points = np.concatenate(drawing)
@@ -347,7 +347,7 @@ def test_odd_drawings_survive(strokes):
 
 def test_all_randomness_of_strokes_comes_from_the_generator():
     first, second, other = (
-        np.concatenate(augment_strokes(SEVEN, np.random.default_rng(seed), config=HAND)) for seed in (1, 1, 2)
+        np.concatenate(augment_strokes(SEVEN, np.random.default_rng(seed), config=DEFAULT)) for seed in (1, 1, 2)
     )
     assert np.array_equal(first, second)
     assert first.shape != other.shape or not np.array_equal(first, other)
@@ -358,7 +358,7 @@ def test_half_of_the_drawings_keep_the_usual_pen():
     widths = np.array([random_pen_width(rng) for _ in range(2000)])
     others = widths[widths != PEN_WIDTH]
     assert len(others) == pytest.approx(1000, abs=80)
-    assert [others.min(), others.max()] == pytest.approx(HAND.pen_width, abs=0.02)
+    assert [others.min(), others.max()] == pytest.approx(DEFAULT.pen_width, abs=0.02)
     assert random_pen_width(rng, config=STILL) == PEN_WIDTH
 
 

@@ -1,4 +1,4 @@
-"""The file of drawings: whole lines whatever happens, and what is broken in it costs that line alone."""
+"""The file of drawings: nothing that was saved is lost, and a broken line costs only itself."""
 
 from __future__ import annotations
 
@@ -80,13 +80,13 @@ def test_a_drawing_that_cannot_be_a_line_is_refused_and_the_file_stays(path):
     assert path.read_bytes() == before
 
 
-def test_a_digit_may_be_of_any_type_of_whole_numbers(path):
+def test_a_digit_may_have_any_integer_type(path):
     append_drawing(path, LabelledDrawing(SAMPLES[0].strokes, np.int64(7), read=np.uint8(1)))
     ((found,), problems) = read_drawings(path)
     assert (found.digit, found.read, problems) == (7, 1, [])
 
 
-def test_a_later_line_with_the_same_name_replaces_or_takes_back(path):
+def test_a_later_line_with_the_same_id_replaces_or_deletes(path):
     first, second = LabelledDrawing(SAMPLES[1].strokes, 1), LabelledDrawing(SAMPLES[2].strokes, 2)
     for drawing in (
         first,
@@ -102,7 +102,7 @@ def test_a_later_line_with_the_same_name_replaces_or_takes_back(path):
     assert path.read_bytes().count(b"\n") == 5  # nothing that the user owns is rewritten
 
 
-def test_a_last_line_without_its_end_is_not_glued_to_the_next(path):
+def test_a_last_line_without_a_newline_is_not_joined_to_the_next(path):
     write_lines(path, SEVEN, SEVEN)
     append_drawing(path, LabelledDrawing(SAMPLES[0].strokes, 0))
     drawings, problems = read_drawings(path)
@@ -110,7 +110,19 @@ def test_a_last_line_without_its_end_is_not_glued_to_the_next(path):
     assert [drawing.digit for drawing in drawings] == [7, 7, 0]
 
 
-def test_rights_and_links_are_kept(path, tmp_path):
+@pytest.mark.parametrize("length", [1, 30, 200])
+def test_an_incomplete_last_line_of_a_killed_writer_costs_no_other_drawing(path, length):
+    append_drawing(path, LabelledDrawing(SAMPLES[1].strokes, 1))
+    whole = path.read_bytes()
+    path.write_bytes(whole + whole[:length])
+    append_drawing(path, LabelledDrawing(SAMPLES[2].strokes, 2))
+    drawings, problems = read_drawings(path)
+    assert [drawing.digit for drawing in drawings] == [1, 2]
+    assert len(problems) == 1
+    assert "line 2 is left out: it is not JSON" in problems[0]
+
+
+def test_permissions_and_links_are_kept(path, tmp_path):
     write_lines(path, SEVEN)
     path.chmod(0o640)
     link = tmp_path / "link.jsonl"
@@ -121,21 +133,21 @@ def test_rights_and_links_are_kept(path, tmp_path):
     assert len(read_drawings(path)[0]) == 2
 
 
-def test_a_place_that_cannot_be_written_is_told_by_name(tmp_path):
+def test_a_path_that_cannot_be_written_is_named(tmp_path):
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(DrawingsFileError, match=r"was not saved: .*file.drawings\.jsonl cannot be written"):
         append_drawing(tmp_path / "file" / "drawings.jsonl", LabelledDrawing(SAMPLES[0].strokes, 0))
 
 
-def test_a_file_that_may_not_be_written_is_told_before_anybody_draws(path, monkeypatch):
+def test_a_file_without_write_permission_is_reported_before_anybody_draws(path, monkeypatch):
     append_drawing(path, LabelledDrawing(SAMPLES[0].strokes, 0))
     check_drawings_file(path)
     monkeypatch.setattr(os, "access", lambda place, mode: not (mode & os.W_OK))  # rights do not bind who tests as root
-    with pytest.raises(DrawingsFileError, match=rf"cannot be saved in {re.escape(str(path))}: it may not be both read"):
+    with pytest.raises(DrawingsFileError, match=rf"cannot be saved in {re.escape(str(path))}: no permission to read"):
         check_drawings_file(path)
 
 
-def test_a_full_disk_leaves_the_file_as_it_was(path, monkeypatch):
+def test_a_failed_flush_leaves_the_file_as_it_was(path, monkeypatch):
     append_drawing(path, LabelledDrawing(SAMPLES[0].strokes, 0))
     before = path.read_bytes()
 
@@ -151,7 +163,29 @@ def test_a_full_disk_leaves_the_file_as_it_was(path, monkeypatch):
     assert len(read_drawings(path)[0]) == 2
 
 
-def test_no_drawing_is_added_beyond_the_largest_file_but_one_can_be_taken_back(path, monkeypatch):
+@pytest.mark.skipif(os.name != "posix", reason="limits on the size of a file are POSIX's")
+def test_a_line_that_fits_on_the_disk_only_in_part_leaves_the_file_as_it_was(path):
+    """The limit on the size of a file makes the system write a part of the line, as a full disk does."""
+    append_drawing(path, LabelledDrawing(SAMPLES[0].strokes, 0))
+    before = path.read_bytes()
+    code = textwrap.dedent(
+        f"""
+        import resource, signal
+        from digit_utils.datasets.drawings import DrawingsFileError, LabelledDrawing, append_drawing
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        resource.setrlimit(resource.RLIMIT_FSIZE, ({len(before) + 50}, {len(before) + 50}))
+        try:
+            append_drawing({str(path)!r}, LabelledDrawing([[(1, 2)] * 1000], 1))
+        except DrawingsFileError as error:
+            print(error)
+        """
+    )
+    said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True).stdout
+    assert "was not saved" in said
+    assert path.read_bytes() == before
+
+
+def test_no_drawing_is_added_beyond_the_largest_file_but_one_can_be_deleted(path, monkeypatch):
     first = LabelledDrawing(SAMPLES[0].strokes, 0)
     size = append_drawing(path, first)
     assert size == path.stat().st_size
@@ -161,25 +195,15 @@ def test_no_drawing_is_added_beyond_the_largest_file_but_one_can_be_taken_back(p
         append_drawing(path, LabelledDrawing(SAMPLES[0].strokes, 7, id=first.id))
     assert path.stat().st_size == size
     monkeypatch.setattr(datasets_drawings, "LARGEST_FILE", size)
-    with pytest.raises(DrawingsFileFull, match="move it"):  # told before anybody draws
+    with pytest.raises(DrawingsFileFull, match="move it"):  # reported before anybody draws
         check_drawings_file(path)
     append_drawing(path, LabelledDrawing([], None, id=first.id))
     assert read_drawings(path) == ([], [])
     assert {entry.name for entry in path.parent.iterdir()} <= {path.name, f".{path.name}.lock"}
 
 
-def test_a_file_as_large_as_it_may_be_takes_another_drawing_in_a_blink(path):
-    append_drawing(path, LabelledDrawing(SAMPLES[0].strokes, 0))
-    line = path.read_bytes()
-    path.write_bytes(line * (datasets_drawings.LARGEST_FILE // len(line) - 10))
-    start = time.process_time()
-    for _ in range(5):
-        append_drawing(path, LabelledDrawing(SAMPLES[0].strokes, 0))
-    assert time.process_time() - start < 1.0
-
-
-def test_whoever_waits_too_long_is_told_so(path, monkeypatch):
-    monkeypatch.setattr(datasets_drawings, "LONGEST_WAIT", 0.2)
+def test_waiting_too_long_for_the_lock_is_reported(path, monkeypatch):
+    monkeypatch.setattr(datasets_drawings, "LOCK_TIMEOUT", 0.2)
     with (
         datasets_drawings.FileLock(path.with_name(".drawings.jsonl.lock")),
         pytest.raises(DrawingsFileError, match="locked for 0 s; try again"),
@@ -233,9 +257,9 @@ def test_four_processes_at_once_lose_no_line(path):
 
 
 @pytest.mark.skipif(os.name != "posix", reason="SIGKILL is POSIX's")
-def test_a_writer_killed_at_any_moment_leaves_whole_lines_and_all_that_it_said_to_have_saved(path):
+def test_a_writer_killed_at_any_moment_loses_nothing_that_it_said_to_have_saved(path):
     rng, said = np.random.default_rng(5), {}
-    for attempt in range(6):
+    for attempt in range(5):
         writer = start_writer(path, f"w{attempt}", count=10_000, points=15_000)  # 300 kB a line
         go(writer)
         assert writer.stdout.readline() == "0\n"
@@ -243,14 +267,14 @@ def test_a_writer_killed_at_any_moment_leaves_whole_lines_and_all_that_it_said_t
         writer.send_signal(signal.SIGKILL)
         output, _ = writer.communicate(timeout=60)
         said[f"w{attempt}"] = 1 + output.count("\n")
-        content = path.read_bytes()
-        assert content.endswith(b"}\n")
-        drawings, problems = read_drawings(path)
-        assert problems == []
-        for name, count in said.items():
-            saved = sum(drawing.id.startswith(name) for drawing in drawings)
-            assert count <= saved <= count + 1  # one may have been saved, and the writer killed before it said so
-    append_drawing(path, LabelledDrawing(SAMPLES[0].strokes, 0))  # the dead hold no lock, and leave nothing behind
+    append_drawing(path, LabelledDrawing(SAMPLES[0].strokes, 0, id="afterwards"))  # the dead hold no lock
+    drawings, problems = read_drawings(path)
+    assert len(problems) <= len(said)  # each writer may have left one incomplete line
+    assert all("is not JSON" in problem for problem in problems)
+    assert drawings[-1].id == "afterwards"
+    for name, count in said.items():
+        saved = sum(drawing.id.startswith(name) for drawing in drawings)
+        assert count <= saved <= count + 1  # one may have been saved, and the writer killed before it said so
     assert {entry.name for entry in path.parent.iterdir()} <= {path.name, f".{path.name}.lock"}
 
 
@@ -258,11 +282,11 @@ def test_a_writer_killed_at_any_moment_leaves_whole_lines_and_all_that_it_said_t
 # Broken lines
 
 BROKEN = {
-    b'{"digit": 7, "strokes": [[[1, 2': "it is no JSON",
-    b"hello": "it is no JSON: Expecting value at character 1",
-    b"\xff\xfe\x00": "it is no UTF-8 text at byte 1",
+    b'{"digit": 7, "strokes": [[[1, 2': "it is not JSON",
+    b"hello": "it is not JSON: Expecting value at character 1",
+    b"\xff\xfe\x00": "it is not UTF-8 text at byte 1",
     b"[" * 100_000: "nested too deeply",
-    b"[1, 2]": "it is no JSON object",
+    b"[1, 2]": "it is not a JSON object",
     b'{"strokes": [[[1, 2]]]}': "it has no digit",
     b'{"digit": 12, "strokes": [[[1, 2]]]}': "digit is 12; expected a whole number from 0 to 9",
     b'{"digit": true, "strokes": [[[1, 2]]]}': "digit is true",
@@ -270,20 +294,20 @@ BROKEN = {
     b'{"digit": null, "strokes": [[[1, 2]]]}': "digit is null",
     b'{"digit": 7}': "it has no strokes",
     b'{"digit": 7, "strokes": {}}': "it has no strokes",
-    b'{"digit": 7, "strokes": []}': "not a single point",
-    b'{"digit": 7, "strokes": [[[NaN, 2]]]}': "not a single point",
+    b'{"digit": 7, "strokes": []}': "do not hold a single point",
+    b'{"digit": 7, "strokes": [[[NaN, 2]]]}': "do not hold a single point",
     b'{"digit": 7, "strokes": [[1, 2]]}': r"stroke 0 has shape \(2,\)",
     b'{"digit": 7, "strokes": [[[1, 2, 3]]]}': r"stroke 0 has shape \(1, 3\)",
     b'{"digit": 7, "strokes": [[["a", "b"]]]}': "stroke 0 is no",
     b'{"digit": 7, "strokes": [[[1, 2], [3]]]}': "stroke 0 is no",
     b'{"digit": 7, "strokes": [[[1e300, 2]]]}': r"a coordinate is 1e\+300; expected at most 1e\+06",
-    b'{"digit": 7, "strokes": [[[1, 2]]], "id": 5}': "id is 5; expected a text",
+    b'{"digit": 7, "strokes": [[[1, 2]]], "id": 5}': "id is 5; expected a string",
     b'{"digit": ' + b"9" * 5000 + b"}": "limit",
 }
 
 
 @pytest.mark.parametrize(("line", "reason"), BROKEN.items(), ids=range(len(BROKEN)))
-def test_a_broken_line_is_told_with_its_number_and_reason_and_the_rest_is_used(path, line, reason):
+def test_a_broken_line_is_reported_with_its_number_and_reason_and_the_rest_is_used(path, line, reason):
     write_lines(path, SEVEN, b"", line, SEVEN | {"digit": 1}, b"")
     with pytest.warns(UserWarning, match=rf"drawings\.jsonl, line 3 is left out: .*{reason}"):
         dataset = load_dataset(str(path))
@@ -299,7 +323,7 @@ def test_many_broken_lines_are_counted_not_listed(path):
     assert str(told[0].message).endswith("... and 20 more")
 
 
-def test_a_file_without_a_drawing_or_no_file_is_told_with_the_remedy(path):
+def test_an_empty_or_missing_file_is_reported_with_the_remedy(path):
     with pytest.raises(FileNotFoundError, match=r"there is no .*drawings\.jsonl; .*digits draw --drawings"):
         load_dataset(str(path))
     path.touch()
@@ -320,7 +344,7 @@ def test_files_of_other_editors_are_read(path):
 # As a dataset
 
 
-def test_real_peoples_drawings_are_the_same_ink_after_the_file(path, pendigits):
+def test_real_handwriting_gives_the_same_ink_after_a_round_trip(path, pendigits):
     from digit_utils.preprocessing.strokes import ink_from_strokes
 
     some = pendigits.validation.take(slice(60))

@@ -164,7 +164,7 @@ def test_without_pen_strokes_drawings_made_here_stand_in_and_that_is_said(monkey
     assert len(drawings) == len(drawings.strokes) == 30
     printed = capsys.readouterr().out
     assert "pendigits is nowhere" in printed
-    assert "stand in" in printed
+    assert "in their place" in printed
 
 
 def test_with_pen_strokes_it_is_the_test_writers_that_are_read(pendigits):

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from digit_utils.preprocessing.binarization import _percentile_of_levels, find_ink
-from digit_utils.preprocessing.components import LARGE, LARGEST_PICTURE, crop_to_ink, ink_box
+from digit_utils.preprocessing.components import LARGE, LARGEST_IMAGE, crop_to_ink, ink_box
 from digit_utils.preprocessing.images import ink_from_image
 
 
@@ -149,7 +149,7 @@ def test_a_small_photo_is_enlarged_but_never_beyond_the_largest_picture():
     assert find_ink(small).shape == (148, 128)
     wide = np.clip(np.pad(np.where(truth, 80, 200), ((0, 0), (100, 100)), constant_values=200), 0, 255)
     wide = np.clip(wide + np.random.default_rng(0).normal(0, 3, wide.shape), 0, 255).astype(np.uint8)
-    assert max(find_ink(wide).shape) <= LARGEST_PICTURE
+    assert max(find_ink(wide).shape) <= LARGEST_IMAGE
 
 
 def test_a_clean_picture_keeps_its_size_and_the_shades_of_its_edges():

@@ -11,7 +11,7 @@ import pytest
 from scipy import ndimage
 
 from digit_utils.preprocessing.components import pen_width_of
-from digit_utils.preprocessing.images import PICTURE_PEN_RANGE, _shrink_to, ink_from_image
+from digit_utils.preprocessing.images import PEN_WIDTH_RANGE, _shrink_to, ink_from_image
 from digit_utils.preprocessing.strokes import (
     BOX_SIZE,
     PEN_WIDTH,
@@ -466,7 +466,7 @@ def test_dust_is_removed():
 @pytest.mark.parametrize("pen", [1, 2, 4, 11, 18, 26])
 def test_thin_and_thick_pens_come_into_the_range_of_mnists_pens(pen):
     found = ink_from_image(drawn(pen=pen))
-    low, high = PICTURE_PEN_RANGE
+    low, high = PEN_WIDTH_RANGE
     assert low - 0.5 < pen_width_of(found) < high + 0.5
 
 

@@ -163,7 +163,7 @@ def test_after_a_few_corrections_the_same_hand_is_read_better_and_nothing_that_w
         if recognizer.recognize(strokes[place]).digit != label and counts[label] < 3:
             counts[label] += 1
             corrected.append(place)
-            recognizer.learn(strokes[place], int(label), name=str(place))
+            recognizer.add_correction(strokes[place], int(label), name=str(place))
             assert recognizer.recognize(strokes[place]).digit == label
     after, rest = answers(), np.setdiff1d(np.arange(len(labels)), corrected)
     assert (after[corrected] == labels[corrected]).all()
@@ -174,16 +174,16 @@ def test_after_a_few_corrections_the_same_hand_is_read_better_and_nothing_that_w
 
 def test_what_is_taken_back_or_replaced_leaves_no_trace(recognizer, hard_hand):
     ink, strokes, _ = hard_hand
-    recognizer.learn(strokes[0], 3, name="a")
+    recognizer.add_correction(strokes[0], 3, name="a")
     once = recognizer.probabilities_and_scores(ink)
-    recognizer.learn(strokes[1], 4, name="b")
-    recognizer.learn(strokes[1], 5, name="b")
+    recognizer.add_correction(strokes[1], 4, name="b")
+    recognizer.add_correction(strokes[1], 5, name="b")
     assert recognizer.recognize(strokes[1]).digit == 5
-    recognizer.forget("b")
-    recognizer.forget("never learnt")
+    recognizer.remove_correction("b")
+    recognizer.remove_correction("never learnt")
     for first, second in zip(recognizer.probabilities_and_scores(ink), once, strict=True):
         assert first == pytest.approx(second, abs=1e-12)
-    recognizer.forget("a")
+    recognizer.remove_correction("a")
     assert len(recognizer) == 0
     assert np.array_equal(
         recognizer.probabilities_and_scores(ink)[0], Recognizer.load().probabilities_and_scores(ink)[0]
@@ -191,7 +191,7 @@ def test_what_is_taken_back_or_replaced_leaves_no_trace(recognizer, hard_hand):
 
 
 def test_a_blank_page_stays_blank(recognizer):
-    recognizer.learn(SAMPLES[0].strokes, 6, name="a")
+    recognizer.add_correction(SAMPLES[0].strokes, 6, name="a")
     assert recognizer.recognize([]).digit is None
     assert recognizer.recognize([]).is_blank
     assert recognizer.recognize_ink(np.zeros((0, 28, 28))) == []
@@ -201,7 +201,7 @@ def test_a_blank_page_stays_blank(recognizer):
 def test_a_scribble_that_is_called_a_digit_is_one(recognizer):
     scribble = [np.random.default_rng(7).uniform(0.1, 0.9, (40, 2))]
     assert recognizer.recognize(scribble).digit is None
-    recognizer.learn(scribble, 8, name="a")
+    recognizer.add_correction(scribble, 8, name="a")
     assert recognizer.recognize(scribble).digit == 8
     again = [scribble[0] + np.random.default_rng(8).normal(0, 0.003, (40, 2))]
     assert recognizer.recognize(again).digit == 8
@@ -211,20 +211,20 @@ def test_a_scribble_that_is_called_a_digit_is_one(recognizer):
 def test_nonsense_is_refused(recognizer):
     for digit in (10, -1, None, "7", 7.0, True):
         with pytest.raises(ValueError, match="expected a whole number from 0 to 9"):
-            recognizer.learn(SAMPLES[0].strokes, digit, name="a")
+            recognizer.add_correction(SAMPLES[0].strokes, digit, name="a")
     with pytest.raises(ValueError, match="without ink"):
-        recognizer.learn([], 3, name="a")
+        recognizer.add_correction([], 3, name="a")
     assert len(recognizer) == 0
 
 
 def test_the_oldest_correction_makes_room_for_the_newest(recognizer):
     first, *_ = SAMPLES
     wrong = (first.digit + 1) % 10
-    recognizer.learn(first.strokes, wrong, name="first")
+    recognizer.add_correction(first.strokes, wrong, name="first")
     assert recognizer.recognize(first.strokes).digit == wrong
     far = SAMPLES[-1]
     for index in range(MAX_CORRECTIONS):
-        recognizer.learn(far.strokes, far.digit, name=str(index))
+        recognizer.add_correction(far.strokes, far.digit, name=str(index))
     assert len(recognizer) == MAX_CORRECTIONS
     assert recognizer.recognize(first.strokes).digit == first.digit
 
@@ -234,7 +234,7 @@ def test_a_model_with_features_learns_as_well_as_one_without(exports):
         flatbuffer, card = read_model_file(exports[name] / "model.tflite")
         recognizer = AdaptiveRecognizer(Recognizer(flatbuffer, replace(card, threshold=0.5)))
         for index, sample in enumerate(SAMPLES[:5]):
-            recognizer.learn(sample.strokes, sample.digit, name=str(index))
+            recognizer.add_correction(sample.strokes, sample.digit, name=str(index))
         assert recognizer.recognize(SAMPLES[4].strokes).digit == SAMPLES[4].digit
 
 
@@ -245,11 +245,11 @@ def test_threads_may_teach_and_read_at_once(recognizer, hard_hand):
     def work(thread):
         try:
             for place in range(thread, 40, 4):
-                recognizer.learn(strokes[place], int(labels[place]), name=str(place))
+                recognizer.add_correction(strokes[place], int(labels[place]), name=str(place))
                 probabilities, _ = recognizer.probabilities_and_scores(ink[:20])
                 assert probabilities.sum(axis=1) == pytest.approx(np.ones(20))
                 if place % 3 == 0:
-                    recognizer.forget(str(place))
+                    recognizer.remove_correction(str(place))
         except Exception as error:
             failures.append(error)
 

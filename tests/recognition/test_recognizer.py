@@ -161,7 +161,7 @@ def test_strokes_and_pictures_go_through_the_ink_functions(recognizer, digits8x8
         assert np.array_equal(prediction.probabilities, recognizer.recognize_ink(ink[np.newaxis])[0].probabilities)
 
 
-@pytest.mark.parametrize("count", [0, 1, 2, 255, 256, 257, 600])
+@pytest.mark.parametrize("count", [0, 1, 2, 255, 256, 257])
 def test_batches_of_any_size_are_read_row_by_row(recognizer, ink, count):
     batch = ink[:count]
     outputs = recognizer.outputs(batch)
@@ -219,8 +219,8 @@ def test_softmax_does_not_overflow():
 # Keras and LiteRT
 
 
-def test_keras_and_litert_agree_on_a_thousand_digits(recognizer, networks, mnist):
-    digits = np.stack([ink_from_image(image) for image in mnist.validation.images[:1000]])
+def test_keras_and_litert_agree_on_three_hundred_digits(recognizer, networks, mnist):
+    digits = np.stack([ink_from_image(image) for image in mnist.validation.images[:300]])
     network = in_half_precision(networks[recognizer.card.name])
     by_keras = network.predict(digits[..., np.newaxis], batch_size=256, verbose=0)
     by_litert = recognizer.outputs(digits)
@@ -326,5 +326,5 @@ def test_a_card_that_promises_other_outputs_is_refused(exports, tmp_path, name, 
     flatbuffer, card = read_model_file(exports[name] / "model.tflite")
     path = tmp_path / "swapped.tflite"
     write_model_file(path, flatbuffer, replace(card, digit_score=digit_score))
-    with pytest.raises(ModelFileError, match=r"swapped\.tflite: it takes pictures of .* and returns (10|123) values"):
+    with pytest.raises(ModelFileError, match=r"swapped\.tflite: it takes images of .* and returns (10|123) values"):
         Recognizer.load(path)
