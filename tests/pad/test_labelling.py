@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import threading
 import time
@@ -440,28 +439,7 @@ def test_two_hundred_corrections_are_loaded_within_three_seconds_of_computing(pa
 
 
 # ------------------------------------------------------------------------------------------------------------
-# Training with the file, and asking a model about it
-
-
-def test_own_drawings_are_mixed_into_each_epoch_many_times_but_never_outweigh_the_rest(path, digits8x8):
-    from digit_utils.training.config import DataMix
-    from digit_utils.training.data import OWN_DRAWING_REPEATS, make_epoch, make_training_data
-
-    for _ in range(5):
-        append_drawing(path, LabelledDrawing(SAMPLES[1], 7, read=1))
-    own = load_dataset(str(path))
-    assert (len(own.train), len(own.validation)) == (4, 1)
-    few = dataclasses.replace(digits8x8, train=digits8x8.train.take(slice(300)))
-    plain, mixed = make_training_data(few), make_training_data(few, own=own)
-    assert mixed.validation.keys() == plain.validation.keys()  # the held-out ones have no say
-    assert mixed.hashes == plain.hashes | {"drawings.jsonl": own.sha256}
-    assert plain.own_drawings_an_epoch == 0
-    assert mixed.own_drawings_an_epoch == min(4 * OWN_DRAWING_REPEATS, len(few.train) // 10)
-    without, _ = make_epoch(plain, DataMix(), np.random.default_rng(0))
-    ink, targets = make_epoch(mixed, DataMix(), np.random.default_rng(0))
-    assert len(ink) == len(without) + mixed.own_drawings_an_epoch
-    sevens = int((few.train.labels == 7).sum())
-    assert (targets[:, :10].argmax(axis=1) == 7).sum() == sevens + mixed.own_drawings_an_epoch
+# Other users of the file
 
 
 def test_a_model_trained_with_a_file_is_asked_only_what_was_held_out(path, capsys):

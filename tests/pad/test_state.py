@@ -50,7 +50,7 @@ def test_strokes_are_copies():
         ((150.0, 250.0), (75, 100)),  # through the lower edge first, then past the right one
     ],
 )
-def test_a_stroke_that_leaves_the_sheet_ends_where_it_crosses_the_edge(outside, edge):
+def test_a_stroke_that_leaves_the_paper_ends_where_it_crosses_the_edge(outside, edge):
     state = DrawingState(side=100)
     state.begin(50, 50)
     assert state.extend(*outside)

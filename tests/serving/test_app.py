@@ -100,7 +100,7 @@ def test_the_link_holds_the_token_and_an_address_that_others_can_reach():
     assert link.endswith(":80/?token=secret")
 
 
-def test_who_listens_on_all_addresses_of_the_newer_kind_is_told_one_of_those_or_the_machines_name(monkeypatch):
+def test_the_link_for_all_ipv6_addresses_holds_one_of_them_or_the_machine_s_name(monkeypatch):
     class Probe(contextlib.nullcontext):
         def __init__(self, family, kind):
             self.family = family
@@ -182,7 +182,7 @@ def test_an_empty_token_does_not_open_the_page_to_the_network(configurations):
     assert configurations == []
 
 
-def test_a_model_that_cannot_be_read_is_told_before_the_server_starts(configurations, tmp_path):
+def test_a_model_that_cannot_be_loaded_is_reported_before_the_server_starts(configurations, tmp_path):
     with pytest.raises(ModelFileError, match="nowhere"):
         serve(model=tmp_path / "nowhere.tflite", open_browser=False)
     broken = tmp_path / "broken.tflite"
@@ -239,7 +239,7 @@ def test_a_name_that_another_site_points_here_is_turned_away(server):
 
 
 @pytest.mark.slow
-def test_a_pad_that_cannot_be_made_is_told_in_one_sentence(tmp_path):
+def test_a_pad_that_cannot_be_made_is_reported_in_one_sentence(tmp_path):
     model = tmp_path / "gone.tflite"
     shutil.copyfile(BUNDLED_MODEL, model)
     with running_page("--model", str(model), TMPDIR=str(tmp_path)) as (_, address):
@@ -247,7 +247,7 @@ def test_a_pad_that_cannot_be_made_is_told_in_one_sentence(tmp_path):
         for _ in range(3):  # the kernels that waited may have read it in time
             with urllib.request.urlopen(address, timeout=60) as answer:
                 text = answer.read().decode()
-        assert "The pad could not be made." in text
+        assert "The drawing pad failed to load." in text
         assert "Traceback" not in text
         assert "gone.tflite" not in text
 

@@ -108,7 +108,7 @@ def test_a_visitor_sees_no_traceback_whatever_is_sent(server):
     asyncio.run(attack())
 
 
-def test_what_is_no_message_at_all_harms_nobody(server):
+def test_malformed_websocket_frames_harm_nobody(server):
     async def attack():
         neighbour = await Visitor(server).arrive()
         visitor = await Visitor(server).arrive()
@@ -274,7 +274,7 @@ def test_the_page_may_load_nothing_from_elsewhere_and_is_framed_by_nobody(server
         "/?theme=%3Cscript%3E",
     ],
 )
-def test_no_file_can_be_fetched_but_the_front_end_s(server, path):
+def test_only_files_of_the_front_end_can_be_fetched(server, path):
     status, headers, body = ask(server, path)
     assert status in (400, 403, 404), status
     assert "Location" not in headers
@@ -285,7 +285,7 @@ def test_no_file_can_be_fetched_but_the_front_end_s(server, path):
 # ------------------------------------------------------------------------------------- token, limit, end
 
 
-def test_without_the_token_there_is_only_a_polite_word(guarded):
+def test_without_the_token_there_is_only_a_notice(guarded):
     bare = guarded.split("?")[0]
     for path in ("/", "/?token=", "/?token=wrong", "/?token=" + "a" * 3000):
         status, _, body = ask(bare, path)
@@ -314,7 +314,7 @@ def test_a_known_kernel_is_of_no_use_without_the_token(guarded):
 
 
 @pytest.mark.parametrize(("host", "read_as"), [pytest.param("127.0.0.1", 7, marks=pytest.mark.slow), ("0.0.0.0", 1)])
-def test_corrections_of_a_file_are_heeded_on_this_machine_only_and_new_ones_are_saved_to_it(host, read_as, tmp_path):
+def test_corrections_of_a_file_are_used_on_this_machine_only_and_new_ones_are_saved_to_it(host, read_as, tmp_path):
     """Where others draw, nobody is read by what another one has said."""
     path = tmp_path / "drawings.jsonl"
     append_drawing(path, LabelledDrawing([stroke * 800 for stroke in SAMPLES[1]], 7, read=1))
@@ -335,7 +335,7 @@ def test_corrections_of_a_file_are_heeded_on_this_machine_only_and_new_ones_are_
     assert not broken
 
 
-def test_who_comes_when_all_places_are_taken_is_asked_to_wait_and_gets_the_next_place(guarded):
+def test_a_visitor_of_a_full_page_is_asked_to_wait_and_gets_the_next_place(guarded):
     async def crowd():
         visitors = [await Visitor(guarded).arrive() for _ in range(3)]
         place = urlsplit(guarded)
@@ -356,7 +356,7 @@ def test_who_comes_when_all_places_are_taken_is_asked_to_wait_and_gets_the_next_
 
 
 @pytest.mark.skipif(os.name != "posix", reason="signals as on POSIX")
-def test_a_page_whose_kernel_dies_is_told_and_a_reload_draws_again():
+def test_when_its_kernel_dies_a_page_is_told_and_a_reload_works():
     async def visit(process, address):
         visitor = await Visitor(address).arrive()
         await is_read(visitor, 5)
@@ -378,7 +378,7 @@ def test_a_page_whose_kernel_dies_is_told_and_a_reload_draws_again():
 
 @pytest.mark.slow
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="kernels are forked on Linux only")
-def test_visitors_kernels_are_forked_and_come_all_the_same_when_what_they_are_forked_from_has_died():
+def test_kernels_are_forked_and_started_without_forking_when_the_fork_server_has_died():
     def kernels_of(process) -> list[psutil.Process]:
         return [
             one for one in psutil.Process(process.pid).children(recursive=True) if "--log-level=ERROR" in cmdline(one)
