@@ -250,11 +250,13 @@ def _run(server, *, announce: Callable[[], None]) -> None:
 
     signal.signal(signal.SIGINT, stop)
     loop.add_callback(announce)  # the loop runs from the moment when the server listens
-    # A kernel that had only begun to start cannot be ended; it ends by itself without its parent.
-    with contextlib.suppress(tornado.web.HTTPError):
-        server.start()
-    # Voila removes the kernels' files before it ends the kernels, and one that was just starting recreates its own.
-    shutil.rmtree(server.connection_dir, ignore_errors=True)
+    try:
+        # A kernel that had only begun to start cannot be ended; it ends by itself without its parent.
+        with contextlib.suppress(tornado.web.HTTPError):
+            server.start()
+    finally:
+        # Voila removes the kernels' files before it ends the kernels; one that was just starting recreates its own.
+        shutil.rmtree(server.connection_dir, ignore_errors=True)
 
 
 def _announce(server, *, token: str | None, open_browser: bool) -> None:

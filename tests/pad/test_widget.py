@@ -407,6 +407,14 @@ def test_while_requests_go_on_calls_are_rare_and_an_announced_request_is_not_del
     wait_until(lambda: len(calls) == count + 1)
 
 
+def test_each_prediction_asks_the_recogniser_once(pad):
+    draw(pad, (10, 10), (20, 20))
+    wait_until(lambda: pad.prediction is not None and pad._view._announcement.value)
+    asked = len(pad._recognizer.shown)
+    pad.predict()
+    assert len(pad._recognizer.shown) == asked + 1
+
+
 def test_clear_wins_over_a_recognition_under_way(pad):
     started, release = threading.Event(), threading.Event()
     reader = pad._recognizer
