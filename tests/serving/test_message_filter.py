@@ -5,8 +5,8 @@ import json
 import numpy as np
 import pytest
 
-from tests.support.page_client import packed
 from digit_utils.serving.message_filter import MAX_MESSAGE_BYTES, TokenBucket, allowed_type, split_message
+from tests.support.page_client import packed
 
 
 def event(**content):

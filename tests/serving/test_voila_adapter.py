@@ -21,9 +21,9 @@ from voila.handler import VoilaHandler
 from voila.static_file_handler import MultiStaticFileHandler
 from voila.voila_kernel_manager import voila_kernel_manager_factory
 
-from tests.support.page_client import KERNEL_ID, running_page
 from digit_utils.serving.handlers import BASE_TEMPLATE, BROKEN
 from digit_utils.serving.voila_adapter import ReportingKernels, VisitorKernels
+from tests.support.page_client import KERNEL_ID, running_page
 
 NOTEBOOK = "draw.ipynb"
 VERSIONS = f"Voila {voila.__version__}, Jupyter Server {jupyter_server.__version__}"
