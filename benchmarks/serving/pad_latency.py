@@ -34,6 +34,7 @@ async def flood(visitor: Visitor, *, rate: float, seconds: float) -> list[str]:
         await asyncio.sleep(max(0.0, start + (index + 1) / rate - time.perf_counter()))
     await visitor.event("mouse_up", x=SIDE / 2, y=SIDE / 2)
     await asyncio.sleep(SETTLED)
+    await visitor.until(lambda: visitor.sent_at.keys() <= visitor.worked.keys(), what="the end of the kernel's work")
     return list(visitor.sent_at)
 
 
