@@ -9,6 +9,7 @@ from digit_utils import __version__
 from digit_utils.files import with_home
 from digit_utils.notebook.parameters import PATHS
 from digit_utils.recognition.model_file import ModelFileError
+from digit_utils.serving.start_up import ADDRESS_GRAMMAR, pretend_not_installed
 
 PLACES = (*PATHS, "output_folder")
 
@@ -16,9 +17,7 @@ PLACES = (*PATHS, "output_folder")
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; return 0, or 1 after an error that was told in one sentence, or 130 after Ctrl-C."""
     options = _parser().parse_args(arguments)
-    # As if it were not installed: Jupyter's server brings it to check addresses that are not ASCII, of which there are
-    # none here, and it compiles its grammar when it is imported, two thirds of the time until the page is served.
-    sys.modules.setdefault("rfc3987_syntax", None)
+    pretend_not_installed(ADDRESS_GRAMMAR)
     from digit_utils.datasets.base import DatasetCorrupt
     from digit_utils.datasets.drawings import DrawingsFileError
     from digit_utils.notebook.execute import NotebookError

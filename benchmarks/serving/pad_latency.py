@@ -2,9 +2,9 @@
 
     python -m benchmarks.serving.pad_latency
 
-First a flood, 240 events a second for ten seconds: does a queue grow, how long does the kernel work on an event? Then
-digits at the same pace: how soon after the last event is the answer final? And before all that: how long does it take
-from the command to the first answer? The visitor's side runs on the same machine.
+Measures the time from the command to the first answer; then, with 240 events a second for ten seconds, whether a queue
+grows and how long the kernel works on an event; then, with digits at the same pace, how soon after the last event the
+answer is final. The visitor's side runs on the same machine.
 """
 
 import argparse
@@ -23,7 +23,7 @@ SETTLED = 0.5  # seconds after which nothing changes any more
 
 
 async def flood(visitor: Visitor, *, rate: float, seconds: float) -> list[str]:
-    """Move the pen round and round with the button down; return the ids of the events in the order they were sent."""
+    """Draw a spiral; return the ids of the events in the order they were sent."""
     visitor.sent_at.clear()
     await visitor.event("mouse_down", x=SIDE / 2, y=SIDE / 2)
     start = time.perf_counter()
@@ -34,6 +34,7 @@ async def flood(visitor: Visitor, *, rate: float, seconds: float) -> list[str]:
         await asyncio.sleep(max(0.0, start + (index + 1) / rate - time.perf_counter()))
     await visitor.event("mouse_up", x=SIDE / 2, y=SIDE / 2)
     await asyncio.sleep(SETTLED)
+    await visitor.until(lambda: visitor.sent_at.keys() <= visitor.worked.keys(), what="the end of the kernel's work")
     return list(visitor.sent_at)
 
 
@@ -50,8 +51,8 @@ async def answer_delays(visitor: Visitor, *, rate: float, repeats: int) -> tuple
     return np.array(delays), right, len(samples)
 
 
-def told(name: str, seconds: np.ndarray) -> str:
-    """Put durations into one line."""
+def summary(name: str, seconds: np.ndarray) -> str:
+    """Summarise durations in one line."""
     milliseconds = 1000 * seconds
     return (
         f"{name}: median {np.median(milliseconds):.1f} ms, 95th percentile {np.percentile(milliseconds, 95):.1f} ms, "
@@ -71,13 +72,13 @@ async def measure(address: str, options, *, started: float) -> None:
     lags = np.array([visitor.inked_at[event] - visitor.sent_at[event] for event in events if event in visitor.inked_at])
     second = int(options.rate)
     print(f"{len(events)} events, {options.rate:.0f} a second; {len(lags)} of them left ink")
-    print(told("from event to ink", lags))
-    print(told("  in the first second", lags[:second]))
-    print(told("  in the last second", lags[-second:]))
-    print(told("work of the kernel on an event", np.array([visitor.worked[event] for event in events])))
+    print(summary("from event to ink", lags))
+    print(summary("  in the first second", lags[:second]))
+    print(summary("  in the last second", lags[-second:]))
+    print(summary("work of the kernel on an event", np.array([visitor.worked[event] for event in events])))
     await visitor.clear()
     delays, right, digits = await answer_delays(visitor, rate=options.rate, repeats=options.repeats)
-    print(told("from a digit's last event to its final answer", delays))
+    print(summary("from a digit's last event to its final answer", delays))
     print(f"answers as the recogniser gives them: {right} of {digits}")
     await visitor.leave()
 

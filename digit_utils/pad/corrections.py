@@ -1,7 +1,7 @@
-"""The row "It is a ..." of the drawing pad: ten buttons, one below each bar, and a line that says what they are for.
+"""The correction row of the drawing pad: ten buttons, one below each bar, and a line that says what they are for.
 
-The buttons are always there and always enabled, so that nothing jumps while somebody draws, and no message is sent for
-them; only a tap changes anything.
+The buttons are always shown and always enabled, so that nothing moves while somebody draws, and drawing sends no
+message for them.
 """
 
 import itertools
@@ -11,14 +11,14 @@ import ipywidgets as widgets
 
 from digit_utils.pad.labelling import SaveResult
 
-QUESTION = "Misread? Tap the digit that it is."
-NOTHING_DRAWN = "Draw a digit first, then say what it is."
-BECAME = {
-    SaveResult.NOT_ASKED: "Forms like this are read so from now on.",
-    SaveResult.SAVED: "Forms like this are read so from now on. Saved.",
-    SaveResult.TAKEN_BACK: "The correction is taken back.",
+QUESTION = "Wrong? Tap the right digit."
+NOTHING_DRAWN = "Draw a digit first, then tap what it is."
+RESULTS = {
+    SaveResult.NOT_SAVED: "Similar drawings will be recognised the same way.",
+    SaveResult.SAVED: "Similar drawings will be recognised the same way. Saved.",
+    SaveResult.REMOVED: "The earlier correction is removed.",
     SaveResult.FULL: "Not saved: there is no room for more drawings.",
-    SaveResult.ONLY_TAKEN_BACK: "What was saved is taken back, but there is no room to save this.",
+    SaveResult.REMOVED_ONLY: "The earlier correction is removed, but there is no room to save this one.",
     SaveResult.FAILED: "It could not be saved.",
 }
 
@@ -26,11 +26,11 @@ _turns = itertools.count(1)
 
 
 class CorrectionRow:
-    """The widgets with which a person says what a drawing is."""
+    """The widgets with which a person labels a drawing."""
 
-    def __init__(self, *, saves: str = ""):
-        """Make the row; `saves` tells, where that is so, what is saved of what is drawn."""
-        self._question = f"{QUESTION} {saves}".strip()
+    def __init__(self, *, saving_notice: str = ""):
+        """Make the row; `saving_notice` says what is saved of the drawings, if anything."""
+        self._question = f"{QUESTION} {saving_notice}".strip()
         # The whole sentence is the button's name for a screen reader; the style sheet shows the digit alone.
         self._buttons = [
             widgets.Button(description=f"It is {with_article(digit)}", tooltip=f"It is {with_article(digit)}")
@@ -48,17 +48,17 @@ class CorrectionRow:
         for digit, button in enumerate(self._buttons):
             button.on_click(lambda _, digit=digit: action(digit))
 
-    def show_label(self, digit: int, kept: SaveResult) -> None:
-        """Show which digit was said, and what became of it."""
+    def show_label(self, digit: int, result: SaveResult) -> None:
+        """Show which digit was chosen, and whether it was saved."""
         self._choose(digit)
-        self._say(f"Noted as {digit}. {BECAME[kept]}")
+        self._say(f"Labelled {digit}. {RESULTS[result]}")
 
     def show_nothing_drawn(self) -> None:
-        """Show why a tap has changed nothing."""
+        """Show that there is no drawing to label."""
         self._say(NOTHING_DRAWN)
 
     def reset(self) -> None:
-        """Ask again: the drawing has changed. Costs nothing where the question stands already."""
+        """Ask again, because the drawing has changed. Sends nothing if the question is shown already."""
         self._choose(None)
         if self._note.value != self._question:
             self._note.value = self._question
@@ -75,12 +75,12 @@ class CorrectionRow:
 
 
 def spoken(sentence: str) -> str:
-    """Return HTML of a sentence that screen readers say whenever a widget is set to it, the same sentence included."""
-    # A reader notices an alert when it appears, and a widget that is set to what it holds sends nothing to the page:
-    # the number makes a new alert of a sentence that is said again.
+    """Return HTML of a sentence that screen readers say whenever a widget is set to it, even twice in a row."""
+    # They notice an alert when it appears, and a widget that is set to the value it has sends nothing to the page:
+    # the number makes a repeated sentence a new alert.
     return f'<span role="alert" aria-live="polite" data-turn="{next(_turns)}">{sentence}</span>'
 
 
 def with_article(digit: int) -> str:
-    """Return a digit as one speaks of it: "a 7", "an 8"."""
+    """Return a digit with its article: "a 7", "an 8"."""
     return f"an {digit}" if digit == 8 else f"a {digit}"

@@ -1,4 +1,4 @@
-"""Takes in what drawings are meant to be: into a memory at once, and into the file that the user named, if any."""
+"""Labels drawings: adapts the recogniser to corrections at once, and saves them in the file that the user named."""
 
 import logging
 import threading
@@ -23,96 +23,95 @@ from digit_utils.recognition.adaptation import MAX_CORRECTIONS, AdaptiveRecogniz
 from digit_utils.recognition.recognizer import Prediction, Recognizer
 from digit_utils.types import Strokes
 
-MOST_KEPT = 2_000_000  # bytes that one pad adds to the file, of the LARGEST_FILE that all visitors of a page share
+MAX_BYTES_PER_PAD = 2_000_000  # that one pad adds to the file, which all visitors of a page share
 
 _log = logging.getLogger(__name__)
 
 
 class StrokeRecognizer(Protocol):
-    """Anything that reads a drawing, such as `Recognizer`; with `add_correction`, it gets the corrections, too."""
+    """Anything that can recognise a drawing, such as `Recognizer`; an `AdaptiveRecognizer` also gets corrections."""
 
     def recognize(self, strokes: Strokes) -> Prediction:
-        """Return what a drawing is: (n, 2) arrays, x right, y down."""
+        """Return the prediction for a drawing: (n, 2) arrays, x right, y down."""
 
 
-def with_adaptation(reader: StrokeRecognizer) -> StrokeRecognizer:
-    """Return a reader with a memory where it is a plain recogniser; any other one as it is."""
-    return AdaptiveRecognizer(reader) if isinstance(reader, Recognizer) else reader
+def with_adaptation(recognizer: StrokeRecognizer) -> StrokeRecognizer:
+    """Return a plain `Recognizer` as one that adapts to corrections, any other recogniser as it is."""
+    return AdaptiveRecognizer(recognizer) if isinstance(recognizer, Recognizer) else recognizer
 
 
 class SaveResult(Enum):
-    """What became of a label in the file."""
+    """What labelling a drawing did to the file."""
 
-    NOT_ASKED = "not asked"  # there is no file, or it takes corrections only and this was none
+    NOT_SAVED = "not saved"  # there is no file, or it takes corrections only and this was none
     SAVED = "saved"
-    TAKEN_BACK = "taken back"  # the earlier label of this drawing was a slip
+    REMOVED = "removed"  # the earlier label of this drawing was a slip
     FULL = "full"  # there is no room for it in the file, or this pad has added as much as it may
-    ONLY_TAKEN_BACK = "only taken back"  # likewise, but the earlier label, a slip, is no longer there
+    REMOVED_ONLY = "removed only"  # likewise, but the earlier label, a slip, was removed
     FAILED = "failed"  # the log says why
 
 
 @dataclass
 class LabelState:
-    """One drawing, which may be told what it is more than once."""
+    """One drawing, which may be labelled more than once."""
 
-    name: str = field(default_factory=lambda: uuid.uuid4().hex[:16])
+    drawing_id: str = field(default_factory=lambda: uuid.uuid4().hex[:16])
     is_labelled: bool = False
-    read: int | None = None  # as it was before the first label
-    kept: int | None = None  # as what it is in the file
+    predicted: int | None = None  # the digit recognised before the first label; None for "no digit"
+    saved: int | None = None  # its label in the file; None when it is not there
 
 
 class DrawingLabeller:
-    """What a pad does with "it is a ...". Safe to share between threads.
+    """Labels the drawings of a pad. Safe to share between threads.
 
-    Corrections, that is, drawings which were read as something else, go into the file; with `keep_all` the others that
-    were labelled do, too.
+    Corrections, that is, labels that differ from the prediction, are saved in the file; with `keep_all` all labels are.
     """
 
     def __init__(self, *, drawings: str | Path | None = None, keep_all: bool = False):
-        """Keep what is labelled in the file `drawings`, if that is given.
+        """Save labelled drawings in the file `drawings`, if that is given.
 
         Raises ValueError when its name does not end in .jsonl, DrawingsFileError when it cannot be written.
         """
         if drawings:
             try:
                 check_drawings_file(drawings)
-            except DrawingsFileFull as error:  # a page whose file is full is still a page to draw on
+            except DrawingsFileFull as error:  # one can still draw on a pad whose file is full
                 _log.error("%s", error)
         self.drawings = with_home(drawings) if drawings else None
         self.keep_all = keep_all
         self._lock = threading.Lock()
-        self._added = 0  # bytes
+        self._bytes_added = 0
 
-    def recall(self, reader: StrokeRecognizer) -> None:
-        """Teach a reader the newest corrections of the file. Broken lines are told in a warning."""
-        if self.drawings is None or not self.drawings.exists() or not hasattr(reader, "add_correction"):
+    def load_corrections(self, recognizer: StrokeRecognizer) -> None:
+        """Adapt a recogniser to the newest corrections in the file. Warns about lines that cannot be read."""
+        if self.drawings is None or not self.drawings.exists() or not isinstance(recognizer, AdaptiveRecognizer):
             return
         labelled, problems = read_drawings(self.drawings)
         if problems:
             warnings.warn(format_problems(problems), stacklevel=3)
         corrections = [drawing for drawing in labelled if drawing.digit != drawing.read]
         for drawing in corrections[-MAX_CORRECTIONS:]:
-            reader.add_correction(drawing.strokes, drawing.digit, name=drawing.id)
+            recognizer.add_correction(drawing.strokes, drawing.digit, name=drawing.id)
 
-    def label(self, reader: StrokeRecognizer, label_state: LabelState, strokes: Strokes, digit: int) -> SaveResult:
-        """Take in what the drawing of a lesson is meant to be; tell what became of it in the file.
+    def label(self, recognizer: StrokeRecognizer, state: LabelState, strokes: Strokes, digit: int) -> SaveResult:
+        """Label a drawing: adapt the recogniser to it, and save it if it is to be saved.
 
-        Raises ValueError when the digit is none, or nothing is drawn.
+        Raises ValueError when the digit is not from 0 to 9, or nothing is drawn.
         """
         with self._lock:
-            if not label_state.is_labelled:
-                label_state.read = reader.recognize(strokes).digit
-            if hasattr(reader, "add_correction"):
-                reader.add_correction(strokes, digit, name=label_state.name)
-            label_state.is_labelled = True
-            return self._keep(label_state, strokes, digit)
+            if not state.is_labelled:
+                state.predicted = recognizer.recognize(strokes).digit
+            if isinstance(recognizer, AdaptiveRecognizer):
+                recognizer.add_correction(strokes, digit, name=state.drawing_id)
+            state.is_labelled = True
+            return self._update_file(state, strokes, digit)
 
-    def _keep(self, label_state: LabelState, strokes: Strokes, digit: int) -> SaveResult:
-        is_wanted = self.keep_all or digit != label_state.read
-        if self.drawings is None or not (is_wanted or label_state.kept is not None):
-            return SaveResult.NOT_ASKED
+    def _update_file(self, state: LabelState, strokes: Strokes, digit: int) -> SaveResult:
+        is_wanted = self.keep_all or digit != state.predicted
+        if self.drawings is None or not (is_wanted or state.saved is not None):
+            return SaveResult.NOT_SAVED
         try:
-            return self._save(label_state, strokes, digit) if is_wanted else self._take_back(label_state)
+            return self._save(state, strokes, digit) if is_wanted else self._remove(state)
         except DrawingsFileFull as error:
             _log.error("%s", error)
             return SaveResult.FULL
@@ -120,37 +119,36 @@ class DrawingLabeller:
             _log.error("%s", error)
             return SaveResult.FAILED
 
-    def _save(self, label_state: LabelState, strokes: Strokes, digit: int) -> SaveResult:
-        """Add a drawing to the file; where it finds no room, take back at least what the file says of it, if wrong.
+    def _save(self, state: LabelState, strokes: Strokes, digit: int) -> SaveResult:
+        """Add a drawing to the file; without room for it, at least remove its earlier label, which is wrong.
 
-        Raises DrawingsFileFull where there is nothing to take back, DrawingsFileError when the file cannot be written.
+        Raises DrawingsFileFull when there is no earlier label, DrawingsFileError when the file cannot be written.
         """
-        if digit == label_state.kept:
+        if digit == state.saved:
             return SaveResult.SAVED  # another tap on the same button need not write all the strokes again
         try:
-            self._check_share()
-            self._added += append_drawing(
-                self.drawings, LabelledDrawing(strokes, digit, label_state.read, label_state.name)
-            )
+            self._check_quota()
+            drawing = LabelledDrawing(strokes, digit, state.predicted, state.drawing_id)
+            self._bytes_added += append_drawing(self.drawings, drawing)
         except DrawingsFileFull as error:
-            if label_state.kept is None:
+            if state.saved is None:
                 raise
             _log.error("%s", error)
-            self._take_back(label_state)
-            return SaveResult.ONLY_TAKEN_BACK
-        label_state.kept = digit
+            self._remove(state)
+            return SaveResult.REMOVED_ONLY
+        state.saved = digit
         return SaveResult.SAVED
 
-    def _take_back(self, label_state: LabelState) -> SaveResult:
-        """Have the file say nothing of a drawing any more. Raises DrawingsFileError when it cannot be written."""
-        append_drawing(self.drawings, LabelledDrawing([], None, label_state.read, label_state.name))
-        label_state.kept = None
-        return SaveResult.TAKEN_BACK
+    def _remove(self, state: LabelState) -> SaveResult:
+        """Remove a drawing from the file. Raises DrawingsFileError when it cannot be written."""
+        append_drawing(self.drawings, LabelledDrawing([], None, state.predicted, state.drawing_id))
+        state.saved = None
+        return SaveResult.REMOVED
 
-    def _check_share(self) -> None:
+    def _check_quota(self) -> None:
         """Raise DrawingsFileFull when this pad has added as much as it may."""
-        if self._added >= MOST_KEPT:
+        if self._bytes_added >= MAX_BYTES_PER_PAD:
             raise DrawingsFileFull(
-                f"there is no room for another drawing: one page has added {self._added / 1e6:.1f} MB to "
-                f"{self.drawings}, as much as it may; load the page anew to go on"
+                f"there is no room for another drawing: one page has added {self._bytes_added / 1e6:.1f} MB to "
+                f"{self.drawings}, as much as it may; reload the page to go on"
             )

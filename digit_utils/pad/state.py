@@ -1,4 +1,4 @@
-"""A drawing as it is made: strokes of points, and nothing else. No widgets here, so all of it is easily tested."""
+"""A drawing as it is made: strokes of points. There are no widgets here, so all of it is easily tested."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -7,19 +7,19 @@ import numpy as np
 
 Point = tuple[float, float]  # x to the right, y down, in pixels of the pad
 
-LARGEST_DRAWING = 20_000  # points; further ones are passed over, so that no visitor can fill the memory
-MOST_STROKES = 500  # likewise: each costs time whenever the drawing is read or drawn anew
-STEPS_PER_CURVE = 6  # short lines that stand for the curve between two pointer events
+MAX_POINTS = 20_000  # further ones are ignored, so that no visitor can fill the memory
+MAX_STROKES = 500  # likewise: each takes time whenever the drawing is recognised or redrawn
+STEPS_PER_CURVE = 6  # short lines that make up the curve between two pointer events
 
 
 class DrawingState:
-    """The strokes drawn so far on a square sheet, and the stroke that is being drawn.
+    """The strokes drawn so far on a square paper, and the stroke that is being drawn.
 
-    Points beyond the edge are never kept: a stroke that leaves the sheet ends at the edge.
+    Points beyond the edge are never kept: a stroke that leaves the paper ends at the edge.
     """
 
     def __init__(self, *, side: float):
-        """Start with an empty sheet whose sides are `side` pixels long."""
+        """Start with a blank paper whose sides are `side` pixels long."""
         self.side = side
         self.is_drawing = False
         self._strokes: list[list[Point]] = []
@@ -41,13 +41,13 @@ class DrawingState:
         return self._strokes[-1]
 
     def contains(self, x: float, y: float) -> bool:
-        """Tell whether a point lies on the sheet."""
+        """Tell whether a point lies on the paper."""
         return 0 <= x <= self.side and 0 <= y <= self.side
 
     def begin(self, x: float, y: float) -> bool:
-        """Put the pen down; tell whether that made a stroke (not beyond the edge, not on a full sheet)."""
+        """Put the pen down; tell whether that made a stroke (not beyond the edge, not once the limits are reached)."""
         self.end()
-        if not self.contains(x, y) or self._size >= LARGEST_DRAWING or len(self._strokes) >= MOST_STROKES:
+        if not self.contains(x, y) or self._size >= MAX_POINTS or len(self._strokes) >= MAX_STROKES:
             return False
         self._strokes.append([(x, y)])
         self._size += 1
@@ -56,7 +56,7 @@ class DrawingState:
 
     def extend(self, x: float, y: float) -> bool:
         """Move the pen; tell whether the stroke grew. Beyond the edge it grows up to the edge, and ends there."""
-        if not self.is_drawing or self._size >= LARGEST_DRAWING:
+        if not self.is_drawing or self._size >= MAX_POINTS:
             return False
         last = self._strokes[-1][-1]
         leaves = not self.contains(x, y)
@@ -75,7 +75,7 @@ class DrawingState:
         return was_drawing
 
     def undo(self) -> bool:
-        """Take the newest stroke back; tell whether there was one."""
+        """Remove the newest stroke; tell whether there was one."""
         self.end()
         if not self._strokes:
             return False
@@ -83,14 +83,14 @@ class DrawingState:
         return True
 
     def clear(self) -> bool:
-        """Take a new sheet; tell whether the old one had anything on it."""
+        """Remove all strokes; tell whether there were any."""
         self.end()
         had_ink = bool(self._strokes)
         self._strokes, self._size = [], 0
         return had_ink
 
     def _edge_between(self, inside: Point, outside: Point) -> Point:
-        """Return where the line from a point on the sheet to one beyond it crosses the edge."""
+        """Return where the line from a point on the paper to one beyond it crosses the edge."""
         shares = [1.0]
         for start, stop in zip(inside, outside, strict=True):
             if stop > self.side:

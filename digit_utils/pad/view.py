@@ -1,8 +1,7 @@
-"""What the drawing pad shows: the paper, the buttons, the digit, ten bars and the picture that the network saw.
+"""What the drawing pad shows: the paper, the buttons, the digit, ten bars and the image that the network sees.
 
-The widgets stay the same from the first moment on, and only their contents change. The bars move because one
-small `<style>` sets ten CSS variables that the browser then follows smoothly. Nothing is
-fetched from anywhere: no web font, no icon font, no script.
+The widgets are made once, and only their contents change. The bars move because one small `<style>` sets ten CSS
+variables, which the browser animates. Nothing is fetched from anywhere: no web font, no icon font, no script.
 """
 
 import base64
@@ -18,10 +17,10 @@ from ipycanvas import Canvas
 from digit_utils.pad.corrections import CorrectionRow, spoken, with_article
 from digit_utils.recognition.recognizer import Prediction
 
-CLEAR = 0.9  # probability from which the digit stands alone
-CLOSE = 0.2  # a runner-up is named when it has at least this part of the best digit's probability
-PAPER_IN_WORDS = "Paper to draw on with mouse, finger or pen. Control Z takes a stroke back, Escape takes a new sheet."
-STYLE_FILES = [Path(__file__).with_name(name) for name in ("pad.css", "corrections.css")]
+CERTAIN = 0.9  # probability from which the digit is stated without "probably"
+CLOSE = 0.2  # a runner-up is named from this fraction of the best digit's probability
+PAPER_DESCRIPTION = "Paper to draw on with mouse, finger or pen. Control Z undoes a stroke, Escape clears the paper."
+STYLE_FILE = Path(__file__).with_name("pad.css")
 
 _pad_numbers = itertools.count(1)
 
@@ -30,22 +29,22 @@ _pad_numbers = itertools.count(1)
 
 
 @dataclass(frozen=True)
-class Reading:
+class DisplayedPrediction:
     """A prediction in the words and lengths that a person sees."""
 
     state: str  # "blank", "digit", "unknown" or "problem"
-    mark: str  # what stands there large
+    mark: str  # the large digit or sign
     caption: str  # one short sentence below it
     bars: tuple[float, ...]  # ten lengths in [0, 1]
-    winner: int | None  # whose bar is highlighted
-    runner_up: int | None = None  # the second, when it is close
+    best: int | None  # the digit whose bar is highlighted
+    runner_up: int | None = None  # the second-best digit, when it is close
 
 
-BLANK = Reading("blank", "", "Draw a digit, 0 to 9", (0.0,) * 10, None)
+BLANK = DisplayedPrediction("blank", "", "Draw a digit, 0 to 9", (0.0,) * 10, None)
 
 
-def reading_of(prediction: Prediction | None) -> Reading:
-    """Put a prediction into words: what it is, how sure, what else it could be. None and blank ink are BLANK."""
+def displayed(prediction: Prediction | None) -> DisplayedPrediction:
+    """Put a prediction into words: the digit, how certain, what else it could be. BLANK for None and blank ink."""
     if prediction is None or prediction.is_blank:
         return BLANK
     probabilities = np.asarray(prediction.probabilities, dtype=np.float64)
@@ -54,18 +53,18 @@ def reading_of(prediction: Prediction | None) -> Reading:
     bars = tuple(float(value) for value in probabilities)
     if prediction.digit is None:
         nearest = f"Nearest guess: {best}" + (f" or {second}" if is_close else "")
-        return Reading("unknown", "?", f"This does not look like a digit. {nearest}.", bars, None)
+        return DisplayedPrediction("unknown", "?", f"This does not look like a digit. {nearest}.", bars, None)
     if is_close:
         caption = f"Perhaps {with_article(best)}, or {with_article(second)}"
-    elif probabilities[best] >= CLEAR:
+    elif probabilities[best] >= CERTAIN:
         caption = f"This is {with_article(best)}"
     else:
         caption = f"Probably {with_article(best)}"
-    return Reading("digit", str(prediction.digit), caption, bars, best, second if is_close else None)
+    return DisplayedPrediction("digit", str(prediction.digit), caption, bars, best, second if is_close else None)
 
 
-def picture_of(image: np.ndarray) -> bytes:
-    """Return ink, (28, 28) in [0, 1], as a PNG: light ink on a dark page, as the network sees it."""
+def png_of(image: np.ndarray) -> bytes:
+    """Return ink, (28, 28) in [0, 1], as a PNG: light ink on a dark background, as the network sees it."""
     grey = np.clip(np.asarray(image) * 255 + 0.5, 0, 255).astype(np.uint8)
     return cv2.imencode(".png", grey)[1].tobytes()
 
@@ -76,27 +75,27 @@ def picture_of(image: np.ndarray) -> bytes:
 class PadView:
     """The widgets of one pad, and what they show. Knows nothing of strokes or recognisers."""
 
-    def __init__(self, *, canvas: Canvas, size: int, saves: str = ""):
+    def __init__(self, *, canvas: Canvas, size: int, saving_notice: str = ""):
         """Lay out the widgets around a canvas.
 
-        The paper is `size` CSS pixels wide where there is room; `saves` tells what is saved of what is drawn.
+        The paper is `size` CSS pixels wide where there is room; `saving_notice` says what is saved of the drawings.
         """
         self._scope = f"digit-pad-{next(_pad_numbers)}"  # so that each pad in a page has its own bars
-        self.undo = widgets.Button(description="Undo", tooltip="Take the last stroke back (Ctrl+Z on the paper)")
-        self.clear = widgets.Button(description="Clear", tooltip="Take a new sheet (Escape on the paper)")
-        self.predict = widgets.Button(description="Predict", tooltip="Read the drawing now")
-        self.corrections = CorrectionRow(saves=saves)
+        self.undo = widgets.Button(description="Undo", tooltip="Undo the last stroke (Ctrl+Z on the paper)")
+        self.clear = widgets.Button(description="Clear", tooltip="Clear the paper (Escape on the paper)")
+        self.predict = widgets.Button(description="Predict", tooltip="Recognise the drawing now")
+        self.corrections = CorrectionRow(saving_notice=saving_notice)
         self._mark = widgets.HTML().add_class("digit-pad-mark")
         self._caption = widgets.HTML().add_class("digit-pad-caption")
         self._announcement = widgets.HTML().add_class("digit-pad-announcement").add_class("digit-pad-unseen")
-        self._seen = widgets.HTML().add_class("digit-pad-seen")  # and how long the bars are
+        self._seen = widgets.HTML().add_class("digit-pad-seen")  # the network's input, and the lengths of the bars
         self.root_children = self._lay_out(canvas, size)
         self.root_classes = ("digit-pad", self._scope)
         self.show(BLANK, np.zeros((28, 28)))
 
     def _lay_out(self, canvas: Canvas, size: int) -> list[widgets.Widget]:
         buttons = widgets.Box([self.undo, self.clear, self.predict]).add_class("digit-pad-buttons")
-        paper = widgets.Box([canvas, widgets.HTML(PAPER_IN_WORDS).add_class("digit-pad-unseen")])
+        paper = widgets.Box([canvas, widgets.HTML(PAPER_DESCRIPTION).add_class("digit-pad-unseen")])
         paper.add_class("digit-pad-paper")
         sheet = widgets.Box([paper, buttons], layout={"max_width": f"{size}px"}).add_class("digit-pad-sheet")
         tiles = [_tile("The answer", self._mark), _tile("The network sees", self._seen)]
@@ -105,39 +104,39 @@ class PadView:
         parts = [tiles, self._caption, chart, self.corrections.root, self._announcement]
         return [sheet, widgets.Box(parts).add_class("digit-pad-readout")]
 
-    def show(self, reading: Reading, image: np.ndarray) -> None:
-        """Show a reading, and the (28, 28) picture that the network saw."""
-        # Picture and bars change at every reading and go as one message; the others, when they change.
-        self._seen.value = self._levels_html(reading) + _picture_html(reading, image)
-        self._mark.value = f'<div class="digit-pad-{reading.state}" aria-hidden="true">{reading.mark}</div>'
-        self._caption.value = reading.caption
+    def show(self, display: DisplayedPrediction, image: np.ndarray) -> None:
+        """Show a prediction, and the (28, 28) image that the network saw."""
+        # Image and bars change with every prediction and are sent as one message; the others, when they change.
+        self._seen.value = self._levels_html(display) + _picture_html(display, image)
+        self._mark.value = f'<div class="digit-pad-{display.state}" aria-hidden="true">{display.mark}</div>'
+        self._caption.value = display.caption
 
-    def announce(self, reading: Reading) -> None:
-        """Have screen readers say the caption. Called at the end of a stroke, not at every move."""
-        self._announcement.value = spoken(reading.caption)
+    def announce(self, display: DisplayedPrediction) -> None:
+        """Have screen readers say the caption. Called at the end of a stroke, not for every move."""
+        self._announcement.value = spoken(display.caption)
 
     def show_problem(self, message: str, *, announce: bool = False) -> None:
-        """Show that reading failed, in place of the answer; with `announce` have screen readers say it."""
-        problem = Reading("problem", "!", message, (0.0,) * 10, None)
+        """Show that recognition failed, in place of the answer; with `announce` have screen readers say it."""
+        problem = DisplayedPrediction("problem", "!", message, (0.0,) * 10, None)
         self.show(problem, np.zeros((28, 28)))
         if announce:
             self.announce(problem)
 
-    def _levels_html(self, reading: Reading) -> str:
-        rules = [f"--bar-{digit}:{length:.3f}" for digit, length in enumerate(reading.bars)]
-        if reading.winner is not None:
-            rules.append(f"--colour-{reading.winner}:var(--pad-accent)")
-        if reading.runner_up is not None:
-            rules.append(f"--colour-{reading.runner_up}:var(--pad-second)")
-        rules.append(f"--hint:{int(reading.state == 'blank')}")
+    def _levels_html(self, display: DisplayedPrediction) -> str:
+        rules = [f"--bar-{digit}:{length:.3f}" for digit, length in enumerate(display.bars)]
+        if display.best is not None:
+            rules.append(f"--colour-{display.best}:var(--pad-accent)")
+        if display.runner_up is not None:
+            rules.append(f"--colour-{display.runner_up}:var(--pad-second)")
+        rules.append(f"--hint:{int(display.state == 'blank')}")
         return f"<style>.{self._scope}{{{';'.join(rules)}}}</style>"
 
 
-def _picture_html(reading: Reading, image: np.ndarray) -> str:
-    """Return what the network saw as a picture with its description; nothing to see while the paper is blank."""
-    if reading.state in ("blank", "problem"):
+def _picture_html(display: DisplayedPrediction, image: np.ndarray) -> str:
+    """Return the network's input as an image with a description; an empty tile while the paper is blank."""
+    if display.state in ("blank", "problem"):
         return '<div class="digit-pad-picture"></div>'
-    data = base64.b64encode(picture_of(image)).decode()
+    data = base64.b64encode(png_of(image)).decode()
     return (
         f'<img class="digit-pad-picture" alt="The drawing as the network sees it" src="data:image/png;base64,{data}">'
     )
@@ -148,13 +147,12 @@ def _tile(title: str, content: widgets.Widget) -> widgets.Box:
 
 
 def _chart_html() -> str:
-    """Return ten bars with their digits below, and the style of the whole pad."""
+    """Return ten bars, and the style of the whole pad."""
     columns = "".join(
         f'<div class="digit-pad-column" style="--level:var(--bar-{digit},0);--colour:var(--colour-{digit},'
-        f'var(--pad-quiet))"><div class="digit-pad-track"><div class="digit-pad-bar"></div></div>'
-        f"<span>{digit}</span></div>"
+        f'var(--pad-quiet))"><div class="digit-pad-track"><div class="digit-pad-bar"></div></div></div>'
         for digit in range(10)
     )
     label = "Ten bars: how likely each digit from 0 to 9 is"
-    style = "\n".join(file.read_text(encoding="utf-8") for file in STYLE_FILES)
+    style = STYLE_FILE.read_text(encoding="utf-8")
     return f'<style>{style}</style><div class="digit-pad-columns" role="img" aria-label="{label}">{columns}</div>'

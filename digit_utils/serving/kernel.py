@@ -1,16 +1,14 @@
-"""What makes the kernels of the drawing page's visitors light: `python -m digit_utils.serving.kernel -f
-CONNECTION_FILE`.
+"""Starts a kernel of the drawing page, without what no visitor can reach: `python -m digit_utils.serving.kernel`.
 
-They are ordinary IPython kernels without what nobody can reach through the page: the debugger, a tenth of their memory,
-and, by options that the page gives them, the capture of what is printed, a third of their work for each event. It is
-done on import, because where kernels are forked it is a process with all imports that imports this, before the others.
+Importing this module prepares the process; where kernels are forked, the fork server imports it before all others.
 """
 
 import logging
-import sys
 
-sys.modules["debugpy"] = None  # as if it were not installed
-logging.getLogger("Comm").setLevel(logging.ERROR)  # a message for a widget that is gone is no news
+from digit_utils.serving.start_up import DEBUGGER, pretend_not_installed
+
+pretend_not_installed(DEBUGGER)
+logging.getLogger("Comm").setLevel(logging.ERROR)  # messages for widgets that no longer exist are nothing to report
 
 if __name__ == "__main__":
     from ipykernel.kernelapp import launch_new_instance

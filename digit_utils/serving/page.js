@@ -1,19 +1,19 @@
-// What the drawing page does beyond its widgets: it tells when the connection is lost, keeps a stroke going when the
-// mouse leaves the paper and returns with the button down, lets the pad's keys work wherever the focus is, and leaves
-// all other keys to the browser.
+// What the drawing page does beyond its widgets: it shows when the connection is lost, continues a stroke when the mouse
+// leaves the paper and returns with the button down, makes the pad's keys work wherever the focus is, and leaves all
+// other keys to the browser.
 (() => {
   "use strict";
 
   // ------------------------------------------------------------------------------- the connection, and its loss
-  const ENDED = 4001;            // the server's word for "this page's kernel is no more"
-  const PATIENCE = 4000;         // milliseconds without an answer after which the page says that it waits
-  const ENOUGH = 20000;          // milliseconds without an answer after which the page offers a new one
-  const GIVE_UP = 120000;        // milliseconds after which a lost connection is not expected to come back
-  const WORDS = {
+  const ENDED = 4001;            // close code of the server: the kernel of this page is gone
+  const SLOW_AFTER = 4000;       // milliseconds without an answer until the page says that it waits
+  const STUCK_AFTER = 20000;     // milliseconds without an answer until the page offers to reload
+  const ENDED_AFTER = 120000;    // milliseconds until a lost connection is not expected to come back
+  const MESSAGES = {
     lost: "The connection is lost. Waiting for it to come back ...",
     slow: "Waiting for an answer ...",
-    stuck: "No answer comes. Wait, or reload for a new sheet of paper.",
-    ended: "This page has ended. Reload it for a new sheet of paper.",
+    stuck: "No answer yet. Wait, or reload the page to start over.",
+    ended: "This page has ended. Reload it to start over.",
   };
   let state = "fine", askedAt = 0, leaving = false;
   let lostSince = 0;             // when the connection closed, until it is open again; 0 while it is open
@@ -23,7 +23,7 @@
     state = next;
     const banner = document.getElementById("page-banner");
     banner.hidden = next === "fine";
-    banner.querySelector("span").textContent = WORDS[next] || "";
+    banner.querySelector("span").textContent = MESSAGES[next] || "";
     banner.querySelector("button").hidden = next === "slow";
     document.body.classList.toggle("page-has-ended", next === "ended");
   }
@@ -38,10 +38,10 @@
     show("fine");
   }
 
-  // While the connection is lost: is the kernel still there, so that it can come back?
+  // While the connection is lost: check that the kernel is still there, so that the connection can come back.
   async function askForKernel(address) {
     if (state !== "lost" || !lostSince) return;
-    if (Date.now() - lostSince > GIVE_UP) return show("ended");
+    if (Date.now() - lostSince > ENDED_AFTER) return show("ended");
     try {
       const answer = await fetch(address, { cache: "no-store" });
       if (!answer.ok) return show("ended");
@@ -70,18 +70,18 @@
   };
   setInterval(() => {
     const waited = askedAt ? Date.now() - askedAt : 0;
-    if (state === "fine" && waited > PATIENCE) show("slow");
-    else if (state === "slow" && waited > ENOUGH) show("stuck");  // a kernel that hangs, or a connection that slept
+    if (state === "fine" && waited > SLOW_AFTER) show("slow");
+    else if (state === "slow" && waited > STUCK_AFTER) show("stuck");  // a kernel that hangs, or a connection that slept
   }, 1000);
-  addEventListener("offline", lost);                                    // perhaps: a page of this machine goes on
-  addEventListener("online", () => { if (!lostSince) show("fine"); });  // if it did not, "close" is still to come
+  addEventListener("offline", lost);                                    // maybe not: a page served by this machine goes on
+  addEventListener("online", () => { if (!lostSince) show("fine"); });  // if it was lost, "close" is still to come
   addEventListener("pagehide", () => { leaving = true; });
   addEventListener("pageshow", event => { if (event.persisted) location.reload(); });
   addEventListener("click", event => { if (event.target.closest("#page-banner button")) location.reload(); });
   setTimeout(() => {
     const waiting = document.querySelector("#loading p");
     if (waiting && !document.querySelector(".digit-pad canvas")) {
-      waiting.textContent = "This takes longer than it should. Reload the page to try again.";
+      waiting.textContent = "This is taking too long. Reload the page to try again.";
     }
   }, 45000);
 
@@ -90,7 +90,7 @@
   let pressed = null;            // the paper on which the button went down, until it goes up
   let before = null;             // where the pointer was at its last move or press
 
-  // Where the way from one place to another enters a rectangle.
+  // The point where the line between two events enters a rectangle.
   function entry(from, to, box) {
     const shares = [[from.clientX, to.clientX, box.left, box.right], [from.clientY, to.clientY, box.top, box.bottom]]
       .map(([start, stop, low, high]) =>
@@ -110,7 +110,7 @@
     event.preventDefault();      // or a drag beyond the edge would select the page's text
   }
 
-  // A button that was released where nobody saw it ends the stroke where the pointer was last seen.
+  // A button that was released unseen, over a menu for example, ends the stroke where the pointer was last seen.
   function seeRelease(event) {
     if (!pressed || event.buttons % 2 !== 0) return;
     const paper = pressed, { clientX, clientY } = before;
@@ -133,13 +133,13 @@
 
   addEventListener("mousedown", onMouseDown, true);
   addEventListener("mouseover", onMouseOver, true);
-  addEventListener("mouseout", seeRelease, true);                // it comes before the move, and ends a stroke, too
+  addEventListener("mouseout", seeRelease, true);                // it comes before the move, and also ends a stroke
   addEventListener("mousemove", onMouseMove, true);
   addEventListener("mouseup", event => {
     if (event.button === 0) pressed = null;
     else if (isPaper(event.target)) event.stopImmediatePropagation();
   }, true);
-  // The wheel scrolls the page, also over the paper; but not while somebody draws.
+  // The wheel scrolls the page over the paper, too, but not while somebody draws.
   addEventListener("wheel", event => {
     if (!isPaper(event.target)) return;
     event.stopImmediatePropagation();
@@ -156,7 +156,7 @@
   }).observe(document, { childList: true, subtree: true });
 
   // ------------------------------------------------------------------------------------------------- the keys
-  const KEYS = ["Backspace", "Delete", "Escape"];                // the pad's, wherever the focus is
+  const KEYS = ["Backspace", "Delete", "Escape"];                // work wherever the focus is
   const KEYS_ON_PAPER = [...KEYS, "Enter", ..."0123456789"];
 
   addEventListener("keydown", event => {

@@ -60,6 +60,13 @@ class Pad:
             seen = text
         return self.mark.inner_text().strip()
 
+    def reads(self, expected: str, *, seconds: float = 30) -> bool:
+        """Wait until the answer settles on what is expected; a busy machine shows that of half a digit for a while."""
+        end = time.monotonic() + seconds
+        while (answer := self.answer()) != expected and time.monotonic() < end:
+            pass
+        return answer == expected
+
     def clear(self) -> None:
         self.button("Clear").click()
         self.page.wait_for_function(

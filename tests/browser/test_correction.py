@@ -20,10 +20,10 @@ def test_one_tap_corrects_and_the_form_is_read_so_by_this_visitor_alone(chromium
         assert pad.answer() == "1"
         pad.button("It is a 7").click()
         assert shown_after(pad, 7) == "7"
-        assert "Noted as 7" in pad.root.locator(".digit-pad-note").inner_text()
+        assert "Labelled 7" in pad.root.locator(".digit-pad-note").inner_text()
         pad.page.screenshot(path=artifacts / "page-desktop-corrected.png")
         pad.clear()
-        assert "Misread?" in pad.root.locator(".digit-pad-note").inner_text()
+        assert "Wrong?" in pad.root.locator(".digit-pad-note").inner_text()
         pad.draw_by_mouse([stroke * 0.7 + 0.1 for stroke in SAMPLES[1]])
         assert pad.answer() == "7"
         with opened(chromium, drawing_page, **DESKTOP) as other:

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from digit_utils.pad.state import LARGEST_DRAWING, MOST_STROKES, DrawingFinger, DrawingState, smooth_path
+from digit_utils.pad.state import MAX_POINTS, MAX_STROKES, DrawingFinger, DrawingState, smooth_path
 
 
 def drawn(*strokes, side=100.0) -> DrawingState:
@@ -50,7 +50,7 @@ def test_strokes_are_copies():
         ((150.0, 250.0), (75, 100)),  # through the lower edge first, then past the right one
     ],
 )
-def test_a_stroke_that_leaves_the_sheet_ends_where_it_crosses_the_edge(outside, edge):
+def test_a_stroke_that_leaves_the_paper_ends_where_it_crosses_the_edge(outside, edge):
     state = DrawingState(side=100)
     state.begin(50, 50)
     assert state.extend(*outside)
@@ -95,9 +95,9 @@ def test_undo_during_a_stroke_takes_that_stroke_back():
 def test_the_memory_is_bounded_and_undo_makes_room_again():
     state = DrawingState(side=100)
     state.begin(0, 0)
-    for index in range(LARGEST_DRAWING + 500):
+    for index in range(MAX_POINTS + 500):
         state.extend(index % 97, index % 89)
-    assert sum(len(stroke) for stroke in state.strokes) == LARGEST_DRAWING
+    assert sum(len(stroke) for stroke in state.strokes) == MAX_POINTS
     assert not state.begin(1, 1)
     state.undo()
     assert state.begin(1, 1)
@@ -108,7 +108,7 @@ def test_of_ten_thousand_strokes_the_first_are_kept_and_undo_makes_room():
     for index in range(10_000):
         state.begin(index % 97, index % 89)
         state.end()
-    assert len(state.strokes) == MOST_STROKES
+    assert len(state.strokes) == MAX_STROKES
     state.undo()
     assert state.begin(1, 1)
     assert not state.begin(2, 2)

@@ -16,26 +16,12 @@ import websockets
 
 from digit_utils.datasets.drawings import LabelledDrawing, append_drawing, read_drawings
 from digit_utils.datasets.samples import sample_digits
-from digit_utils.serving.message_filter import LARGEST_MESSAGE
+from digit_utils.serving.message_filter import MAX_MESSAGE_BYTES
 from digit_utils.serving.sessions import ENDED
 from tests.support.page_client import PROTOCOL, Visitor, kernel_process, running_page
 
 SAMPLES = {sample.digit: sample.strokes for sample in sample_digits(side=1.0)}
 BLANK = "Draw a digit, 0 to 9"
-
-
-@pytest.fixture(scope="module")
-def server():
-    """A page for one's own machine; its address."""
-    with running_page() as (_, address):
-        yield address
-
-
-@pytest.fixture(scope="module")
-def guarded():
-    """A page for others, with its token, and room for three; its process and its link."""
-    with running_page("--host", "0.0.0.0", "--visitors", "3") as (process, address):
-        yield process, f"http://127.0.0.1:{urlsplit(address).port}/?{urlsplit(address).query}"
 
 
 def ask(address: str, path: str, *, method: str = "GET", body: bytes | None = None, **headers: str):
@@ -122,13 +108,13 @@ def test_a_visitor_sees_no_traceback_whatever_is_sent(server):
     asyncio.run(attack())
 
 
-def test_what_is_no_message_at_all_harms_nobody(server):
+def test_malformed_websocket_frames_harm_nobody(server):
     async def attack():
         neighbour = await Visitor(server).arrive()
         visitor = await Visitor(server).arrive()
         for nonsense in (b"\xff" * 8, b"\xff" * 5000, b"", "text", '{"channel": "shell"}', os.urandom(500)):
             await visitor.socket.send(nonsense)
-        await visitor.event("mouse_down", x=1, y=1, more="x" * LARGEST_MESSAGE)  # too large: passed over
+        await visitor.event("mouse_down", x=1, y=1, more="x" * MAX_MESSAGE_BYTES)  # too large: passed over
         await is_read(visitor, 2)
         await visitor.socket.send(b"x" * 2**20)  # far too large: the connection is closed
         await asyncio.wait_for(visitor.socket.wait_closed(), 20)
@@ -152,6 +138,7 @@ def test_the_old_protocol_is_no_way_around_the_guard(server):
     asyncio.run(attack())
 
 
+@pytest.mark.slow
 def test_thousands_of_strokes_and_a_flood_of_events_slow_no_neighbour(server):
     async def attack():
         neighbour = await Visitor(server).arrive()
@@ -263,17 +250,20 @@ def test_the_page_may_load_nothing_from_elsewhere_and_is_framed_by_nobody(server
         "/voila/static/..%2f..%2f..%2f..%2f..%2fetc%2fpasswd",
         "/voila/static/%2e%2e/%2e%2e/conf.json",
         "/voila/static//etc/passwd",
-        "/voila/templates/digits/static/../conf.json",
-        "/voila/templates/digits/static/..%2findex.html.j2",
-        "/voila/templates/digits/index.html.j2",
+        "/voila/templates/lab/static/../conf.json",
+        "/voila/templates/lab/static/..%2findex.html.j2",
+        "/voila/templates/lab/index.html.j2",
         "/voila/templates/../static/x",
-        "/voila/templates/lab/static/index.css",
+        "/voila/templates/reveal/static/index.css",
+        "/voila/tree",
+        "/files/draw.ipynb",
+        "/voila/files/%2e%2e/%2e%2e/etc/passwd",
         "/voila/labextensions/ipycanvas/../../../../etc/passwd",
         "/voila/labextensions/ipycanvas/..%2f..%2fkernels%2fdigits%2fkernel.json",
         "/voila/labextensions/jupyterlab_pygments/package.json",
         "/voila/api/themes/",
         "/draw.ipynb",
-        "/share/kernels/digits/kernel.json",
+        "/kernels/digits/kernel.json",
         "/../draw.ipynb",
         "//evil.example/",
         "/login",
@@ -284,7 +274,7 @@ def test_the_page_may_load_nothing_from_elsewhere_and_is_framed_by_nobody(server
         "/?theme=%3Cscript%3E",
     ],
 )
-def test_no_file_can_be_fetched_but_the_front_end_s(server, path):
+def test_only_files_of_the_front_end_can_be_fetched(server, path):
     status, headers, body = ask(server, path)
     assert status in (400, 403, 404), status
     assert "Location" not in headers
@@ -295,9 +285,8 @@ def test_no_file_can_be_fetched_but_the_front_end_s(server, path):
 # ------------------------------------------------------------------------------------- token, limit, end
 
 
-def test_without_the_token_there_is_only_a_polite_word(guarded):
-    _, address = guarded
-    bare = address.split("?")[0]
+def test_without_the_token_there_is_only_a_notice(guarded):
+    bare = guarded.split("?")[0]
     for path in ("/", "/?token=", "/?token=wrong", "/?token=" + "a" * 3000):
         status, _, body = ask(bare, path)
         assert status == 403
@@ -311,7 +300,7 @@ def test_without_the_token_there_is_only_a_polite_word(guarded):
 
 def test_a_known_kernel_is_of_no_use_without_the_token(guarded):
     async def attack():
-        visitor = await Visitor(guarded[1]).arrive()
+        visitor = await Visitor(guarded).arrive()
         channels = f"ws{visitor.address.removeprefix('http')}api/kernels/{visitor.kernel_id}/channels?session_id=x"
         with pytest.raises(websockets.InvalidStatus) as refused:
             await websockets.connect(channels, subprotocols=[PROTOCOL])
@@ -324,8 +313,8 @@ def test_a_known_kernel_is_of_no_use_without_the_token(guarded):
     asyncio.run(attack())
 
 
-@pytest.mark.parametrize(("host", "read_as"), [("127.0.0.1", 7), ("0.0.0.0", 1)])
-def test_corrections_of_a_file_are_heeded_on_this_machine_only_and_new_ones_are_saved_to_it(host, read_as, tmp_path):
+@pytest.mark.parametrize(("host", "read_as"), [pytest.param("127.0.0.1", 7, marks=pytest.mark.slow), ("0.0.0.0", 1)])
+def test_corrections_of_a_file_are_used_on_this_machine_only_and_new_ones_are_saved_to_it(host, read_as, tmp_path):
     """Where others draw, nobody is read by what another one has said."""
     path = tmp_path / "drawings.jsonl"
     append_drawing(path, LabelledDrawing([stroke * 800 for stroke in SAMPLES[1]], 7, read=1))
@@ -346,11 +335,11 @@ def test_corrections_of_a_file_are_heeded_on_this_machine_only_and_new_ones_are_
     assert not broken
 
 
-def test_who_comes_when_all_places_are_taken_is_asked_to_wait_and_gets_the_next_place(guarded):
+def test_a_visitor_of_a_full_page_is_asked_to_wait_and_gets_the_next_place(guarded):
     async def crowd():
-        visitors = [await Visitor(guarded[1]).arrive() for _ in range(3)]
-        place = urlsplit(guarded[1])
-        status, headers, body = await asyncio.to_thread(ask, guarded[1], f"/?{place.query}")
+        visitors = [await Visitor(guarded).arrive() for _ in range(3)]
+        place = urlsplit(guarded)
+        status, headers, body = await asyncio.to_thread(ask, guarded, f"/?{place.query}")
         assert status == 503
         assert headers["Retry-After"] == "10"
         assert 'http-equiv="refresh"' in body
@@ -358,7 +347,7 @@ def test_who_comes_when_all_places_are_taken_is_asked_to_wait_and_gets_the_next_
         await is_read(visitors[0], 3)
         await leave(visitors.pop())
         end = time.monotonic() + 20
-        while (await asyncio.to_thread(ask, guarded[1], f"/?{place.query}"))[0] != 200:
+        while (await asyncio.to_thread(ask, guarded, f"/?{place.query}"))[0] != 200:
             assert time.monotonic() < end, "a place that became free was not given away"
             await asyncio.sleep(0.5)
         await leave(*visitors)
@@ -367,7 +356,7 @@ def test_who_comes_when_all_places_are_taken_is_asked_to_wait_and_gets_the_next_
 
 
 @pytest.mark.skipif(os.name != "posix", reason="signals as on POSIX")
-def test_a_page_whose_kernel_dies_is_told_and_a_reload_draws_again():
+def test_when_its_kernel_dies_a_page_is_told_and_a_reload_works():
     async def visit(process, address):
         visitor = await Visitor(address).arrive()
         await is_read(visitor, 5)
@@ -387,8 +376,9 @@ def test_a_page_whose_kernel_dies_is_told_and_a_reload_draws_again():
         asyncio.run(visit(process, address))
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="kernels are forked on Linux only")
-def test_visitors_kernels_are_forked_and_come_all_the_same_when_what_they_are_forked_from_has_died():
+def test_kernels_are_forked_and_started_without_forking_when_the_fork_server_has_died():
     def kernels_of(process) -> list[psutil.Process]:
         return [
             one for one in psutil.Process(process.pid).children(recursive=True) if "--log-level=ERROR" in cmdline(one)
@@ -420,6 +410,7 @@ def test_visitors_kernels_are_forked_and_come_all_the_same_when_what_they_are_fo
         asyncio.run(visit(process, address))
 
 
+@pytest.mark.slow
 def test_the_first_answer_takes_less_than_five_seconds_of_computing():
     """On an idle machine that is an upper bound of the time; on a busy one it can be measured all the same."""
 
