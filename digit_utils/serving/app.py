@@ -16,6 +16,7 @@ import socket
 import sys
 import tempfile
 import threading
+import uuid
 import webbrowser
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -24,7 +25,7 @@ import nbformat
 
 from digit_utils.datasets.drawings import DrawingsFileError, check_drawings_file
 from digit_utils.files import with_home
-from digit_utils.notebook.files import find_notebook
+from digit_utils.notebook.execute import can_use_ipc, find_notebook
 from digit_utils.notebook.fork_server import KERNEL, ForkServer
 from digit_utils.recognition.recognizer import Recognizer
 
@@ -34,8 +35,8 @@ PARAMETERS_TAG = "parameters"
 PAD_PARAMETERS = {"drawings": "", "keep_all": False, "recall": False}
 TITLE = "Draw a digit"
 DEFAULT_PORT = 8866
+LONGEST_SOCKET = f"voila_12345678/kernel-{uuid.uuid4()}-ipc-5"  # as Voila and Jupyter name it in the temporary folder
 PORTS_TO_TRY = 50  # further ones, when the default port is taken
-LONGEST_SOCKET_FOLDER = 30  # characters of the temporary folder's path; with more a socket's path would be too long
 KERNELS_WAITING = 3  # started ahead for the next visitors, where others can come; one for a page of one's own
 THEMES = ("light", "dark")
 EXTENSIONS = [  # what the page's front end loads: ipycanvas and widget managers, Voila choosing by version among these
@@ -257,7 +258,7 @@ def _make_server(notebook: Path, *, port: int | None, host: str, token: str | No
     config.Voila.open_browser = False  # `_greet` does that, without leaving a file behind
     config.Voila.token = token or ""
     config.Voila.log_level = "ERROR"
-    if os.name == "posix" and len(tempfile.gettempdir()) <= LONGEST_SOCKET_FOLDER:
+    if can_use_ipc(Path(tempfile.gettempdir()) / LONGEST_SOCKET):
         # No ports between server and kernels, so no race for them, and no other user of the machine can connect.
         config.ConnectionFileMixin.transport = "ipc"
     # Only from pages of this machine; a name that another site points here is turned away.
