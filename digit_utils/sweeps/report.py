@@ -10,7 +10,7 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from urllib.parse import quote
 
 import numpy as np
@@ -19,15 +19,11 @@ from digit_utils.files import atomic_write, with_home
 from digit_utils.sweeps.config import SEED, Objective, SweepError
 from digit_utils.sweeps.store import FAILED, FINISHED, RunStore
 
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-
 NOTEBOOK = Path(__file__).with_name("report.ipynb")
 PAGE = Path(__file__).with_name("report.html.j2")
 CURVES = "learning_curves.csv"  # as training writes it into a run's folder
 GROUPS = 4  # that the values of a number are put into, if it has more
 SHUFFLES = 400  # to estimate what chance gives
-MOST_CURVES, MOST_SETTINGS = 200, 40  # more would be illegible
 LOWEST_ERROR = 0.005  # per cent: an error rate of 0 has no place on a logarithmic axis
 
 
@@ -169,53 +165,7 @@ def _share(values: np.ndarray, groups: np.ndarray) -> float:
     return float(np.mean((means[groups] - values.mean()) ** 2) / values.var())
 
 
-# ---------------------------------------------------------------------------------------------------- figures
-
-
-def show_settings(results: SweepResults, *, ax: Axes | None = None) -> Axes | None:
-    """Show the mean of each setting with its interval over seeds, and each seed as a dot; None without values."""
-    from digit_utils import plots
-
-    settings = settings_of(results)[:MOST_SETTINGS]
-    if not settings:
-        return None
-    ax = ax or plots.new_axes(width=9.0, height=1.0 + 0.3 * len(settings))
-    for place, setting in enumerate(settings):
-        ax.plot(setting.values, [place] * len(setting.values), ".", color=plots.GREY, alpha=0.6)
-        error = None if math.isnan(setting.half_width) else setting.half_width
-        ax.errorbar(setting.mean, place, xerr=error, fmt="o", color=plots.BLUE, capsize=3)
-    labels = [", ".join(f"{name} {_short(value)}" for name, value in s.parameters.items()) or "all" for s in settings]
-    ax.set_yticks(range(len(settings)), labels, fontsize=9)
-    ax.invert_yaxis()
-    ax.set_xlabel(results.metric.removeprefix("metric."))
-    ax.spines[["top", "right"]].set_visible(False)
-    return ax
-
-
-def show_curves(results: SweepResults, *, colour_by: str = "", ax: Axes | None = None) -> Axes | None:
-    """Show the learning curves of all runs in one figure, coloured by the value of a parameter; None without any."""
-    from digit_utils import plots
-
-    curves = [(row, curve) for row in results.measured[:MOST_CURVES] if (curve := _curve(results, row))]
-    if not curves:
-        return None
-    ax = ax or plots.new_axes(width=7.0, height=4.0)
-    values = list(dict.fromkeys(repr(row.get(f"parameter.{colour_by}")) for row, _ in curves))
-    labelled = colour_by and len(values) <= len(plots.COLOURS)
-    labels = {value: f"{colour_by} {value}" for value in values} if labelled else {}
-    for row, (epochs, rates) in curves:
-        value = repr(row.get(f"parameter.{colour_by}"))
-        colour = plots.COLOURS[values.index(value) % len(plots.COLOURS)]
-        ax.plot(epochs, rates, color=colour, lw=1, alpha=0.6, label=labels.pop(value, None))
-    if labelled:
-        ax.legend(frameon=False, fontsize=9)
-    ax.set(yscale="log", xlabel="epoch", ylabel="errors on validation digits (%)")
-    ax.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
-    ax.spines[["top", "right"]].set_visible(False)
-    return ax
-
-
-def _curve(results: SweepResults, row: Mapping[str, Any]) -> tuple[list[int], list[float]] | None:
+def learning_curve(results: SweepResults, row: Mapping[str, Any]) -> tuple[list[int], list[float]] | None:
     """Return the epochs of a run and its validation errors in per cent; None if it recorded none."""
     try:
         with (results.folder / row["run"] / CURVES).open(newline="", encoding="utf-8") as stream:
@@ -279,7 +229,7 @@ def importances_table(found: Sequence[Importance]) -> str:
 def html_table(heads: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
     """Return an HTML table; whatever is not `Markup` is escaped, and columns with text are aligned to the left."""
     texts = [any(isinstance(row[place], str) for row in rows) for place in range(len(heads))]
-    return str(_template("table")(heads, [[_short(value) for value in row] for row in rows], texts))
+    return str(_template("table")(heads, [[short(value) for value in row] for row in rows], texts))
 
 
 def _template(macro: str) -> Any:
@@ -290,7 +240,8 @@ def _template(macro: str) -> Any:
     return getattr(template.module, macro)
 
 
-def _short(value: Any) -> Any:
+def short(value: Any) -> Any:
+    """Return a float with five digits, and anything else as it is."""
     return f"{value:.5g}" if isinstance(value, float) else value
 
 

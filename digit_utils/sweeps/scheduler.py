@@ -33,7 +33,7 @@ SECONDS_BETWEEN_TABLES = 2.0
 SECONDS_UNTIL_BUSY_AGAIN = 2.0  # before trying again a run that another process is doing
 SECONDS_TO_CONNECT = 10
 MAKE_SPACE = "make space and start again: what is finished is kept"
-BAR = "{percentage:3.0f}% {bar} {n}/{total} [{elapsed}<{remaining}] {postfix}"
+BAR = "{percentage:3.0f}% {bar} {n}/{total} [{elapsed}<{remaining}{postfix}]"
 
 
 def print_line(text: str) -> None:
