@@ -14,6 +14,7 @@ import pytest
 
 from digit_utils import cli
 from digit_utils.notebook.execute import execute_notebook, find_notebook
+from digit_utils.notebook.results import flat_metrics, metrics_of_run
 from digit_utils.sweeps.trial import environment_of_run
 from tests.support.tiny_sweep import Place, finish, wait_until
 
@@ -55,9 +56,9 @@ def test_a_training_that_was_killed_in_a_sweep_ends_with_the_network_of_a_usual_
     )
     for resumed, undisturbed in zip(weights_of(run), weights_of(tmp_path), strict=True):
         np.testing.assert_array_equal(resumed, undisturbed)
-    assert (tmp_path / "model.tflite").read_bytes() == (run / "model.tflite").read_bytes()
-    resumed, undisturbed = (json.loads((path / "metrics.json").read_text()) for path in (run, tmp_path))
-    assert resumed["validation"] == undisturbed["validation"]
+    resumed, undisturbed = (flat_metrics(metrics_of_run(path, "none.ipynb")) for path in (run, tmp_path))
+    differing = {name for name in resumed | undisturbed if resumed[name] != undisturbed[name]}
+    assert differing <= {"seconds", "validation.seconds"}
 
 
 def test_the_table_holds_what_each_training_measured(killed_and_resumed: Place):
