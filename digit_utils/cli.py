@@ -240,7 +240,6 @@ def _sweep(options: argparse.Namespace) -> int:
             workers=options.workers,
             threads=options.threads,
             retry_failed=options.retry_failed,
-            note=lambda text: print(text, flush=True),
         )
     except KeyboardInterrupt:
         print("stopped; what is finished is kept, and the same command goes on from here", file=sys.stderr)

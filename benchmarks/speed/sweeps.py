@@ -1,27 +1,27 @@
-"""What a sweep costs beside the work itself.
+"""What a sweep costs on top of the work itself.
 
-    python -m benchmarks.speed.sweeps overhead     a run of 02_train, its kernel alone and forked, against plain
-    training
-    python -m benchmarks.speed.sweeps throughput   short runs a minute with 1, 2, 4 and 8 workers; the runs only sleep
-    python -m benchmarks.speed.sweeps queue        1,000 runs: what the client does a run while they wait and end
+    python -m benchmarks.speed.sweeps overhead     a run of 02_train, its kernel alone or forked, against a script
+    python -m benchmarks.speed.sweeps throughput   short runs per minute with 1, 2, 4 and 8 workers; the runs only sleep
+    python -m benchmarks.speed.sweeps queue        1,000 runs: the processor time that the client spends on each
 
-Ratios of one call on one machine are what counts. Run it when nothing else does.
+What counts are the ratios of one call on one machine, while nothing else runs.
 """
 
 from __future__ import annotations
 
 import argparse
+import os
 import subprocess
 import sys
 import tempfile
 import time
+from concurrent.futures import Executor, Future
 from pathlib import Path
 
-from digit_utils.notebook.execute import execute_notebook
-from digit_utils.notebook.files import find_notebook
+from digit_utils.notebook.execute import execute_notebook, find_notebook
 from digit_utils.notebook.fork_server import ForkServer, alone
 from digit_utils.sweeps.trial import environment_of_run
-from tests.support.tiny_sweep import Place
+from tests.support.tiny_sweep import Place, write_tiny_notebook
 
 PLAIN = """
 from digit_utils.training.config import preset
@@ -43,14 +43,15 @@ def overhead() -> None:
         folder, environment = Path(name), environment_of_run(1)
         start = time.perf_counter()
         command = [sys.executable, "-c", PLAIN]
-        subprocess.run(command, cwd=folder, check=True, capture_output=True, env=environment | _environment())
+        subprocess.run(command, cwd=folder, check=True, capture_output=True, env=os.environ | environment)
         plain = time.perf_counter() - start
         print(f"plain training and export, in a process of its own: {plain:.1f} s")
         notebook = find_notebook("02_train")
         start = time.perf_counter()
         fork_server = ForkServer(notebook, environment)
-        print(f"imports of a worker's fork server, once: {time.perf_counter() - start:.1f} s")
-        ways = {"first (imports papermill)": alone(), "alone": alone(), "forked": fork_server.command()}
+        forked = fork_server.command()  # waits for the imports
+        print(f"imports of the fork server, once: {time.perf_counter() - start:.1f} s")
+        ways = {"first (imports papermill)": alone(), "alone": alone(), "forked": forked}
         for way, kernel in ways.items():
             place = folder / way.split()[0]
             parameters = {"dataset": "digits8x8", "epochs": 3, "compare": False, "output_folder": str(place)}
@@ -63,14 +64,19 @@ def overhead() -> None:
         fork_server.close()
 
 
-def _environment() -> dict[str, str]:
-    import os
-
-    return dict(os.environ)
-
-
 def throughput() -> None:
-    """Run 24 runs that sleep two seconds each with more and more workers."""
+    """Run 24 runs that sleep two seconds each with more and more workers, and some with plain papermill."""
+    import papermill
+
+    with tempfile.TemporaryDirectory() as name:
+        folder, count = Path(name), 6
+        os.environ["JOURNAL"] = str(folder / "journal.txt")
+        notebook = str(write_tiny_notebook(folder))
+        start = time.perf_counter()
+        for x in range(count):
+            parameters = {"seconds": 2.0, "x": x, "output_folder": name}
+            papermill.execute_notebook(notebook, str(folder / f"{x}.ipynb"), parameters, progress_bar=False)
+        print(f"plain papermill: {count * 60 / (time.perf_counter() - start):.0f} runs of 2 s a minute", flush=True)
     for workers in (1, 2, 4, 8):
         with tempfile.TemporaryDirectory() as name:
             text = f"notebook: tiny.ipynb\nparameters: {{seconds: 2.0}}\ngrid: {{x: {list(range(24))}}}\n"
@@ -84,7 +90,10 @@ def throughput() -> None:
 
 def queue() -> None:
     """Queue 1,000 runs that do nothing, without kernels, and measure what the client spends on each."""
-    from digit_utils.sweeps import placement, scheduler
+    from contextlib import nullcontext
+
+    from digit_utils.sweeps import scheduler
+    from digit_utils.sweeps.config import read_sweep
     from digit_utils.sweeps.store import FINISHED, RunStore
     from digit_utils.sweeps.trial import Outcome
 
@@ -94,24 +103,16 @@ def queue() -> None:
         store.end(task.run, record, status=FINISHED, metrics={"a": 1.0}, seconds=0.0)
         return Outcome(FINISHED, metrics={"a": 1.0})
 
-    class Immediate:
-        capacity, about = sys.maxsize, "at once, in this process"
+    class Immediate(Executor):
+        """Does each task when it is submitted."""
 
-        def __init__(self) -> None:
-            self.reports: list[placement.Report] = []
+        def submit(self, function, /, *arguments, **options) -> Future:
+            future: Future[Outcome] = Future()
+            future.set_result(function(*arguments, **options))
+            return future
 
-        def submit(self, task) -> None:
-            self.reports.append(placement.Report(task, outcome=record_only(task)))
-
-        def next_report(self, seconds: float):
-            return self.reports.pop() if self.reports else None
-
-        def close(self) -> None:
-            pass
-
-    from digit_utils.sweeps.config import read_sweep
-
-    scheduler.place = lambda **_: Immediate()
+    scheduler.perform = record_only
+    scheduler.executor_for = lambda **_: nullcontext(Immediate())
     for count in (100, 1000):
         with tempfile.TemporaryDirectory() as name:
             place = Place(Path(name), f"notebook: tiny.ipynb\nparameters: {{x: 1}}\nseeds: {count}\n")

@@ -1,10 +1,10 @@
-"""Google Colab: what differs there from JupyterLab and from batch runs, in one place.
+"""Everything that is special about Google Colab.
 
-The first cell of every notebook fetches this package on Colab and calls `set_up`. Nowhere else is anything of this
-called, and no other cell asks where it runs. A batch run *on* Colab starts kernels of its own, which find what the
-first cell has installed, and no widgets to show.
+The first cell of every notebook fetches this package on Colab and calls `set_up`. Nothing else calls this module, and
+no other cell asks where it runs. A batch run *on* Colab starts kernels of its own, which use what the first cell has
+installed, and show no widgets.
 
-Colab comes with hundreds of packages that fit each other. `set_up` adds what is absent and changes none that is there.
+Colab comes with hundreds of packages that fit each other. `set_up` adds missing ones and changes none.
 """
 
 import importlib
@@ -29,7 +29,7 @@ EXTRA = "train"  # what the notebooks need
 EXACTLY = {"ipycanvas": "==0.13.3"}
 # Packages with the same content under another name: the TPU's image has one of them.
 ALSO_KNOWN_AS = {"opencv-python-headless": ("opencv-python", "opencv-contrib-python")}
-OF_NO_USE = ("jupyter-server", "jupyterlab", "segno", "voila")  # Colab is the page around the notebook itself
+NOT_NEEDED = ("jupyter-server", "jupyterlab", "segno", "voila")  # Colab is the page around the notebook itself
 DRIVE = Path("/content/drive")
 FOLDER_ON_DRIVE = "MyDrive/Digit-Recognition"
 SIGNS_OF_A_TPU = ("TPU_ACCELERATOR_TYPE", "COLAB_TPU_ADDR", "TPU_NAME")  # variables of a machine that has one
@@ -37,27 +37,27 @@ DEVICES = Path("/dev")
 
 
 class ColabError(RuntimeError):
-    """The notebook cannot be prepared on Colab; the message says why, and what to do."""
+    """The notebook cannot be set up on Colab; the message says why, and what to do."""
 
 
 def set_up(*, version: str, keep_on_drive: bool = False) -> None:
-    """Make a notebook run on Colab: install what is absent, let widgets show, use a TPU, keep what is made.
+    """Make a notebook run on Colab: install missing packages, enable widgets, use a TPU, keep the results.
 
     Args:
         version: of the package that the notebook was written for.
-        keep_on_drive: mount the user's Google Drive and work in its folder Digit-Recognition, so that every relative
-            path, such as runs/quick-seed0, outlives the machine. Otherwise all is lost when Colab takes it back.
+        keep_on_drive: mount the user's Google Drive and work in its folder Digit-Recognition, so that what is written
+            to a relative path, such as runs/quick-seed0, stays there. Otherwise all is lost with Colab's machine.
 
-    Raises ColabError when the package has another version, pip fails, or Drive cannot be mounted.
+    Raises ColabError if the package has another version, pip fails, or Drive cannot be mounted.
     """
     if version != __version__:
         raise ColabError(
             f"this notebook is of version {version}, and the package of version {__version__}. "
-            f"Open the notebook anew from {REPOSITORY}; if you did, choose Runtime > Restart session"
+            f"Open the notebook again from {REPOSITORY}; if you did, choose Runtime > Restart session"
         )
     added = missing_requirements(importlib.metadata.requires(PACKAGE) or (), installed_versions())
     install(added)
-    _let_widgets_show()
+    _enable_widgets()
     _choose_backend()
     folder = _enter_drive() if keep_on_drive else Path.cwd()
     print(f"{PACKAGE} {version} is ready; added: {', '.join(added) or 'nothing'}.")
@@ -78,14 +78,14 @@ def missing_requirements(required: Iterable[str], installed: Mapping[str, str]) 
         required: requirements of the package, as its metadata hold them: 'keras>=3.10; extra == "train"'.
         installed: versions by normalised name.
 
-    What is there but older than required counts as there: it is Colab's, so it is told in a line and left alone.
+    A package that is older than required is Colab's own: it is reported in a line and left alone.
     """
     missing = []
     for text in required:
         requirement = Requirement(text)
         name = canonicalize_name(requirement.name)
         wanted = requirement.marker is None or any(requirement.marker.evaluate({"extra": e}) for e in ("", EXTRA))
-        if not wanted or name in OF_NO_USE:
+        if not wanted or name in NOT_NEEDED:
             continue
         specifier = SpecifierSet(EXACTLY.get(name) or str(requirement.specifier))
         version = next((installed[each] for each in (name, *ALSO_KNOWN_AS.get(name, ())) if each in installed), None)
@@ -97,12 +97,12 @@ def missing_requirements(required: Iterable[str], installed: Mapping[str, str]) 
 
 
 def constraints(installed: Mapping[str, str]) -> list[str]:
-    """Return constraints for pip that keep every installed package as it is, but for those in `EXACTLY`."""
+    """Return constraints for pip that keep every installed package as it is, except those in `EXACTLY`."""
     return [f"{name}=={version}" for name, version in sorted(installed.items()) if name not in EXACTLY]
 
 
 def install(requirements: list[str]) -> None:
-    """Install packages with pip, changing none that is there. Raises ColabError with pip's last words."""
+    """Install packages with pip, changing no other. Raises ColabError with the last lines that pip printed."""
     if not requirements:
         return
     with tempfile.TemporaryDirectory() as folder:
@@ -117,7 +117,7 @@ def install(requirements: list[str]) -> None:
     importlib.invalidate_caches()
 
 
-def _let_widgets_show() -> None:
+def _enable_widgets() -> None:
     from google.colab import output
 
     output.enable_custom_widget_manager()

@@ -1,4 +1,4 @@
-"""Runs notebooks with papermill: the command line, a sweep and a notebook by hand are the same run."""
+"""Runs notebooks with papermill: `digits train`, a sweep and a notebook run by hand do the same."""
 
 import contextlib
 import errno
@@ -8,43 +8,62 @@ import re
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TextIO
 
-from digit_utils.notebook.files import find_notebook
 from digit_utils.notebook.fork_server import alone
 
-FULL_DISK = ("No space left on device", "Disk quota exceeded")  # as the system says it, and what writes repeats
+PACKAGE = Path(__file__).parents[1]
+NOTEBOOK_FOLDERS = (PACKAGE.parent / "notebooks", PACKAGE / "notebooks")  # in a clone; as installed from a wheel
+FULL_DISK = ("No space left on device", "Disk quota exceeded")  # as the system says it, and a traceback repeats it
 FULL_DISK_NUMBERS = (errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC))
-LONGEST_SOCKET_FOLDER = 60  # characters of the temporary folder's path; with more a socket's path would be too long
+LONGEST_SOCKET_PATH = 100  # bytes; Linux allows 107, macOS 103
 
 
 class NotebookError(RuntimeError):
-    """A notebook could not be run, or raised; the message says which, why, and where its output lies."""
+    """A notebook could not be run, or raised; the message says which, why, and where its output is."""
 
 
 class NotebookRaised(NotebookError):  # noqa: N818 (what happened, not what to do about it)
     """A cell raised: running it again would raise again."""
 
     def __init__(self, reason: str, traceback: str, output: Path):
-        super().__init__(f"{reason}\n(the notebook with the whole story: {output})")
+        super().__init__(f"{reason}\n(the whole traceback is in {output})")
         self.reason, self.traceback, self.output = reason, traceback, output
 
 
 class NotebookInterrupted(NotebookError):  # noqa: N818
-    """The kernel died or the disk is full: nothing that the notebook did, so it may be run again."""
+    """The kernel died or the disk is full: not the notebook's fault, so it may be run again."""
 
 
 class DiskFull(NotebookInterrupted):
-    """There is no space left; running again helps only when some was made."""
+    """There is no space left; running again helps only once some has been made."""
+
+
+def find_notebook(name: str) -> Path:
+    """Return the path of one of the project's notebooks, for example "04_draw" or "04_draw.ipynb".
+
+    Raises FileNotFoundError, which names the places searched, if there is none of that name.
+    """
+    file_name = Path(name).with_suffix(".ipynb").name
+    for folder in NOTEBOOK_FOLDERS:
+        if (folder / file_name).is_file():
+            return folder / file_name
+    places = " and ".join(str(folder) for folder in NOTEBOOK_FOLDERS)
+    raise FileNotFoundError(f"there is no notebook {file_name}; looked in {places}. Install digit-utils again")
+
+
+def can_use_ipc(socket_path: str | Path) -> bool:
+    """Tell whether a kernel can be reached by a socket at a path, instead of a port that others may take first."""
+    return os.name == "posix" and len(os.fsencode(socket_path)) <= LONGEST_SOCKET_PATH
 
 
 def run_notebook(name: str, output: str | Path, *, parameters: dict[str, Any]) -> Path:
-    """Run a notebook of the project with parameters, show what it prints, and keep it with its outputs.
+    """Run a notebook of the project with parameters, show what it prints, and save it with its outputs.
 
-    Where `output` is there already and did not fail, a run that fails leaves it alone: its own notebook lies beside it
-    as NAME.failed.ipynb, until a run succeeds.
+    A run that fails leaves the `output` of a successful one alone: its own notebook is saved beside it as
+    NAME.failed.ipynb, until a run succeeds.
 
     Args:
         name: for example "02_train".
@@ -57,8 +76,7 @@ def run_notebook(name: str, output: str | Path, *, parameters: dict[str, Any]) -
     given = {key: value for key, value in parameters.items() if value is not None}
     _check_names(inspect_parameters(source), given, source)
     failed = output.with_name(f"{output.stem}.failed.ipynb")
-    aside = failed if _is_worth_keeping(output) else None
-    execute_notebook(source, output, parameters=given, stdout=sys.stdout, failed=aside)
+    execute_notebook(source, output, parameters=given, stdout=sys.stdout, failed=failed if _succeeded(output) else None)
     failed.unlink(missing_ok=True)
     return output
 
@@ -66,12 +84,12 @@ def run_notebook(name: str, output: str | Path, *, parameters: dict[str, Any]) -
 def inspect_parameters(source: Path) -> dict[str, dict[str, Any]]:
     """Return the parameters of a notebook by name, with `inferred_type_name`, `default` and `help`, as papermill does.
 
-    Raises NotebookError when papermill is not installed, or the notebook has no cell tagged `parameters`.
+    Raises NotebookError if papermill is not installed, or the notebook has no cell tagged `parameters`.
     """
     try:
         found = _papermill().inspect_notebook(str(source))
-    except ValueError as error:  # it is no notebook, or does not say of which language
-        raise NotebookError(f"{source} cannot be read as a notebook of Python ({error})") from error
+    except ValueError as error:  # not a notebook, or it does not name its language
+        raise NotebookError(f"{source} cannot be read as a Python notebook ({error})") from error
     if not found:
         raise NotebookError(f"{source} has no parameters; tag the cell that assigns them with `parameters`")
     return found
@@ -87,30 +105,32 @@ def execute_notebook(
     kernel: Sequence[str] | None = None,
     stdout: TextIO | None = None,
     failed: Path | None = None,
+    on_start: Callable[[subprocess.Popen], None] | None = None,
 ) -> None:
-    """Run a notebook; `output` appears whole, with the error when a cell raised, and else not at all.
+    """Run a notebook. `output` appears complete, with the error if a cell raised, or not at all.
 
-    While it runs, what there is lies beside it as NAME.part.ipynb.
+    Until then, the notebook with the outputs so far is beside it as NAME.part.ipynb. Many threads may do this at once.
 
     Args:
         source: the notebook.
         output: path of the notebook with outputs.
         parameters: values for names of its `parameters` cell.
         folder: working directory of the kernel; None for that of this process.
-        environment: variables of the kernel beside those of this process.
-        kernel: the command that starts one, as of `ForkServer.command`; None for a kernel that imports for itself.
+        environment: variables of the kernel in addition to those of this process.
+        kernel: the command that starts one, as from `ForkServer.command`; None for a kernel that does its own imports.
         stdout: where to repeat what it prints.
-        failed: where the notebook goes when a cell raised, in the same folder; None for `output`.
+        failed: where to save the notebook if a cell raised, in the same folder; None for `output`.
+        on_start: called with the kernel's process, which may be killed to end the run.
 
     Raises:
         NotebookRaised: a cell raised.
-        NotebookInterrupted: the kernel died; `DiskFull` when there is no space left.
+        NotebookInterrupted: the kernel died; `DiskFull` if there is no space left.
     """
     papermill = _papermill()
     part = output.with_name(f"{output.stem}.part.ipynb")
-    with _failures_told(papermill.PapermillExecutionError, part, output, failed or output):
+    with _translated_errors(papermill.PapermillExecutionError, part, output, failed or output):
         output.parent.mkdir(parents=True, exist_ok=True)
-        with _kernel_manager(folder, environment or {}, kernel or alone(), talkative=stdout is not None) as manager:
+        with tempfile.TemporaryDirectory(prefix="digits-run-", ignore_cleanup_errors=True) as sockets:
             papermill.execute_notebook(
                 str(source),
                 str(part),
@@ -118,13 +138,15 @@ def execute_notebook(
                 kernel_name="python3",
                 progress_bar=False,
                 stdout_file=stdout,
-                kernel_manager_class=manager,
+                kernel_manager_class=_kernel_manager(
+                    sockets, folder, environment or {}, kernel or alone(), silent=stdout is None, on_start=on_start
+                ),
             )
         os.replace(part, output)  # noqa: PTH105
 
 
-def _is_worth_keeping(output: Path) -> bool:
-    """Tell whether there is something at a path, and no notebook that failed, as papermill notes in it."""
+def _succeeded(output: Path) -> bool:
+    """Tell whether there is something at a path other than a notebook that failed, as papermill notes in it."""
     try:
         notebook = json.loads(output.read_text(encoding="utf-8"))
         return not notebook["metadata"]["papermill"]["exception"]
@@ -135,39 +157,44 @@ def _is_worth_keeping(output: Path) -> bool:
 
 
 @contextlib.contextmanager
-def _failures_told(raised: type[Exception], part: Path, output: Path, failed: Path) -> Iterator[None]:
-    """Turn what papermill, the kernel's client and the disk make of a failure into NotebookError."""
+def _translated_errors(raised: type[Exception], part: Path, output: Path, failed: Path) -> Iterator[None]:
+    """Turn the errors of papermill, the kernel's client and the disk into NotebookError."""
     try:
         yield
     except raised as error:
-        raise _as_raised(error, part, failed) from error
+        raise _error_of_cell(error, part, failed) from error
     except OSError as error:
         if error.errno in FULL_DISK_NUMBERS:
             raise DiskFull(f"no space is left for {output}") from error
         raise
-    except RuntimeError as error:  # nbclient's DeadKernelError, and jupyter_client's when it never lived
+    except RuntimeError as error:  # nbclient's DeadKernelError, and jupyter_client's for one that never answered
         raise NotebookInterrupted(f"the kernel of {output} died ({_without_colours(str(error))})") from error
 
 
-def _as_raised(error: Any, part: Path, output: Path) -> NotebookError:
-    """Keep the notebook with its error, and return what to raise."""
+def _error_of_cell(error: Any, part: Path, output: Path) -> NotebookError:
+    """Save the notebook with its error, and return what to raise."""
     reason = f"{error.ename}: {_without_colours(str(error.evalue))}"
     traceback = _without_colours("\n".join(error.traceback))
-    if any(told in traceback or told in reason for told in FULL_DISK):
+    if any(sign in traceback or sign in reason for sign in FULL_DISK):
         return DiskFull(f"no space is left for {output.parent}: {reason}")
     os.replace(part, output)  # noqa: PTH105
     return NotebookRaised(reason, traceback, output)
 
 
-@contextlib.contextmanager
 def _kernel_manager(
-    folder: Path | None, environment: Mapping[str, str], kernel: Sequence[str], *, talkative: bool
-) -> Iterator[type]:
-    """Yield the class of a kernel that belongs to one run.
+    sockets: str,
+    folder: Path | None,
+    environment: Mapping[str, str],
+    command: Sequence[str],
+    *,
+    silent: bool,
+    on_start: Callable[[subprocess.Popen], None] | None,
+) -> type:
+    """Return the class of the kernel of one run.
 
-    It is of this very Python, whatever other kernels the user has installed; it ends with this process; and where the
-    system has them it is reached by sockets in a folder of its own, since ports can be taken by another run between
-    being chosen and being opened (papermill #511).
+    It runs on this very Python, whatever other kernels the user has installed; it ends with this process; and where
+    the system has them it is reached by sockets in a folder of its own, since another run could take a port between
+    its being chosen and its being opened (papermill #511).
     """
     from jupyter_client.manager import AsyncKernelManager
 
@@ -175,22 +202,23 @@ def _kernel_manager(
         def __init__(self, **options: Any):
             super().__init__(**options)
             self.connection_file = str(Path(sockets) / "kernel.json")
-            if os.name == "posix" and len(sockets) <= LONGEST_SOCKET_FOLDER:
+            if can_use_ipc(Path(sockets) / "kernel-ipc-5"):
                 self.transport = "ipc"
 
         def format_kernel_cmd(self, extra_arguments: list[str] | None = None) -> list[str]:
-            return [*kernel, "-f", self.connection_file, "--HistoryManager.enabled=False", *(extra_arguments or [])]
+            return [*command, "-f", self.connection_file, "--HistoryManager.enabled=False", *(extra_arguments or [])]
 
         async def start_kernel(self, **options: Any) -> None:
             options["env"] = {**os.environ, **environment}
             if folder is not None:
                 options["cwd"] = str(folder)
-            if not talkative:  # TensorFlow greets beside what the notebook prints
+            if silent:  # TensorFlow prints a greeting that is not the notebook's
                 options["stdout"] = options["stderr"] = subprocess.DEVNULL
             await super().start_kernel(**options)
+            if on_start is not None:
+                on_start(self.provisioner.process)
 
-    with tempfile.TemporaryDirectory(prefix="digits-run-", ignore_cleanup_errors=True) as sockets:
-        yield RunKernel
+    return RunKernel
 
 
 def _papermill() -> Any:
@@ -205,9 +233,9 @@ def _papermill() -> Any:
 
 
 def read_parameter(text: str) -> tuple[str, Any]:
-    """Return name and value of "name=value"; the value is a number, a truth value, or else the text itself.
+    """Return name and value of "name=value"; the value is a number, True or False, or else the text itself.
 
-    Raises ValueError when there is no "=".
+    Raises ValueError if there is no "=".
     """
     name, separator, value = text.partition("=")
     if not separator or not name.isidentifier():
@@ -219,7 +247,7 @@ def read_parameter(text: str) -> tuple[str, Any]:
 
 
 def _check_names(known: dict[str, dict[str, Any]], given: dict[str, Any], source: Path) -> None:
-    """Raise NotebookError when a parameter is not one of the notebook's."""
+    """Raise NotebookError if a parameter is not one of the notebook's."""
     unknown = sorted(set(given) - set(known))
     if unknown:
         names = ", ".join(sorted(known))

@@ -1,15 +1,20 @@
-"""Kernels that are ready at once: a process imports what a notebook needs, and each run's kernel is forked from it."""
+"""Kernels that are ready at once: one process imports what a notebook needs, and each run's kernel is forked from it.
+
+`multiprocessing` has a fork server, too, but not for this: killed owners leave its folder and its processes behind, a
+module that raises on import ends it, it cannot be asked whether it started threads (which makes forking unsafe), and
+what it forks first imports the owner's main module.
+"""
 
 from __future__ import annotations
 
 import ast
 import json
 import os
+import secrets
 import subprocess
 import sys
-import tempfile
+import threading
 from collections.abc import Mapping, Sequence
-from functools import cached_property
 from pathlib import Path
 
 SCRIPT = Path(__file__).with_name("kernel_process.py")
@@ -35,64 +40,70 @@ def imports_of(notebook: Path) -> list[str]:
 
 
 class ForkServer:
-    """A process that has imported what a notebook needs, and from which kernels are forked.
+    """A process that has imported what a notebook needs, and from which kernels are forked. Any thread may use it.
 
-    It ends with the process that made it. Where a process with such imports cannot be forked, because the system has
-    no safe way or the imports start threads, `command` gives kernels that import for themselves.
+    It ends with the process that made it, and on Linux with the thread that made it. Where such a process cannot be
+    forked, because the system has no safe way or the imports start threads, `command` gives kernels that do their own
+    imports.
     """
 
     def __init__(self, needs: Path | Sequence[str], environment: Mapping[str, str], **options):
-        """Start, and do not wait for the imports.
+        """Start it, without waiting for the imports.
 
         Args:
             needs: the modules that are imported once, or the notebook that imports them. No module that makes a
                 widget when it is imported, as ipycanvas does: that widget would belong to no kernel.
-            environment: the variables of the kernels beside those of this process.
-            options: of the process, as of `subprocess.Popen`, in place of the ones here.
+            environment: variables of the kernels in addition to those of this process.
+            options: of the process, as for `subprocess.Popen`, in place of the ones here.
         """
         self.key = (needs, tuple(sorted(environment.items())))
+        self._lock = threading.Lock()
+        self._answer: str | None = None
         self._process: subprocess.Popen[str] | None = None
         if not sys.platform.startswith("linux") or not hasattr(os, "pidfd_open"):
             return
-        self._folder = tempfile.TemporaryDirectory(prefix="digits-fork server-", ignore_cleanup_errors=True)
-        self._socket = str(Path(self._folder.name) / "socket")
+        self._address = f"digits-{secrets.token_hex(16)}"
         modules = [*KERNEL, *imports_of(needs)] if isinstance(needs, Path) else needs
+        defaults = {"stderr": subprocess.DEVNULL, "start_new_session": True}  # no greetings of TensorFlow, no Ctrl-C
         self._process = subprocess.Popen(
-            [sys.executable, "-P", str(SCRIPT), "fork_server", self._socket, *modules],
+            [sys.executable, "-P", str(SCRIPT), "serve", self._address, *modules],
             env={**os.environ, **environment, "JPY_PARENT_PID": str(os.getpid())},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
-            **{"stderr": subprocess.DEVNULL, "text": True, **options},  # what TensorFlow greets with is not read
+            text=True,
+            **{**defaults, **options},
         )
 
-    @cached_property
+    @property
     def why_not(self) -> str:
-        """Wait for the imports; return "ready", or why no kernel can be forked: nothing when the process died."""
-        return self._process.stdout.readline().strip()
+        """Wait for the imports; return "ready", or why no kernel can be forked ("" if the process died)."""
+        with self._lock:
+            if self._answer is None:
+                self._answer = self._process.stdout.readline().strip()
+            return self._answer
 
     def alive(self) -> bool:
-        """Tell whether it was not killed since."""
+        """Return False if it was ready once and has died since."""
         return self._process is None or self._process.poll() is None or self.why_not != "ready"
 
     def command(self, *, otherwise: Sequence[str] = ()) -> list[str]:
         """Return the command that starts a kernel, without the kernel's own arguments, once the imports are done.
 
-        `otherwise` is the command where kernels cannot be forked; empty for a kernel that imports for itself.
+        `otherwise` is the command where kernels cannot be forked; if empty, that of a kernel that does its own imports.
         """
         if self._process is None or self.why_not != "ready":
             return list(otherwise) or alone()
-        # A bare Python: it only passes the request on, and is there within a few milliseconds.
-        return [sys.executable, "-I", "-S", str(SCRIPT), "forked", self._socket]
+        # A bare Python: it only passes the request on, and starts within a few milliseconds.
+        return [sys.executable, "-I", "-S", str(SCRIPT), "forked", self._address]
 
     def close(self) -> None:
-        """End it, with the kernels that still run."""
+        """End it, and the kernels that still run."""
         if self._process is not None:
             self._process.kill()
             self._process.wait()
             self._process.stdout.close()
-            self._folder.cleanup()
 
 
 def alone() -> list[str]:
-    """Return the command of a kernel that imports for itself."""
+    """Return the command of a kernel that does its own imports."""
     return [sys.executable, "-P", str(SCRIPT), "alone"]

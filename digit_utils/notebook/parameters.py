@@ -1,7 +1,7 @@
-"""What the parameters of the notebooks may be, in one place: for a notebook by hand as for a sweep of hundreds.
+"""What the parameters of the notebooks may be, in one place for notebooks run by hand and in sweeps.
 
-A name means the same in every notebook, so each has one rule. Rules need nothing heavy: a sweep checks its values
-before it imports anything that is. A test keeps them in step with the notebooks, presets and networks.
+A name means the same in every notebook, so each has one rule. Rules import nothing heavy: a sweep checks its values
+first. A test keeps them in step with the notebooks, presets and networks.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Any
 
 from digit_utils.files import with_home
 
-PATHS = ("data_dir", "model", "drawings")  # the names of what a notebook reads
+PATHS = ("data_dir", "model", "drawings")  # parameters that name what a notebook reads
 
 
 @dataclass(frozen=True)
@@ -20,16 +20,16 @@ class Rule:
     """What one parameter may be."""
 
     allows: Callable[[Any], bool]
-    remedy: str  # follows "it is so-and-so; "
+    remedy: str  # follows "NAME is VALUE; " in the message
 
 
 def one_of(*choices: str) -> Rule:
-    """Allow some words. An empty one stands for the preset's choice."""
+    """Allow these words. An empty one stands for the preset's choice."""
     return Rule(lambda value: value in choices, f"choose one of {', '.join(map(repr, filter(None, choices)))}")
 
 
 def whole_number(*, below: int | None = None) -> Rule:
-    """Allow whole numbers from 0; True and False are none."""
+    """Allow whole numbers from 0, but not True and False."""
     remedy = "it must be a whole number from 0" + (f", below {below}" if below else "")
     return Rule(lambda value: type(value) is int and 0 <= value < (below or value + 1), remedy)
 
@@ -41,18 +41,18 @@ def number() -> Rule:
     )
 
 
-def truth() -> Rule:
+def boolean() -> Rule:
     """Allow True and False."""
     return Rule(lambda value: isinstance(value, bool), "it must be True or False")
 
 
 def text() -> Rule:
     """Allow any text; what it names is checked where it is used."""
-    return Rule(lambda value: isinstance(value, str), "it must be a text, in quotes")
+    return Rule(lambda value: isinstance(value, str), "it must be text, in quotes")
 
 
 def folder() -> Rule:
-    """Allow a folder that exists, or an empty text."""
+    """Allow a folder that exists, or empty text."""
     return Rule(
         lambda value: isinstance(value, str) and (not value or _is_folder(value)),
         "it must be a folder that exists, or empty",
@@ -67,7 +67,7 @@ def _is_folder(path: str) -> bool:
 
 
 def drawings_file() -> Rule:
-    """Allow the path of a file of drawings, or an empty text."""
+    """Allow the path of a file of drawings, or empty text."""
     return Rule(
         lambda value: isinstance(value, str) and (not value or value.endswith(".jsonl")),
         "it must be a path that ends in .jsonl, or empty",
@@ -82,9 +82,9 @@ RULES: dict[str, Rule] = {
     "augmentation": one_of("", "none", "mild", "strong"),
     "learning_rate": number(),
     "batch_size": whole_number(),
-    "compare": truth(),
-    "keep_all": truth(),
-    "recall": truth(),
+    "compare": boolean(),
+    "keep_all": boolean(),
+    "recall": boolean(),
     "dataset": one_of("mnist", "digits8x8"),
     "limit": whole_number(),
     "model": text(),
@@ -95,7 +95,7 @@ RULES: dict[str, Rule] = {
 
 
 def problem(name: str, value: Any) -> str | None:
-    """Return what is wrong with a value and what to do, or None when nothing is, or no rule has this name."""
+    """Return what is wrong with a value and the remedy; None if nothing is, or there is no rule of this name."""
     rule = RULES.get(name)
     if rule is None or rule.allows(value):
         return None
@@ -105,8 +105,8 @@ def problem(name: str, value: Any) -> str | None:
 def check_parameters(values: Mapping[str, Any]) -> None:
     """Check every value whose name has a rule; in a notebook: `check_parameters(globals())`.
 
-    Raises ValueError that names each value which will not do, and the remedy.
+    Raises ValueError, which names each value that is not allowed, and the remedy.
     """
-    problems = [told for name in RULES if name in values and (told := problem(name, values[name]))]
+    problems = [found for name in RULES if name in values and (found := problem(name, values[name]))]
     if problems:
         raise ValueError("\n".join(problems))

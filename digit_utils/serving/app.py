@@ -16,6 +16,7 @@ import socket
 import sys
 import tempfile
 import threading
+import uuid
 import webbrowser
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -24,7 +25,7 @@ import nbformat
 
 from digit_utils.datasets.drawings import DrawingsFileError, check_drawings_file
 from digit_utils.files import with_home
-from digit_utils.notebook.files import find_notebook
+from digit_utils.notebook.execute import can_use_ipc, find_notebook
 from digit_utils.notebook.fork_server import KERNEL, ForkServer
 from digit_utils.recognition.recognizer import Recognizer
 
@@ -32,8 +33,8 @@ NOTEBOOK = "04_draw"
 PAGE_TAG = "page"
 TITLE = "Draw a digit"
 DEFAULT_PORT = 8866
+LONGEST_SOCKET = f"voila_12345678/kernel-{uuid.uuid4()}-ipc-5"  # as Voila and Jupyter name it in the temporary folder
 PORT_RETRIES = 50  # further ports to try when the default one is taken
-MAX_SOCKET_FOLDER = 30  # characters of the temporary folder's path; a longer one makes a socket's path too long
 POOL_SIZE = 3  # kernels started ahead for the next visitors, where others can come; one for a page of one's own
 THEMES = ("light", "dark")
 EXTENSIONS = [  # of the front end: ipycanvas and the widget managers, among which Voila chooses by version
@@ -213,7 +214,7 @@ def _make_server(folder: Path, *, port: int | None, host: str, token: str | None
     config.Voila.open_browser = False  # `_announce` does that, without leaving a file behind
     config.Voila.token = token or ""
     config.Voila.log_level = "ERROR"
-    if os.name == "posix" and len(tempfile.gettempdir()) <= MAX_SOCKET_FOLDER:
+    if can_use_ipc(Path(tempfile.gettempdir()) / LONGEST_SOCKET):
         # No ports between server and kernels, so no race for them, and no other user of the machine can connect.
         config.ConnectionFileMixin.transport = "ipc"
     # On a loopback address, a request under another host name is refused: another site may point its name here.

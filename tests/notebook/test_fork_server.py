@@ -1,4 +1,4 @@
-"""Kernels that are forked from a process with everything imported are as fresh, and as mortal, as any other."""
+"""Kernels that are forked from a process with everything imported are as fresh as any other, and end as surely."""
 
 from __future__ import annotations
 
@@ -39,6 +39,17 @@ def run(notebook: Path, kernel: list[str], **environment: str) -> str:
     return json.loads(output.read_text())["cells"][-1]["outputs"][0]["text"][0].strip()
 
 
+def children_of(fork_server: ForkServer) -> list[str]:
+    pid = fork_server._process.pid
+    return Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+
+
+def client_of(fork_server: ForkServer) -> socket.socket:
+    client = socket.socket(socket.AF_UNIX)
+    client.connect(f"\0{fork_server._address}")
+    return client
+
+
 @pytest.fixture
 def with_numpy(tmp_path: Path) -> Iterator[ForkServer]:
     fork_server = ForkServer(write_notebook(tmp_path / "imports.ipynb", "import numpy as np"), environment_of_run(1))
@@ -47,7 +58,7 @@ def with_numpy(tmp_path: Path) -> Iterator[ForkServer]:
     fork_server.close()
 
 
-def test_the_imports_of_a_notebook_are_found_but_not_those_within_functions_or_the_set_up(tmp_path: Path):
+def test_the_imports_of_a_notebook_are_found_except_in_functions_and_the_set_up_cell(tmp_path: Path):
     cells = (
         "import secret",
         "import os, json as j\nfrom pathlib import Path",
@@ -58,7 +69,7 @@ def test_the_imports_of_a_notebook_are_found_but_not_those_within_functions_or_t
     assert found == ["os", "json", "pathlib", "pathlib.Path", "numpy", "numpy.random", "numpy.linalg"]
 
 
-def test_a_forked_kernel_has_the_modules_already_and_comes_from_the_nursery(with_numpy: ForkServer, tmp_path: Path):
+def test_a_forked_kernel_has_the_modules_already_and_comes_from_the_fork_server(with_numpy: ForkServer, tmp_path: Path):
     here = write_notebook(tmp_path / "here.ipynb", "import os, sys\nprint('numpy' in sys.modules, os.getppid())")
     assert run(here, with_numpy.command()) == f"True {with_numpy._process.pid}"
     assert run(here, alone()).startswith("False ")
@@ -89,7 +100,7 @@ def test_a_forked_kernel_has_the_environment_and_the_folder_of_its_run(with_nump
     assert json.loads(output.read_text())["cells"][-1]["outputs"][0]["text"] == [f"yes {tmp_path / 'place'}\n"]
 
 
-def test_a_kernel_whose_nursery_is_killed_ends_and_the_run_is_told_to_be_interrupted(
+def test_a_kernel_whose_fork_server_is_killed_ends_and_its_run_counts_as_interrupted(
     with_numpy: ForkServer, tmp_path: Path
 ):
     cell = (
@@ -107,32 +118,61 @@ def test_a_kernel_whose_nursery_is_killed_ends_and_the_run_is_told_to_be_interru
     assert not with_numpy.alive()
 
 
-def test_a_kernel_ends_when_whoever_asked_for_it_is_killed(with_numpy: ForkServer, tmp_path: Path):
+def test_a_kernel_ends_when_its_client_is_killed(with_numpy: ForkServer, tmp_path: Path):
     asking = subprocess.Popen(
         [*with_numpy.command(), "-f", str(tmp_path / "kernel.json")], env={**os.environ, "JPY_PARENT_PID": "1"}
     )
-    children = Path(f"/proc/{with_numpy._process.pid}/task/{with_numpy._process.pid}/children")
-    wait_until(lambda: children.read_text().split(), "a kernel to be forked")
-    (kernel,) = children.read_text().split()
+    wait_until(lambda: children_of(with_numpy), "a kernel to be forked")
+    (kernel,) = children_of(with_numpy)
     asking.kill()
     asking.wait()
     wait_until(lambda: not alive(kernel), "the kernel to end")
     assert with_numpy.alive()
 
 
-def test_who_asks_for_a_kernel_and_says_nothing_or_nonsense_harms_no_other(with_numpy: ForkServer, tmp_path: Path):
+def test_clients_that_talk_nonsense_or_hang_up_get_no_kernel(with_numpy: ForkServer):
     for said in (b"", b"nonsense\n", b"\xff\n"):
-        with socket.socket(socket.AF_UNIX) as asking:
-            asking.connect(with_numpy._socket)
-            asking.sendall(said)
-            asking.shutdown(socket.SHUT_WR)
-            assert asking.recv(10) == b"", "it is told that no kernel comes"
+        with client_of(with_numpy) as client:
+            client.sendall(said)
+            client.shutdown(socket.SHUT_WR)
+            assert client.makefile().readline() not in ("", "0\n"), "the exit code of a kernel that failed"
+    wait_until(lambda: not children_of(with_numpy), "what was forked for them to end")
+
+
+def test_a_client_that_connects_and_says_nothing_delays_no_other(with_numpy: ForkServer, tmp_path: Path):
     here = write_notebook(tmp_path / "here.ipynb", "import os\nprint(os.getppid())")
-    assert run(here, with_numpy.command()) == str(with_numpy._process.pid)
+    with client_of(with_numpy), client_of(with_numpy) as half:
+        half.sendall(b'{"arguments": ')
+        assert run(here, with_numpy.command()) == str(with_numpy._process.pid)
+    wait_until(lambda: not children_of(with_numpy), "what was forked for them to end")
 
 
-def test_when_no_more_processes_are_to_be_had_the_kernels_that_run_go_on(tmp_path: Path):
-    """The fork server's own loop, in a process where the second fork fails as it does at a limit of processes."""
+def test_a_killed_owner_leaves_nothing_behind(tmp_path: Path):
+    """Neither the fork server nor its kernels, nor a file in the temporary folder."""
+    (tmp_path / "temporary").mkdir()
+    notebook = write_notebook(tmp_path / "a.ipynb", "import json")
+    code = f"""
+import subprocess, time
+from pathlib import Path
+from digit_utils.notebook.fork_server import ForkServer
+server = ForkServer(Path({str(notebook)!r}), {{}})
+subprocess.Popen([*server.command(), "-f", {str(tmp_path / "kernel.json")!r}])
+while not (children := Path(f"/proc/{{server._process.pid}}/task/{{server._process.pid}}/children").read_text()):
+    time.sleep(0.05)
+print(server._process.pid, children, flush=True)
+time.sleep(60)
+"""
+    environment = {**os.environ, "TMPDIR": str(tmp_path / "temporary"), "JPY_PARENT_PID": "1"}
+    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True, env=environment) as owner:
+        processes = owner.stdout.readline().split()
+        assert len(processes) == 2
+        owner.kill()
+    wait_until(lambda: not any(map(alive, processes)), "the fork server and its kernel to end")
+    assert not list((tmp_path / "temporary").iterdir())
+
+
+def test_if_no_more_processes_can_be_forked_the_running_kernels_go_on():
+    """The fork server's own loop, in a process whose second fork fails as it does at a limit of processes."""
     code = f"""
 import json, os, socket, sys, threading
 sys.path.insert(0, {str(Path(kernel_process.__file__).parent)!r})
@@ -146,26 +186,29 @@ def failing():
 os.fork = failing
 kernel_process.run_kernel = lambda arguments: os.read(int(arguments[0]), 1)
 server = socket.socket(socket.AF_UNIX)
-server.bind({str(tmp_path / "s")!r})
+server.bind("")
 server.listen()
-threading.Thread(target=kernel_process._fork_on_demand, args=(server,), daemon=True).start()
+threading.Thread(target=kernel_process.Forker(server).run, daemon=True).start()
 def ask():
     connection = socket.socket(socket.AF_UNIX)
-    connection.connect({str(tmp_path / "s")!r})
+    connection.connect(server.getsockname())
     reading, writing = os.pipe()
     request = {{"environment": {{}}, "folder": "/", "arguments": [str(reading)]}}
     connection.sendall(json.dumps(request).encode() + b"\\n")
     return connection, writing
 (first, goes_on), (refused, _) = ask(), ask()
-told = refused.recv(10)
+try:
+    answer = refused.recv(10)
+except ConnectionResetError:  # hung up before it read the request
+    answer = b""
 os.write(goes_on, b"x")
-print(told, first.recv(10))
+print(answer, first.recv(10))
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
     assert done.stdout == "b'' b'0\\n'\n", done.stderr
 
 
-def test_a_notebook_whose_imports_start_threads_gets_kernels_of_its_own(tmp_path: Path, monkeypatch):
+def test_a_notebook_whose_imports_start_threads_gets_kernels_that_do_their_own_imports(tmp_path: Path, monkeypatch):
     (tmp_path / "threaded.py").write_text(
         "import threading, time\nthreading.Thread(target=time.sleep, args=(60,), daemon=True).start()"
     )
@@ -179,7 +222,7 @@ def test_a_notebook_whose_imports_start_threads_gets_kernels_of_its_own(tmp_path
         fork_server.close()
 
 
-def test_where_nothing_can_be_forked_safely_kernels_import_for_themselves(tmp_path: Path, monkeypatch):
+def test_where_forking_is_unsafe_kernels_do_their_own_imports(tmp_path: Path, monkeypatch):
     monkeypatch.setattr(sys, "platform", "darwin")
     server = ForkServer(tmp_path / "not even read.ipynb", {})
     assert server.command() == alone()
@@ -188,23 +231,16 @@ def test_where_nothing_can_be_forked_safely_kernels_import_for_themselves(tmp_pa
 
 
 @pytest.mark.parametrize("how", ["forked", "alone"])
-def test_a_kernel_can_have_its_epochs_prepared_by_processes(how: str, tmp_path: Path):
-    """A new process imports the main module of the one that starts it, which in a kernel is none of its own."""
-    code = (
-        "import multiprocessing\n"
-        "from digit_utils.training.prefetch import prefetch_epochs\n"
-        "from digit_utils.datasets.ink import LabelledInk\n"
-        "from digit_utils.training.config import DataMix\n"
-        "from digit_utils.training.data import TrainingData\n"
-        "import numpy as np"
-    )
+def test_a_kernel_can_start_processes_of_its_own(how: str, tmp_path: Path):
+    """As the preparation of epochs does: a spawned process imports its parent's main module, which a kernel lacks."""
     use = (
-        "training_data = TrainingData(LabelledInk(np.zeros((0, 28, 28), np.float32), np.zeros(0, np.int64)))\n"
-        "made = prefetch_epochs(training_data, DataMix(allographs=5), seed=0, first=0, end=3, workers=2)\n"
-        "print(*[ink.shape for ink, _ in made], len(multiprocessing.active_children()))"
+        "with ProcessPoolExecutor(2, mp_context=multiprocessing.get_context('spawn')) as pool:\n"
+        "    results = list(pool.map(math.sqrt, [1, 4, 9]))\n"
+        "print(results)"
     )
-    notebook = write_notebook(tmp_path / "epochs.ipynb", code, use)
+    imports = "import math, multiprocessing\nfrom concurrent.futures import ProcessPoolExecutor"
+    notebook = write_notebook(tmp_path / "processes.ipynb", imports, use)
     with contextlib.closing(ForkServer(notebook, environment_of_run(1))) as fork_server:
         assert fork_server.why_not == "ready"
         kernel = fork_server.command() if how == "forked" else alone()
-        assert run(notebook, kernel) == "(5, 28, 28, 1) (5, 28, 28, 1) (5, 28, 28, 1) 0"
+        assert run(notebook, kernel) == "[1.0, 2.0, 3.0]"

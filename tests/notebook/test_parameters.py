@@ -23,12 +23,12 @@ from digit_utils.training.config import AUGMENTATIONS
         ("learning_rate", float("inf"), "learning_rate is inf; it must be a number, at least 0"),
         ("learning_rate", float("nan"), "learning_rate is nan; it must be a number, at least 0"),
         ("compare", 1, "compare is 1; it must be True or False"),
-        ("model", None, "model is None; it must be a text, in quotes"),
+        ("model", None, "model is None; it must be text, in quotes"),
         ("drawings", "mine.txt", "drawings is 'mine.txt'; it must be a path that ends in .jsonl, or empty"),
         ("data_dir", "/no/such", "data_dir is '/no/such'; it must be a folder that exists, or empty"),
     ],
 )
-def test_a_wrong_value_is_told_with_its_name_and_the_remedy(name: str, value: object, expected: str):
+def test_a_wrong_value_is_named_with_the_remedy(name: str, value: object, expected: str):
     assert problem(name, value) == expected
     with pytest.raises(ValueError, match=r"must|choose") as caught:
         check_parameters({name: value})
@@ -41,7 +41,7 @@ def test_right_values_pass(tmp_path: Path):
     check_parameters({"data_dir": str(tmp_path), "unheard_of": object()})
 
 
-def test_all_wrong_values_are_told_at_once():
+def test_all_wrong_values_are_named_at_once():
     with pytest.raises(ValueError, match=r"^seed is -1; [^\n]*\nlimit is 'few'; [^\n]*$"):
         check_parameters({"limit": "few", "seed": -1})
 

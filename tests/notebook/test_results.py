@@ -19,7 +19,7 @@ def test_numbers_are_found_by_their_paths_without_settings():
     assert flat_metrics(TREE | {"a": 1}) == {"validation.errors": 0.25, "validation.digits": 4, "a": 1}
 
 
-def test_numbers_that_are_not_finite_measure_nothing():
+def test_numbers_that_are_not_finite_are_left_out():
     assert flat_metrics({"loss": math.nan, "validation": {"errors": 0.9, "worst": -math.inf}}) == {
         "validation.errors": 0.9
     }
@@ -34,29 +34,31 @@ def test_a_training_that_diverged_leaves_json_and_all_its_other_figures(tmp_path
     assert flat_metrics(found) == {"validation.errors": 0.9}
 
 
-def test_file_says_whose_it_is(tmp_path: Path):
+def test_the_file_names_its_notebook(tmp_path: Path):
     record_metrics(TREE, tmp_path / "new", notebook="02_train")
     assert json.loads((tmp_path / "new" / "metrics.json").read_text()) == {"notebook": "02_train", **TREE}
     record_metrics({"a": 1}, tmp_path / "new", notebook="02_train")  # its own it may write again
     assert metrics_of_run(tmp_path / "new", "none.ipynb") == {"notebook": "02_train", "a": 1}
 
 
-def test_what_another_notebook_measured_is_kept(tmp_path: Path):
+def test_the_metrics_of_another_notebook_are_not_overwritten(tmp_path: Path):
     record_metrics(TREE, tmp_path, notebook="02_train")
     before = (tmp_path / "metrics.json").read_bytes()
-    with pytest.raises(MetricsError, match=r"metrics\.json holds what 02_train measured; choose another output_folder"):
+    with pytest.raises(
+        MetricsError, match=r"metrics\.json holds the metrics of 02_train; choose another output_folder"
+    ):
         record_metrics({"a": 1}, tmp_path, notebook="03_evaluate")
     assert (tmp_path / "metrics.json").read_bytes() == before
 
 
-def test_a_damaged_file_is_told_with_the_remedy(tmp_path: Path):
+def test_a_damaged_file_is_named_with_the_remedy(tmp_path: Path):
     for content in ("{", "[1]"):
         (tmp_path / "metrics.json").write_text(content)
         with pytest.raises(MetricsError, match=r"metrics\.json is damaged .*; remove the folder to run it again"):
             metrics_of_run(tmp_path, "none.ipynb")
 
 
-def test_metrics_lie_within_the_notebook_that_measured_them(tmp_path: Path):
+def test_metrics_are_read_from_the_outputs_of_a_notebook(tmp_path: Path):
     record = "record_metrics({'a': 0.5}, 'elsewhere', notebook='mine')"
     code = f"from digit_utils.notebook.results import record_metrics\n{record}"
     parameters = nbformat.v4.new_code_cell("x: int = 1", metadata={"tags": ["parameters"]})

@@ -18,7 +18,7 @@ import numpy as np
 import psutil
 import pytest
 
-from digit_utils.notebook.files import find_notebook
+from digit_utils.notebook.execute import find_notebook
 from digit_utils.recognition.model_file import ModelFileError
 from digit_utils.recognition.recognizer import BUNDLED_MODEL
 from digit_utils.serving import app

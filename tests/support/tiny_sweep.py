@@ -21,18 +21,18 @@ seconds: float = 0.0  # to sleep in all
 word: str = "one"  # anything
 breaks: bool = False  # whether to raise, unless MENDED is set
 output_folder: str = ""  # of the run"""
-# A journal tells what was really done; it is named by the environment, since parameters decide what a run is.
+# A journal records what was really done; the environment names it, since parameters decide what a run is.
 WORK = """\
 import json, os, time
 from pathlib import Path
 
 
-def tell(what):
+def log(what):
     with open(os.environ["JOURNAL"], "a") as journal:
         journal.write(f"{x}/{seed} {what} {os.getpid()} {os.getppid()}\\n")
 
 
-tell("begins")
+log("begins")
 for step in range(20):
     time.sleep(seconds / 20)
 if breaks and not os.environ.get("MENDED"):
@@ -40,7 +40,7 @@ if breaks and not os.environ.get("MENDED"):
 metrics = {"notebook": "tiny", "validation": {"errors": x / 100 + seed / 1000}, "config": {"x": x}}
 Path(output_folder, "metrics.json").write_text(json.dumps(metrics))
 Path(output_folder, "ballast").write_bytes(b"x" * int(os.environ.get("BALLAST", 0)))
-tell("ends")"""
+log("ends")"""
 
 
 def write_tiny_notebook(folder: Path) -> Path:
@@ -74,14 +74,14 @@ class Place:
             stderr=subprocess.STDOUT,
             text=True,
             start_new_session=True,
-            preexec_fn=_hears_ctrl_c,
+            preexec_fn=_restore_ctrl_c,
         )
 
     def run(self, *options: str, **environment: str) -> tuple[int, str]:
         """Run the command to its end and return its exit code and what it printed."""
         return finish(self.start(*options, **environment))
 
-    def told(self, what: str) -> list[list[str]]:
+    def journalled(self, what: str) -> list[list[str]]:
         """Return the entries of the journal of one kind: the run, the kernel's process, its parent."""
         lines = self.journal.read_text().splitlines() if self.journal.exists() else []
         entries = [line.split() for line in lines]
@@ -94,8 +94,8 @@ class Place:
         return [{name: value for name, value in row.items() if name != "seconds"} for row in rows]
 
 
-def _hears_ctrl_c() -> None:
-    """Undo what a shell does to the commands that it runs in the background: there Ctrl-C would be ignored."""
+def _restore_ctrl_c() -> None:
+    """Undo what a shell does to the commands that it runs in the background: they ignore Ctrl-C."""
     signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
@@ -111,15 +111,15 @@ def finish(process: subprocess.Popen[str]) -> tuple[int, str]:
 
 
 def wait_until(condition: Callable[[], object], what: str) -> None:
-    """Wait until something is so."""
+    """Wait until a condition holds."""
     end = time.monotonic() + PATIENCE
     while not condition():
-        assert time.monotonic() < end, f"waited in vain for: {what}"
+        assert time.monotonic() < end, f"waited in vain for {what}"
         time.sleep(0.05)
 
 
 def alive(pid: int | str) -> bool:
-    """Tell whether a process runs; one that is dead but not yet buried does not."""
+    """Tell whether a process runs, and is not merely waiting to be reaped."""
     try:
         state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
     except OSError:
@@ -128,6 +128,6 @@ def alive(pid: int | str) -> bool:
 
 
 def counted(entries: list[list[str]]) -> Mapping[str, int]:
-    """Return how often each run stands in a journal."""
+    """Return how often each run occurs among the entries of a journal."""
     runs = [entry[0] for entry in entries]
     return {run: runs.count(run) for run in sorted(set(runs))}

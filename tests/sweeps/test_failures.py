@@ -1,23 +1,22 @@
-"""Sweeps are disturbed in every way, with real processes, and must end with the table of an undisturbed one."""
+"""Sweeps that are disturbed in every way, with real processes, must end with the table of an undisturbed one."""
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
 import socket
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.support.tiny_sweep import Place, alive, counted, finish, wait_until
 
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.skipif(not sys.platform.startswith("linux"), reason="looks at processes in /proc"),
-]
+pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="looks at processes in /proc")
 TWO_BY_TWO = """\
 notebook: tiny.ipynb
 parameters: {seconds: 1.0}
@@ -30,10 +29,15 @@ RUNS = {"1/0": 1, "1/1": 1, "2/0": 1, "2/1": 1}
 
 @pytest.fixture(scope="module")
 def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, str]]:
-    place = Place(tmp_path_factory.mktemp("undisturbed"), TWO_BY_TWO)
+    """Return the table of an undisturbed sweep, which needs no dask."""
+    folder = tmp_path_factory.mktemp("undisturbed")
+    (folder / "hiding").mkdir()
+    (folder / "hiding" / "distributed.py").write_text("raise ImportError('hidden')")
+    path = os.pathsep.join([str(folder / "hiding"), os.environ.get("PYTHONPATH", "")])
+    place = Place(folder, TWO_BY_TWO, PYTHONPATH=path)
     code, printed = place.run("--workers", "2")
     assert code == 0, printed
-    assert counted(place.told("ends")) == RUNS
+    assert counted(place.journalled("ends")) == RUNS
     table = place.table()
     assert [row["metric.validation.errors"] for row in table] == ["0.01", "0.02", "0.011", "0.021"]
     return table
@@ -44,24 +48,26 @@ def place(tmp_path: Path) -> Place:
     return Place(tmp_path, TWO_BY_TWO)
 
 
-def everyone(place: Place) -> set[str]:
-    """Return the processes of kernels and of what started them."""
-    return {process for _, *processes in place.told("begins") for process in processes}
+def kernels_and_fork_servers(place: Place) -> set[str]:
+    return {process for _, *processes in place.journalled("begins") for process in processes}
 
 
-@pytest.mark.parametrize("victim", ["worker", "fork_server", "kernel"])
-def test_a_process_that_is_killed_costs_no_run(victim: str, place: Place, undisturbed: list):
+def parent_of(process: str) -> str:
+    return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[1]
+
+
+@pytest.mark.parametrize("victim", ["fork_server", pytest.param("kernel", marks=pytest.mark.slow)])
+def test_killing_a_process_of_a_run_costs_nothing_but_its_repetition(victim: str, place: Place, undisturbed: list):
     process = place.start("--workers", "2")
-    wait_until(lambda: place.told("begins"), "a run to begin")
-    run, kernel, fork_server = place.told("begins")[0]
-    worker = Path(f"/proc/{fork_server}/stat").read_text().rpartition(")")[2].split()[1]  # the parent
-    os.kill(int({"worker": worker, "fork_server": fork_server, "kernel": kernel}[victim]), signal.SIGKILL)
+    wait_until(lambda: place.journalled("begins"), "a run to begin")
+    run, kernel, fork_server = place.journalled("begins")[0]
+    os.kill(int({"fork_server": fork_server, "kernel": kernel}[victim]), signal.SIGKILL)
     wait_until(lambda: not alive(kernel), "the kernel to end with it")
     code, printed = finish(process)
     assert code == 0, printed
     assert place.table() == undisturbed
-    assert counted(place.told("ends")) == RUNS
-    assert counted(place.told("begins"))[run] == 2
+    assert counted(place.journalled("ends")) == RUNS
+    assert counted(place.journalled("begins"))[run] == 2
 
 
 def finished_runs(place: Place) -> list[dict[str, int]]:
@@ -71,20 +77,17 @@ def finished_runs(place: Place) -> list[dict[str, int]]:
 
 
 @pytest.mark.parametrize("way", ["SIGKILL", "Ctrl-C"])
-@pytest.mark.parametrize("dask", [True, False], ids=["dask", "one by one"])
-def test_the_whole_command_may_be_killed_and_started_again(way: str, dask: bool, place: Place, undisturbed: list):
-    environment = {} if dask else {"PYTHONPATH": _without_dask(place.folder)}
-    process = place.start(*(("--workers", "2") if dask else ()), **environment)
+def test_the_command_can_be_stopped_and_started_again(way: str, place: Place, undisturbed: list):
+    process = place.start("--workers", "2")
     wait_until(lambda: finished_runs(place), "a run to be recorded as finished")
-    known = len(place.told("begins"))
-    wait_until(lambda: len(place.told("begins")) > min(known, 2), "another run to begin")
+    wait_until(lambda: len(place.journalled("begins")) > 2, "another run to begin")
     if way == "SIGKILL":
         os.kill(process.pid, signal.SIGKILL)
     else:
         os.killpg(process.pid, signal.SIGINT)
     code, printed = finish(process)
     assert code == (-signal.SIGKILL if way == "SIGKILL" else 130), printed
-    wait_until(lambda: not [pid for pid in everyone(place) if alive(pid)], "kernels and workers to end")
+    wait_until(lambda: not any(map(alive, kernels_and_fork_servers(place))), "all kernels to end")
     finished = finished_runs(place)
     assert 1 <= len(finished) < len(RUNS)
     if way == "Ctrl-C":
@@ -94,17 +97,9 @@ def test_the_whole_command_may_be_killed_and_started_again(way: str, dask: bool,
     code, printed = place.run("--workers", "2")
     assert code == 0, printed
     assert place.table() == undisturbed
-    begun = counted(place.told("begins"))
+    begun = counted(place.journalled("begins"))
     assert all(begun[f"{parameters['x']}/{parameters['seed']}"] == 1 for parameters in finished)
     assert not list(place.output.glob("*/*.part.ipynb"))
-
-
-def _without_dask(folder: Path) -> str:
-    """Return a path of Python that begins with a folder that hides dask."""
-    hiding = folder / "hiding"
-    hiding.mkdir()
-    (hiding / "distributed.py").write_text("raise ImportError('hidden')")
-    return os.pathsep.join([str(hiding), os.environ.get("PYTHONPATH", "")])
 
 
 def test_two_sweeps_at_once_on_one_folder_share_the_work(place: Place, undisturbed: list):
@@ -113,53 +108,82 @@ def test_two_sweeps_at_once_on_one_folder_share_the_work(place: Place, undisturb
         code, printed = finish(process)
         assert code == 0, printed
         assert "4 finished of 4 runs" in printed
-    assert counted(place.told("begins")) == counted(place.told("ends")) == RUNS
+    assert counted(place.journalled("begins")) == counted(place.journalled("ends")) == RUNS
     assert place.table() == undisturbed
 
 
-def test_a_scheduler_may_go_away_and_come_back(place: Place, undisturbed: list):
+@contextlib.contextmanager
+def cluster(place: Place) -> Iterator[tuple[str, subprocess.Popen]]:
+    """Yield the address and the process of a dask scheduler with one worker."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
-        address = f"tcp://127.0.0.1:{probe.getsockname()[1]}"
-
-    def cluster() -> list[subprocess.Popen]:
-        port = address.rpartition(":")[2]
-        scheduler = ["scheduler", "--host", "127.0.0.1", "--port", port, "--no-dashboard"]
-        worker = ["worker", address, "--nthreads", "1", "--no-dashboard", "--death-timeout", "30"]
-        return [
-            subprocess.Popen(
-                [sys.executable, "-m", "distributed.cli.dask_" + name[0], *name[1:]],
-                env=place.environment,
-                stdout=subprocess.DEVNULL,
-                stderr=subprocess.DEVNULL,
-                start_new_session=True,
-            )
-            for name in (scheduler, worker)
-        ]
-
-    started = cluster()
+        port = str(probe.getsockname()[1])
+    address = f"tcp://127.0.0.1:{port}"
+    commands = [
+        ["scheduler", "--host", "127.0.0.1", "--port", port, "--no-dashboard"],
+        ["worker", address, "--nthreads", "1", "--no-dashboard", "--death-timeout", "30"],
+    ]
+    processes = [
+        subprocess.Popen(
+            [sys.executable, "-m", f"distributed.cli.dask_{name}", *options],
+            cwd=place.folder,
+            env=place.environment,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+        for name, *options in commands
+    ]
     try:
-        process = place.start("--scheduler", address)
-        wait_until(lambda: place.told("ends"), "a run to end")
-        wait_until(lambda: len(place.told("begins")) > len(place.told("ends")), "another run to begin")
-        os.kill(started[0].pid, signal.SIGKILL)
-        started[0].wait()
-        started += cluster()
-        code, printed = finish(process)
-        assert code == 0, printed
-        assert "waiting for it to come back" in printed
-        assert place.table() == undisturbed
-        assert max(counted(place.told("ends")).values()) <= 2
+        yield address, processes[0]
     finally:
-        for one in started:
-            one.kill()
-            one.wait()
-    wait_until(lambda: not [pid for pid in everyone(place) if alive(pid)], "workers to end with the cluster")
+        for process in processes:
+            process.terminate()
+            process.wait()
+    wait_until(lambda: not any(map(alive, kernels_and_fork_servers(place))), "fork servers to end with the workers")
+
+
+def test_a_cluster_gives_the_same_table_though_its_worker_is_killed(place: Place, undisturbed: list):
+    with cluster(place) as (address, _):
+        process = place.start("--scheduler", address)
+        wait_until(lambda: place.journalled("begins"), "a run to begin")
+        _, kernel, fork_server = place.journalled("begins")[0]
+        os.kill(int(parent_of(fork_server)), signal.SIGKILL)
+        wait_until(lambda: not alive(kernel), "the kernel to end with it")
+        code, printed = finish(process)
+    assert code == 0, printed
+    assert place.table() == undisturbed
+    assert counted(place.journalled("ends")) == RUNS
+
+
+@pytest.mark.slow
+def test_a_sweep_whose_scheduler_goes_away_says_so_and_can_be_started_again(place: Place, undisturbed: list):
+    with cluster(place) as (address, scheduler):
+        process = place.start("--scheduler", address)
+        wait_until(lambda: finished_runs(place), "a run to be recorded as finished")
+        wait_until(lambda: len(place.journalled("begins")) > 1, "another run to begin")
+        scheduler.kill()
+        code, printed = finish(process)
+        assert code == 1
+        assert "the scheduler is gone; start the same command again: what is finished is kept" in printed
+    with cluster(place) as (address, _):
+        code, printed = place.run("--scheduler", address)
+    assert code == 0, printed
+    assert place.table() == undisturbed
+
+
+@pytest.mark.slow
+def test_a_scheduler_that_does_not_answer_is_named(place: Place):
+    with socket.socket() as probe:  # bound, but it does not listen
+        probe.bind(("127.0.0.1", 0))
+        address = f"tcp://127.0.0.1:{probe.getsockname()[1]}"
+        code, printed = place.run("--scheduler", address)
+    assert code == 1
+    assert f"digits sweep: no scheduler answers at {address}" in printed
+    assert "start one, or leave out --scheduler" in printed
 
 
 def test_a_run_that_raises_is_recorded_and_stops_no_other(tmp_path: Path):
-    grid = "notebook: tiny.ipynb\ngrid: {x: [1, 2], breaks: [false, true]}\n"
-    place = Place(tmp_path, grid)
+    place = Place(tmp_path, "notebook: tiny.ipynb\ngrid: {x: [1, 2], breaks: [false, true]}\n")
     code, printed = place.run("--workers", "2")
     assert code == 1
     assert "2 finished, 2 failed of 4 runs" in printed or "2 failed, 2 finished of 4 runs" in printed
@@ -171,22 +195,23 @@ def test_a_run_that_raises_is_recorded_and_stops_no_other(tmp_path: Path):
     assert "raise ValueError" in record["error"]["traceback"]
     assert '"output_type": "error"' in (folder / record["error"]["notebook"]).read_text()
 
-    assert place.run("--workers", "2")[0] == 1  # as it was: nothing is tried again of its own accord
-    assert counted(place.told("begins")) == {"1/0": 2, "2/0": 2}
+    assert place.run("--workers", "2")[0] == 1  # as before: nothing is repeated without being asked for
+    assert counted(place.journalled("begins")) == {"1/0": 2, "2/0": 2}
     code, printed = place.run("--workers", "2", "--retry-failed", MENDED="yes")
     assert code == 0, printed
-    assert counted(place.told("begins")) == {"1/0": 3, "2/0": 3}  # the failed ones alone
+    assert counted(place.journalled("begins")) == {"1/0": 3, "2/0": 3}  # the failed ones alone
     assert {row["status"] for row in place.table()} == {"finished"}
     assert not any(row["error"] for row in place.table() if "error" in row)
 
 
-def test_a_full_disk_is_told_and_costs_nothing(tmp_path: Path, undisturbed: list):
+@pytest.mark.slow
+def test_a_full_disk_is_named_and_costs_nothing(tmp_path: Path, undisturbed: list):
     place = Place(tmp_path, TWO_BY_TWO)
     place.output.mkdir()
     mount = ["mount", "-t", "tmpfs", "-o", "size=6m", "tmpfs", str(place.output)]
     mounted = subprocess.run(mount, capture_output=True, text=True)
     if mounted.returncode:
-        pytest.skip(f"a small disk can only be made by root: {mounted.stderr.strip()}")
+        pytest.skip(f"only root can make a small disk: {mounted.stderr.strip()}")
     try:
         code, printed = place.run("--workers", "1", BALLAST="2500000")  # room for two runs, not for four
         assert code == 1
@@ -196,6 +221,6 @@ def test_a_full_disk_is_told_and_costs_nothing(tmp_path: Path, undisturbed: list
         code, printed = place.run("--workers", "1", BALLAST="2500000")
         assert code == 0, printed
         assert place.table() == undisturbed
-        assert counted(place.told("ends")) == RUNS
+        assert counted(place.journalled("ends")) == RUNS
     finally:
         subprocess.run(["umount", "--lazy", str(place.output)], check=False)

@@ -14,8 +14,9 @@ from scipy import stats
 from digit_utils import cli
 from digit_utils.sweeps import report
 from digit_utils.sweeps.config import Objective, SweepError, read_sweep
+from digit_utils.sweeps.identity import plan_runs
 from digit_utils.sweeps.report import SweepResults
-from digit_utils.sweeps.store import FINISHED, RunStore, plan_runs
+from digit_utils.sweeps.store import FINISHED, RunStore
 from tests.support.tiny_sweep import Place, write_tiny_notebook
 
 ROOT = Path(__file__).parents[2]
@@ -82,11 +83,22 @@ def test_a_link_to_another_drive_is_a_whole_one(tmp_path: Path, monkeypatch: pyt
     assert f'<a href="{address}/">' in report.runs_table(results, results.rows)
 
 
+@pytest.mark.parametrize(
+    "content", ["", "epoch,digits8x8_errors\n", "epoch,loss\n1,0.5\n"], ids=["empty", "no rows", "no errors"]
+)
+def test_a_curve_without_rows_or_errors_is_left_out(content: str, tmp_path: Path):
+    results = replace(results_of({("a", 0): 0.3, ("b", 0): 0.2}), folder=tmp_path)
+    contents = content, "epoch,digits8x8_errors\n1,0.5\n2,0.0\n"
+    for row, text in zip(results.rows, contents, strict=True):
+        (tmp_path / row["run"]).mkdir()
+        (tmp_path / row["run"] / "learning_curves.csv").write_text(text)
+    assert [report.learning_curve(results, row) for row in results.rows] == [None, ([1, 2], [50, 0.005])]
+
+
 def test_cells_are_escaped():
     assert '<td class="text">&lt;b&gt;</td>' in report.html_table(["a"], [["<b>"]])
 
 
-@pytest.mark.slow
 def test_page_holds_everything_and_fetches_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     grid = "notebook: tiny.ipynb\ngrid: {x: [1, 2], breaks: [false, true]}\nseeds: 2\nlowest: validation.errors\n"
     place = Place(tmp_path, grid)
@@ -95,7 +107,8 @@ def test_page_holds_everything_and_fetches_nothing(tmp_path: Path, capsys: pytes
     page = (place.output / "report.html").read_text()
     assert not re.findall(r"(?:src|href)=[\"']?(?:https?:)?//", page)
     assert not re.findall(r"@import|<script|url\(", page)
-    assert page.count("data:image/png;base64,") == 2  # settings, and which parameter matters
+    assert page.count("data:image/png;base64,") == 1  # of the settings; there are no learning curves
+    assert '<td class="text">x</td><td class="text">' in page, "which parameter matters"
     assert "4 of 8 runs finished, 4 failed, 0 still to be done" in page
     assert "ValueError: 1 was to break" in page
     linked = re.findall(r'href="([^"#]+)"', page)
@@ -115,7 +128,7 @@ def store(tmp_path: Path) -> RunStore:
     (tmp_path / "s.yaml").write_text("notebook: tiny.ipynb\ngrid: {x: [1, 2]}\n")
     sweep = read_sweep(tmp_path / "s.yaml")
     runs, store = plan_runs(sweep, ["data"] * 2), RunStore(tmp_path / "runs")
-    store.keep_plan(sweep, runs)
+    store.save_plan(sweep, runs)
     store.end(runs[0], store.begin(runs[0]), status=FINISHED, metrics={"validation.errors": 0.25}, seconds=1.5)
     store.notebook(runs[0]).write_text("{}")
     store.folder(runs[1]).mkdir()

@@ -1,17 +1,15 @@
-"""The folder of a sweep: identities, records and the table, without running anything."""
+"""The folder of a sweep: records and the table, without running anything."""
 
 from __future__ import annotations
 
 import csv
-import json
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from digit_utils.sweeps import store as sweeps_store
 from digit_utils.sweeps.config import SweepError, read_sweep
-from digit_utils.sweeps.store import FAILED, FINISHED, INTERRUPTED, RUNNING, WAITING, RunStore, columns_of, plan_runs
+from digit_utils.sweeps.identity import plan_runs
+from digit_utils.sweeps.store import FAILED, FINISHED, INTERRUPTED, RUNNING, WAITING, RunStore, columns_of
 from tests.support.tiny_sweep import write_tiny_notebook
 
 
@@ -30,51 +28,12 @@ def runs(sweep):
 @pytest.fixture
 def store(sweep, runs, tmp_path: Path) -> RunStore:
     store = RunStore(tmp_path / "runs")
-    store.keep_plan(sweep, runs)
+    store.save_plan(sweep, runs)
     return store
 
 
 def finish(store: RunStore, run, **metrics: float) -> None:
     store.end(run, store.begin(run), status=FINISHED, metrics=metrics, seconds=1.5)
-
-
-def test_an_identity_is_the_same_for_the_same_run_and_another_when_anything_that_counts_is_another(
-    sweep, runs, monkeypatch
-):
-    assert plan_runs(sweep, ["data"] * 2) == runs
-    assert len({run.id for run in runs}) == 2
-    assert plan_runs(sweep, ["other"] * 2)[0].id != runs[0].id
-    changed = replace(sweep, runs=tuple({**parameters, "seed": 7} for parameters in sweep.runs))
-    assert plan_runs(changed, ["data"] * 2)[0].id != runs[0].id
-    content = json.loads(sweep.notebook.read_text())
-    content["cells"].append({"cell_type": "markdown", "id": "a", "metadata": {}, "source": ["prose"]})
-    sweep.notebook.write_text(json.dumps(content))
-    assert plan_runs(sweep, ["data"] * 2) == runs
-    content["cells"][1]["source"] = [*content["cells"][1]["source"], "\nx = 2"]
-    sweep.notebook.write_text(json.dumps(content))
-    assert plan_runs(sweep, ["data"] * 2)[0].id != runs[0].id
-    sweep.notebook.write_text(sweep.notebook.read_text().replace("\\nx = 2", ""))
-    monkeypatch.setattr(sweeps_store, "code_of_package", lambda: "other code")
-    assert plan_runs(sweep, ["data"] * 2)[0].id != runs[0].id
-
-
-def test_the_package_is_told_apart_by_its_code_alone(tmp_path: Path, monkeypatch):
-    def code() -> str:
-        sweeps_store.code_of_package.cache_clear()
-        return sweeps_store.code_of_package()
-
-    monkeypatch.setattr(sweeps_store, "PACKAGE", tmp_path)
-    (tmp_path / "a.py").write_text("x = 1")
-    first = code()
-    (tmp_path / "a.pyc").write_text("compiled")
-    assert code() == first
-    (tmp_path / "a.py").write_text("x = 2")
-    assert code() != first
-    (tmp_path / "a.py").rename(tmp_path / "b.py")
-    second = code()
-    (tmp_path / "b.py").write_text("x = 1")
-    assert second != code() != first
-    sweeps_store.code_of_package.cache_clear()
 
 
 def test_a_run_is_waiting_running_interrupted_finished_or_failed(store, runs):
@@ -93,7 +52,7 @@ def test_a_run_is_waiting_running_interrupted_finished_or_failed(store, runs):
     assert [row["status"] for row in store.rows()] == [FINISHED, FAILED]
 
 
-def test_the_table_has_a_row_a_run_and_its_columns_in_groups(store, runs):
+def test_the_table_has_one_row_per_run_and_grouped_columns(store, runs):
     finish(store, runs[0], **{"validation.errors": 0.25})
     store.end(runs[1], store.begin(runs[1]), status=FAILED, seconds=1.0, error={"reason": "a, b", "traceback": ""})
     with store.write_results().open(newline="") as stream:
@@ -107,12 +66,12 @@ def test_the_table_has_a_row_a_run_and_its_columns_in_groups(store, runs):
     ]  # fmt: skip
 
 
-def test_columns_of_no_rows_are_none():
+def test_no_rows_have_no_columns():
     assert columns_of([]) == []
 
 
 @pytest.mark.parametrize("text", ["{", "[]", '{"status": "finished", "identity": {"notebook": "another"}}'])
-def test_a_record_that_is_damaged_or_anothers_is_refused_with_its_path(text: str, store, runs):
+def test_a_record_that_is_damaged_or_of_another_run_is_named(text: str, store, runs):
     store.folder(runs[0]).mkdir()
     (store.folder(runs[0]) / "run.json").write_text(text)
     with pytest.raises(
@@ -121,33 +80,9 @@ def test_a_record_that_is_damaged_or_anothers_is_refused_with_its_path(text: str
         store.record(runs[0])
 
 
-def test_a_damaged_plan_and_a_folder_without_one_are_told(store, tmp_path: Path):
+def test_a_damaged_plan_and_a_folder_without_one_are_named(store, tmp_path: Path):
     (store.root / "sweeps" / "s.json").write_text("{")
     with pytest.raises(SweepError, match=r"sweeps/s.json is damaged"):
         store.plans()
     with pytest.raises(SweepError, match="holds no sweep"):
         RunStore(tmp_path / "empty").plans()
-
-
-def test_what_depends_on_a_place_is_no_part_of_the_identity_of_our_notebooks_but_of_others(sweep):
-    moved = replace(sweep, runs=tuple({**parameters, "data_dir": "/elsewhere"} for parameters in sweep.runs))
-    ids = {run.id for run in plan_runs(sweep, ["data"] * 2)}
-    assert {run.id for run in plan_runs(replace(moved, ours=True), ["data"] * 2)} == ids
-    assert ids.isdisjoint(run.id for run in plan_runs(moved, ["data"] * 2))
-
-
-@pytest.mark.parametrize("values", ["[cnn, mlp]", "[/data/one, /data/other]"])
-def test_a_parameter_of_another_notebook_counts_though_it_has_the_name_of_a_place(values: str, tmp_path: Path):
-    notebook = write_tiny_notebook(tmp_path)
-    notebook.write_text(notebook.read_text().replace("word: str", "model: str"))
-    (tmp_path / "s.yaml").write_text(f"notebook: tiny.ipynb\ngrid: {{model: {values}}}\n")
-    first, second = plan_runs(read_sweep(tmp_path / "s.yaml"), ["data"] * 2)
-    assert first.id != second.id
-
-
-def test_runs_that_differ_in_nothing_that_counts_are_refused(sweep):
-    sweep = replace(sweep, ours=True)
-    same = tuple({"x": 1, "data_dir": place} for place in ("/one", "/other"))
-    with pytest.raises(SweepError, match=r"two runs differ in data_dir alone \(/other\).*keep one"):
-        plan_runs(replace(sweep, runs=same), ["data"] * 2)
-    assert len(plan_runs(replace(sweep, runs=same), ["one", "other"])) == 2

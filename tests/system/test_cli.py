@@ -150,7 +150,7 @@ def test_a_run_that_fails_leaves_the_notebook_of_a_finished_one_alone(tmp_path: 
     run_notebook("tiny", output, parameters=good)
     finished = output.read_bytes()
     for _ in range(2):
-        with pytest.raises(NotebookError, match=r"1 was to break\n.*whole story: .*out\.failed\.ipynb\)"):
+        with pytest.raises(NotebookError, match=r"1 was to break\n.*traceback is in .*out\.failed\.ipynb\)"):
             run_notebook("tiny", output, parameters=bad)
         assert output.read_bytes() == finished
         assert '"output_type": "error"' in failed.read_text(encoding="utf-8")
@@ -163,7 +163,7 @@ def test_a_run_that_fails_leaves_the_notebook_of_a_finished_one_alone(tmp_path: 
 def test_a_notebook_that_failed_is_replaced_by_the_next_one(tmp_path: Path):
     output = tmp_path / "run" / "out.ipynb"
     for x in (1, 2):
-        with pytest.raises(NotebookError, match=rf"{x} was to break\n.*whole story: .*out\.ipynb\)"):
+        with pytest.raises(NotebookError, match=rf"{x} was to break\n.*traceback is in .*out\.ipynb\)"):
             run_notebook("tiny", output, parameters={"breaks": True, "x": x})
         assert f"{x} was to break" in output.read_text(encoding="utf-8")
     run_notebook("tiny", output, parameters={"output_folder": str(tmp_path)})

@@ -70,7 +70,7 @@ READ_SAMPLES = """
 import json, sys
 import digit_utils
 from digit_utils import DigitPad, Recognizer
-from digit_utils.notebook.files import find_notebook
+from digit_utils.notebook.execute import find_notebook
 from digit_utils.serving.app import page_notebook
 from digit_utils.datasets.samples import sample_digits
 recognizer = Recognizer.load()

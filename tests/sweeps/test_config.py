@@ -71,7 +71,7 @@ def test_a_random_sample_is_the_same_for_the_same_seed(folder: Path):
 @pytest.mark.parametrize(
     ("scale", "shares"), [("linear", [1 / 4] * 4), ("log", [0.500, 0.233, 0.153, 0.114])], ids=["linear", "log"]
 )
-def test_both_ends_of_a_range_of_whole_numbers_come_as_often_as_their_neighbours_let_expect(
+def test_both_ends_of_a_range_of_whole_numbers_are_as_likely_as_the_others(
     scale: str, shares: list[float], folder: Path
 ):
     count = 4000
@@ -86,7 +86,9 @@ def test_both_ends_of_a_range_of_whole_numbers_come_as_often_as_their_neighbours
 @pytest.mark.parametrize(
     ("ends", "kind"), [("from: 3, to: 12", int), ("from: 0.5, to: 12", float)], ids=["whole ends", "other ends"]
 )
-def test_a_parameter_without_a_type_is_drawn_as_what_it_is_and_the_ends_are(ends: str, kind: type, tmp_path: Path):
+def test_a_parameter_without_a_type_is_drawn_as_whole_numbers_if_its_default_and_the_ends_are_whole(
+    ends: str, kind: type, tmp_path: Path
+):
     notebook = write_tiny_notebook(tmp_path)
     notebook.write_text(notebook.read_text().replace("x: int = 1", "x = 1"))
     sweep = read(tmp_path, f"{HEAD}random: {{runs: 20, parameters: {{x: {{{ends}}}}}}}\n")
@@ -123,7 +125,7 @@ def test_a_parameter_without_a_type_is_drawn_as_what_it_is_and_the_ends_are(ends
         (HEAD + "random: {runs: 1, parameters: {x: {from: -.inf, to: 1}}}", "x must have numbers as `from` and `to`"),
         (HEAD + "random: {runs: 1, parameters: {x: {from: 0.2, to: 0.8}}}", "x must be a whole number, and none lies"),
         (HEAD + "lowest: a\nhighest: b", "it has lowest and highest; keep one"),
-        (HEAD + "lowest: test.errors", "test digits choose nothing; name a figure of validation digits"),
+        (HEAD + "lowest: test.errors", "test digits choose nothing; name a metric of validation digits"),
         (
             HEAD + f"grid: {{x: {MANY}, seed: {MANY}}}",
             "160,000 combinations; at most 100,000 can be",
@@ -133,8 +135,8 @@ def test_a_parameter_without_a_type_is_drawn_as_what_it_is_and_the_ends_are(ends
             "it asks for 2 settings with 60,000 seeds each; 100,000 runs at most",
         ),
         (HEAD + "name: a/b", "name is 'a/b'; it must be a word that can be a file's name"),
-        ("notebook: [", "it is no YAML"),
-        (HEAD + 'name: "\\UFFFFFFFF"', "it is no YAML"),
+        ("notebook: [", "it is not valid YAML"),
+        (HEAD + 'name: "\\UFFFFFFFF"', "it is not valid YAML"),
         (
             HEAD + "name: 2024-13-45",
             r"line 2 has '2024-13-45', which cannot be read \(month .*; put it in quotes",
@@ -146,7 +148,7 @@ def test_a_parameter_without_a_type_is_drawn_as_what_it_is_and_the_ends_are(ends
         ("notebook: 04_draw\nseeds: 3", "seeds has 'seed', but 04_draw.ipynb has no such parameter"),
     ],
 )
-def test_what_is_wrong_in_a_file_is_told_with_the_file_the_value_and_the_remedy(text: str, expected: str, folder: Path):
+def test_an_error_names_the_file_the_value_and_the_remedy(text: str, expected: str, folder: Path):
     with pytest.raises(SweepError, match=expected) as caught:
         read(folder, text)
     assert str(caught.value).startswith(f"{folder / 'sweep.yaml'}: ")
@@ -162,7 +164,7 @@ def test_the_command_refuses_a_wrong_file_before_anything_runs(
     assert not (tmp_path / "runs").exists()
 
 
-def test_a_missing_file_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+def test_a_missing_file_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     assert cli.main(["sweep", str(tmp_path / "none.yaml")]) == 1
     assert "none.yaml: it cannot be read (No such file or directory)" in capsys.readouterr().err
 

@@ -1,4 +1,4 @@
-"""What is told of a sweep while it runs."""
+"""What the scheduler does with outcomes, without running anything."""
 
 from __future__ import annotations
 
@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 
 from digit_utils.sweeps.config import Objective, Sweep
-from digit_utils.sweeps.progress import Progress
-from digit_utils.sweeps.store import FINISHED, Run
+from digit_utils.sweeps.identity import Run
+from digit_utils.sweeps.scheduler import Progress
+from digit_utils.sweeps.store import FINISHED
 from digit_utils.sweeps.trial import Outcome
 
 
@@ -22,4 +23,4 @@ def test_a_run_that_diverged_is_never_the_best(diverged: float, lower_is_better:
         assert "best" not in progress.summary()
         for name, value in (("first", 0.5), ("second", diverged)):
             progress.ended(Run(name, "tiny.ipynb", {}, {}), Outcome(FINISHED, metrics={"errors": value}))
-        assert progress.summary() == "3 of 3 finished, 0 running, best 0.5 (first)"
+        assert progress.summary() == "3 of 3 finished, best 0.5 (first)"
