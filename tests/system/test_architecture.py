@@ -2,6 +2,7 @@
 
 import ast
 import json
+import re
 import subprocess
 import sys
 import time
@@ -16,7 +17,7 @@ PACKAGE = Path(__file__).parents[2] / "digit_utils"
 ALLOWED = {
     "types": "",
     "files": "",
-    "preprocessing": "types",
+    "preprocessing": "files types",
     "recognition": "preprocessing files types",
     "augmentation": "preprocessing types",
     "datasets": "preprocessing files types",
@@ -70,6 +71,15 @@ def test_a_room_stands_above_all_that_it_imports():
     for room, allowed in ALLOWED.items():
         assert set(allowed.split()) <= below, f"{room} stands below a room that it may import"
         below.add(room)
+
+
+def test_the_design_page_shows_the_same_table():
+    page = (PACKAGE.parent / "docs" / "design.md").read_text(encoding="utf-8").partition("| room | may import |")[2]
+    shown: dict[str, set[str]] = {}
+    for rooms, allowed in re.findall(r"^\| (`[^|]+`) \| ([^|]+) \|$", page, re.MULTILINE):
+        shown |= dict.fromkeys(re.findall(r"`(\w+)`", rooms), set(re.findall(r"`(\w+)`", allowed)))
+    expected = {room: set(allowed.split()) for room, allowed in ALLOWED.items() if room != "cli"}
+    assert {room: allowed for room, allowed in shown.items() if room != "cli"} == expected
 
 
 @pytest.mark.parametrize("room", ROOMS)
