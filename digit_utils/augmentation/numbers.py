@@ -7,6 +7,7 @@ stroke keeps its owner, so that the right grouping of the strokes is known, and 
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 
 import numpy as np
 
@@ -129,7 +130,6 @@ class _Style:
     small_zeros: bool
     pieces: float  # probability that a stroke is written in two
     late: float  # probability that a digit's last stroke is added after the number
-    ligature: float
 
     @classmethod
     def random(cls, rng: np.random.Generator) -> "_Style":
@@ -137,9 +137,9 @@ class _Style:
         gap = rng.uniform(0.0, 0.12) if tight < 0.2 else rng.uniform(0.1, 0.4) if tight < 0.8 else rng.uniform(0.4, 1)
         return cls(
             slant=float(rng.normal(0.08, 0.16)), gap=float(gap), spread=0.03 + 0.3 * float(gap),
-            size=float(rng.uniform(0.02, 0.14)), jitter=float(rng.uniform(0, 0.08)), old_style=bool(rng.random() < 0.12),
-            small_zeros=bool(rng.random() < 0.1), pieces=0.1 if rng.random() < 0.4 else 0.0,
-            late=0.5 if rng.random() < 0.1 else 0.0, ligature=0.0,
+            size=float(rng.uniform(0.02, 0.14)), jitter=float(rng.uniform(0, 0.08)),
+            old_style=bool(rng.random() < 0.12), small_zeros=bool(rng.random() < 0.1),
+            pieces=0.1 if rng.random() < 0.4 else 0.0, late=0.5 if rng.random() < 0.1 else 0.0,
         )  # fmt: skip
 
 
@@ -194,11 +194,12 @@ def _in_pieces(strokes: Sequence[np.ndarray], rng: np.random.Generator, *, proba
 def _mark(mark: str, rng: np.random.Generator) -> list[np.ndarray]:
     """Return a mark at its place: digits reach from y = -0.5 to 0.5."""
     if mark == ".":
-        return [_dot(rng) + [0, 0.46 + rng.normal(-0.03, 0.05)]]
+        return [_dot(rng) + np.array([0, 0.46 + rng.normal(-0.03, 0.05)])]
     if mark == ":":
-        low = rng.uniform(0.2, 0.5)
-        high = low - rng.uniform(0.25, 0.65)
-        return [_dot(rng) + [rng.normal(0, 0.03), y] for y in ((high, low) if rng.random() < 0.85 else (low, high))]
+        low = rng.uniform(0.15, 0.5)
+        high = low - rng.uniform(0.25, 0.85)
+        places = np.array([[rng.normal(0.05, 0.08), high], [0.0, low]])
+        return [_dot(rng) + place for place in (places if rng.random() < 0.85 else places[::-1])]
     if mark == ",":
         length, lean = rng.uniform(0.15, 0.65), rng.uniform(0.0, 0.9)
         bow = rng.normal(0.1, 0.1) * length
@@ -206,10 +207,10 @@ def _mark(mark: str, rng: np.random.Generator) -> list[np.ndarray]:
         x = -lean * length * along + bow * 4 * along * (1 - along)
         return [np.stack([x, length * along + rng.uniform(0.3, 0.5)], axis=1)]
     if mark == "-":
-        length, tilt = rng.uniform(0.15, 0.75), rng.normal(0, 0.15)
+        length, tilt = rng.uniform(0.12, 0.7), rng.normal(0, 0.15)
         along = np.linspace(0, 1, 8)
         wave = rng.normal(0, 0.02) * np.sin(np.pi * along)
-        return [np.stack([length * along, tilt * length * along + wave + rng.normal(0.04, 0.1)], axis=1)]
+        return [np.stack([length * along, tilt * length * along + wave + rng.normal(0.06, 0.12)], axis=1)]
     height, lean = rng.uniform(0.9, 1.6), rng.uniform(0.15, 0.75)
     along = np.linspace(0, 1, 10)
     if rng.random() < 0.3:
@@ -246,14 +247,14 @@ def _sign(rng: np.random.Generator) -> list[np.ndarray]:
     if kind == 1:
         return [level, np.stack([np.full(10, 0.3), 0.6 * (along - 0.5)], axis=1)]
     if kind == 2:
-        return [level - [0, 0.12], level + [0, 0.12]]
+        return [level - np.array([0, 0.12]), level + np.array([0, 0.12])]
     return [np.stack([0.6 * along, 0.6 * (along - 0.5)], axis=1), np.stack([0.6 * along, 0.6 * (0.5 - along)], axis=1)]
 
 
 def _set_beside(
     placed: list[list[np.ndarray]], strokes: list[np.ndarray], rng: np.random.Generator, *, style: _Style
 ) -> list[np.ndarray]:
-    """Return the strokes of a character moved to its place after the last one: the free space between their ink counts."""
+    """Return a character moved to its place after the last one: what counts is the free space between their ink."""
     left = min(stroke[:, 0].min() for stroke in strokes)
     if not placed:
         return [stroke - [left, 0] for stroke in strokes]
@@ -262,7 +263,7 @@ def _set_beside(
     gap = rng.normal(style.gap, style.spread)
     edges = np.linspace(-1.2, 1.2, ROWS + 1)
     free = np.inf
-    for low, high in zip(edges[:-1], edges[1:], strict=True):
+    for low, high in pairwise(edges):
         a = before[(before[:, 1] >= low - 0.1) & (before[:, 1] < high + 0.1), 0]
         b = points[(points[:, 1] >= low - 0.1) & (points[:, 1] < high + 0.1), 0]
         if len(a) and len(b):
@@ -273,7 +274,7 @@ def _set_beside(
     most_overlap = 0.6 * narrower if narrower > 0.15 else -0.02
     shift = max(gap - free, gap - boxes - max(most_overlap, 0) - abs(gap)) if np.isfinite(free) else gap - boxes
     shift = max(shift, -boxes - most_overlap)
-    return [stroke + [shift, 0] for stroke in strokes]
+    return [stroke + np.array([shift, 0]) for stroke in strokes]
 
 
 def _line_about(placed: list[list[np.ndarray]], rng: np.random.Generator) -> list[np.ndarray]:
@@ -288,7 +289,7 @@ def _line_about(placed: list[list[np.ndarray]], rng: np.random.Generator) -> lis
         y = bottom + pad[2] if rng.random() < 0.75 else top - pad[3]
         level = np.stack([left + (right - left) * along, y + rng.normal(0, 0.04) * along], axis=1)
         level[:, 1] += rng.normal(0, 0.02) * np.sin(2 * np.pi * along)
-        return [level] if rng.random() < 0.85 else [level, level + [0, rng.uniform(0.06, 0.15)]]
+        return [level] if rng.random() < 0.85 else [level, level + np.array([0, rng.uniform(0.06, 0.15)])]
     if kind < 0.85:
         corners = np.array(
             [[left, top - pad[3]], [left, bottom + pad[2]], [right, bottom + pad[2]], [right, top - pad[3]]]
@@ -327,3 +328,56 @@ def random_numbers(
         hand = allograph_hand(rng) if own else hands[rng.integers(len(hands))]
         numbers.append(write_number(random_text(rng), hand, rng))
     return numbers
+
+
+LONGEST_RUN = 4  # strokes of a wrong group
+LEAST_PART = 0.25  # of a character's path; less of it may be missing or added without anybody seeing it
+STRAIGHT, CLOSED = 0.9, 0.25  # chord by length: a part of a digit that is straighter is a 1, one that closes is a 0
+
+
+def lattice_junk(count: int, hands: Sequence[Hand], rng: np.random.Generator, **options) -> list[list[np.ndarray]]:
+    """Return wrong groups of neighbouring strokes, as a lattice tries them: parts of digits, and parts of several.
+
+    They are no digits, and a network that has seen them says so. What may pass for a digit is left out: a digit that
+    lacks only a short stroke (a 7 without its bar), a stem, a ring, a digit with no more than a dot beside it.
+
+    Args:
+        count: how many.
+        hands: the drawings of some writers, see `hands_of`; may be empty.
+        rng: where the randomness comes from.
+        options: of `random_numbers`.
+    """
+    groups: list[list[np.ndarray]] = []
+    while len(groups) < count:
+        (number,) = random_numbers(1, hands, rng, **options)
+        order = np.argsort([stroke[:, 0].min() + stroke[:, 0].max() for stroke in number.strokes], kind="stable")
+        start = int(rng.integers(len(order)))
+        places = order[start : start + int(rng.integers(1, LONGEST_RUN + 1))].tolist()
+        if is_wrong_group(number, places):
+            groups.append([number.strokes[place] for place in sorted(places)])
+    return groups
+
+
+def is_wrong_group(number: SyntheticNumber, places: Sequence[int]) -> bool:
+    """Return whether some strokes of a number are clearly no digit: see `lattice_junk`."""
+    lengths = np.array([path_length(stroke)[-1] for stroke in number.strokes])
+    owners = np.array(number.owners)
+    chosen = np.isin(np.arange(len(owners)), places)
+    parts = {
+        owner: lengths[chosen & (owners == owner)].sum() / max(lengths[owners == owner].sum(), 1e-9)
+        for owner in set(owners[chosen].tolist())
+    }
+    total = lengths[chosen].sum()
+    weighty = [
+        owner
+        for owner, part in parts.items()
+        if part >= LEAST_PART and lengths[chosen & (owners == owner)].sum() >= LEAST_PART * total
+    ]
+    if len(weighty) > 1:
+        return True
+    if len(parts) > 1 or not number.characters[weighty[0] if weighty else owners[places[0]]].isdigit():
+        return False
+    stroke = number.strokes[places[0]]
+    shape = np.hypot(*(stroke[-1] - stroke[0])) / max(lengths[places[0]], 1e-9)
+    part = next(iter(parts.values()))
+    return bool(part < 1 - LEAST_PART and len(places) == 1 and CLOSED < shape < STRAIGHT)

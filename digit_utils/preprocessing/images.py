@@ -42,7 +42,7 @@ def ink_at_full_size(image: np.ndarray, *, longest: int) -> np.ndarray | None:
 
     The image is shrunk first where its long side exceeds `longest`. None when the page is blank.
     """
-    _check_picture(image)
+    _check_image(image)
     return find_ink(_shrink_to(image, longest))
 
 

@@ -1,7 +1,7 @@
 """The lattice: every way to group the pieces of a line into characters, and which of them are likeliest.
 
-A path covers every piece exactly once. The leftmost piece that is not covered yet is covered next, so that each grouping
-is one path, in reading order. A state is the set of covered pieces; since candidates are local there are few of them.
+A path covers every piece exactly once. The leftmost piece that is not covered yet is covered next, so each grouping is
+one path, in reading order. A state is the set of covered pieces; since candidates are local there are few of them.
 Scores are log-weights: the probability of a path is the exponential of its candidates' scores, divided by the sum
 over all paths (a semi-Markov conditional random field: Sarawagi and Cohen, 2004).
 """

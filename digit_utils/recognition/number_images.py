@@ -1,6 +1,7 @@
 """Numbers in images: the ink's connected components are the pieces, and rows of them are the lines."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from itertools import pairwise
 
 import cv2
 import numpy as np
@@ -28,32 +29,34 @@ def read_image(reader: NumberReader, image: np.ndarray) -> list[Number]:
     if ink is None:
         return []
     scale = max(image.shape) / max(ink.shape)
-    numbers = []
-    for pieces in _pieces_of_lines(ink):
-        number = _read_line(reader, pieces, ink, scale)
-        if number is not None:
-            numbers.append(number)
-    return numbers
+    return [
+        reader.read([outline * scale for outline in outlines(pieces)], ink_of_pieces(pieces, ink))
+        for pieces in pieces_of_lines(ink)
+    ]
 
 
-def _read_line(reader: NumberReader, pieces: list[np.ndarray], ink: np.ndarray, scale: float) -> Number | None:
-    outlines = [_outline(piece) * scale for piece in pieces]
+def ink_of_pieces(pieces: Sequence[np.ndarray], ink: np.ndarray) -> Callable[[list[int]], np.ndarray]:
+    """Return the function that normalises the ink, of (height, width), of a list of pieces, by their places."""
 
-    def ink_of(places: list[int]) -> np.ndarray:
+    def normalized(places: list[int]) -> np.ndarray:
         return normalize_ink(np.where(np.any([pieces[place] for place in places], axis=0), ink, 0).astype(np.float32))
 
-    return reader.read(outlines, ink_of)
+    return normalized
 
 
-def _pieces_of_lines(ink: np.ndarray) -> list[list[np.ndarray]]:
+def pieces_of_lines(ink: np.ndarray) -> list[list[np.ndarray]]:
     """Return the pieces of each line, from top to bottom: (height, width) bool masks over the whole image."""
-    count, parts, statistics, _ = cv2.connectedComponentsWithStats((ink > CLEAR_INK).view(np.uint8), connectivity=8)
+    _, parts, statistics, _ = cv2.connectedComponentsWithStats((ink > CLEAR_INK).view(np.uint8), connectivity=8)
     lines = []
     for line in _lines(statistics[1:]):
         height = float(np.quantile(statistics[line, cv2.CC_STAT_HEIGHT], 0.75, method="higher"))
         large = [part for part in line if statistics[part, cv2.CC_STAT_AREA] >= SMALLEST_COMPONENT * height**2]
         lines.append([piece for part in large for piece in _cut(parts == part, statistics[part], height)])
-    return [line for line in lines if line]
+    return [sorted(line, key=_left) for line in lines if line]  # components come from top to bottom: no drawing order
+
+
+def _left(piece: np.ndarray) -> int:
+    return int(piece.any(axis=0).argmax())
 
 
 def _lines(statistics: np.ndarray) -> list[list[int]]:
@@ -80,10 +83,10 @@ def _lines(statistics: np.ndarray) -> list[list[int]]:
     return [numbers for numbers, _, _ in sorted(lines, key=lambda line: line[1])]
 
 
-def _outline(piece: np.ndarray) -> np.ndarray:
-    """Return the outline of a mask as a path, (n, 2) float64: once along it, there and back."""
-    contours, _ = cv2.findContours(piece.view(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
-    return max(contours, key=len)[:, 0].astype(np.float64)
+def outlines(pieces: Sequence[np.ndarray]) -> list[np.ndarray]:
+    """Return the outline of each mask as a path, (n, 2) float64: once along the ink, there and back."""
+    found = (cv2.findContours(piece.view(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)[0] for piece in pieces)
+    return [max(contours, key=len)[:, 0].astype(np.float64) for contours in found]
 
 
 def _cut(piece: np.ndarray, statistics: np.ndarray, height: float) -> Sequence[np.ndarray]:
@@ -101,4 +104,5 @@ def _cut(piece: np.ndarray, statistics: np.ndarray, height: float) -> Sequence[n
             cuts.append(column)
     edges = [0, *sorted(cuts), piece.shape[1]]
     columns = np.arange(piece.shape[1])
-    return [piece & (columns >= start) & (columns < stop) for start, stop in zip(edges[:-1], edges[1:], strict=True)]
+    parts = [piece & (columns >= start) & (columns < stop) for start, stop in pairwise(edges)]
+    return [part for part in parts if part.any()]

@@ -1,8 +1,8 @@
 """Numbers: a line of ink becomes a text of digits and marks, with the ink and the prediction of each character.
 
 Every group of neighbouring pieces is shown to the recogniser as one digit. A small network, the number head, then
-weighs what the recogniser says against what normalising destroys (size, place on the line, gaps, overlaps), and says how
-well the group would do as each digit, as a mark, as a line around the number, or as a character of no number. The
+weighs what the recogniser says against what normalising destroys (size, place on the line, gaps, overlaps), and scores
+how well the group would do as each digit, as a mark, as a line around the number, or as a character of no number. The
 likeliest path through the lattice of groups is the number. The head is fitted to synthetic numbers by
 `digit_utils.training.numbers`, with any recogniser that has calibrated probabilities and a digit score.
 """
@@ -32,6 +32,7 @@ FEATURES = GEOMETRY_FEATURES + EVIDENCE_FEATURES
 BIASES = {"/": -4.0, OTHER: -2.5, "-": 2.0}
 BUNDLED_HEAD = Path(__file__).parents[1] / "models" / "numbers.npz"
 MAX_PIECES = 80  # of a line; more are no number
+LEAST_CONFIDENCE = 0.03  # of a number; what is read with less is none
 PATHS = 8  # that are kept for alternatives and for the confidence
 CHOICES = 5  # labels of a group that are kept
 CACHE_SIZE = 1024  # groups whose ink and prediction are kept; each takes 4 kB
@@ -122,7 +123,7 @@ class NumberHead:
 
 
 def evidence(probabilities: np.ndarray, scores: np.ndarray) -> np.ndarray:
-    """Return what the head hears from the recogniser, (n, EVIDENCE_FEATURES), of probabilities (n, 10) and scores (n,)."""
+    """Return the recogniser's part of the features, (n, EVIDENCE_FEATURES): of probabilities (n, 10), scores (n,)."""
     logarithms = np.sort(np.log(np.maximum(probabilities, 1e-6)), axis=1)
     clipped = np.clip(scores, 1e-6, 1 - 1e-6)
     log_odds = np.log(clipped / (1 - clipped))
@@ -240,16 +241,17 @@ class NumberReader:
             Alternative(text, self._head.calibrated(chance)) for text, chance in texts if OTHER not in text and text
         ]
         text = "".join(character.text for character in characters)
-        refused = (
-            not text
-            or OTHER in text
-            or (len(characters) == 1 and text.isdigit() and characters[0].prediction.digit is None)
-        )
+        chance = next((reading.confidence for reading in readings_found if reading.text == text), 0.0)
+        refused = chance < LEAST_CONFIDENCE or not any(map(str.isdigit, text)) or _is_refused_digit(characters)
         if refused:
             return Number(None, 0.0, tuple(characters), tuple(readings_found))
-        chosen = next(reading for reading in readings_found if reading.text == text)
         others = tuple(reading for reading in readings_found if reading.text != text)
-        return Number(text, chosen.confidence, tuple(characters), others)
+        return Number(text, chance, tuple(characters), others)
+
+
+def _is_refused_digit(characters: Sequence[Character]) -> bool:
+    """Return whether there is one digit alone, and the recogniser judges it to be none."""
+    return len(characters) == 1 and characters[0].text.isdigit() and characters[0].prediction.digit is None
 
 
 def readings(lattice: Lattice, weights: np.ndarray) -> tuple[list[list[tuple[int, int]]], list[tuple[str, float]]]:

@@ -5,7 +5,7 @@ here: every plausible group is a candidate of the lattice (`digit_utils.recognit
 normalising to 28x28 pixels destroys: size, place relative to the line, gaps and overlaps.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -16,7 +16,8 @@ MAX_NEIGHBOURS = 6  # of a piece, to its right: what is further is never grouped
 NEAR = 0.30  # line heights; pieces closer than this may belong to one character
 NEAR_IN_COLUMN = 0.60  # line heights; the same for pieces one above the other
 SMALL = 0.35  # line heights; two small pieces one above the other may be a colon
-NEAR_IF_SMALL = 0.95  # line heights; how far apart those may be
+NEAR_IF_SMALL, BESIDE_IF_SMALL = 0.95, 0.25  # line heights; how far apart those may be, in all and sideways
+MOST_GROUPS = 300  # of a line; where larger groups would exceed it they are left out: no number is so crowded
 MAX_WIDTH = 1.9  # line heights; no character of several pieces is wider
 GEOMETRY_FEATURES = 32  # columns of `geometry`
 
@@ -38,7 +39,7 @@ class Pieces:
 
 
 def pieces_of(paths: Sequence[np.ndarray]) -> Pieces:
-    """Return the pieces of a line from their paths, (m, 2) float64 each with m >= 1: strokes, or outlines of components."""
+    """Return the pieces of a line from their paths, (m, 2) float64 each, m >= 1: strokes, or outlines of components."""
     boxes = np.array([[*path.min(axis=0), *path.max(axis=0)] for path in paths])
     order = np.argsort(boxes[:, 0] + boxes[:, 2], kind="stable")
     boxes = boxes[order]
@@ -98,19 +99,18 @@ def candidate_groups(pieces: Pieces) -> np.ndarray:
     in_column = overlap > 0.3 * narrower - 1e-9
     near = (pieces.distances < NEAR * height) | (in_column & (pieces.distances < NEAR_IN_COLUMN * height))
     small = np.maximum(right - left, bottom - top) < SMALL * height
-    near |= small & small[:, None] & (overlap > -0.15 * height) & (pieces.distances < NEAR_IF_SMALL * height)
+    near |= small & small[:, None] & (overlap > -BESIDE_IF_SMALL * height) & (pieces.distances < NEAR_IF_SMALL * height)
     near &= ~np.eye(n, dtype=bool)
     neighbours = _neighbours(near, pieces.distances)
-    found: dict[int, None] = {}
-    for first in range(n):
-        groups = [1 << first]
-        found[1 << first] = None
-        for _ in range(MAX_PIECES_PER_CHARACTER - 1):
-            groups = list(_grown(groups, first, neighbours))
-            groups = [group for group in groups if _width(group, left, right) <= MAX_WIDTH * height]
-            found.update(dict.fromkeys(groups))
-    masks = list(found)
-    return np.array([[bool(mask >> place & 1) for place in range(n)] for mask in masks]).reshape(len(masks), n)
+    found = [1 << first for first in range(n)]
+    groups: dict[int, None] = dict.fromkeys(found)
+    for _ in range(MAX_PIECES_PER_CHARACTER - 1):
+        grown = _grown(groups, neighbours)
+        groups = {group: None for group in grown if _width(group, left, right) <= MAX_WIDTH * height}
+        if len(found) + len(groups) > MOST_GROUPS:
+            break
+        found += groups
+    return np.array([[bool(group >> place & 1) for place in range(n)] for group in found]).reshape(len(found), n)
 
 
 def _neighbours(near: np.ndarray, distances: np.ndarray) -> list[int]:
@@ -123,14 +123,14 @@ def _neighbours(near: np.ndarray, distances: np.ndarray) -> list[int]:
     return bits
 
 
-def _grown(groups: Sequence[int], first: int, neighbours: Sequence[int]) -> dict[int, None]:
-    """Return the groups with one more piece each: a neighbour of theirs that lies after `first`."""
-    later, grown = ~((1 << (first + 1)) - 1), {}
+def _grown(groups: Iterable[int], neighbours: Sequence[int]) -> dict[int, None]:
+    """Return the groups with one more piece each, a neighbour of theirs."""
+    grown = {}
     for group in groups:
         around = 0
         for place in _places(group):
             around |= neighbours[place]
-        for place in _places(around & later & ~group):
+        for place in _places(around & ~group):
             grown[group | 1 << place] = None
     return grown
 
@@ -203,7 +203,8 @@ def geometry(pieces: Pieces, groups: np.ndarray) -> np.ndarray:
         np.where(groups, sizes, np.inf).min(axis=1), np.where(groups, sizes, 0).max(axis=1),
         np.minimum(inner_gap, 1), np.minimum(outer_gap, 1), np.clip(x_gap, -1, 1),
         np.minimum(share_of_group, 2), most_inside, share_of_other.max(axis=1, initial=0), around,
-        np.minimum(latest - earliest + 1 - count, 4), np.log(length + 0.05), np.log((length + 0.02) / (diagonal + 0.02)),
+        np.minimum(latest - earliest + 1 - count, 4), np.log(length + 0.05),
+        np.log((length + 0.02) / (diagonal + 0.02)),
         chord_length / (pieces.lengths[first] * scale + 0.02), np.abs(chord[:, 0]) / (diagonal + 0.05),
         chord[:, 1] / (diagonal + 0.05), np.sign(chord[:, 0] * chord[:, 1]) * (count == 1),
         np.full(len(groups), np.log(n)), count == n, np.minimum(left_gap, 1.5), np.minimum(right_gap, 1.5),

@@ -10,9 +10,10 @@ training writers and of our own allographs; the confidence is calibrated on its 
 
 import argparse
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
+import cv2
 import numpy as np
 
 from digit_utils.augmentation.numbers import LINE, SyntheticNumber, hands_of, random_numbers
@@ -20,14 +21,25 @@ from digit_utils.datasets.base import Digits
 from digit_utils.datasets.loading import load_dataset
 from digit_utils.preprocessing.strokes import ink_from_strokes
 from digit_utils.recognition.lattice import Lattice, lattice_of, log_partition
+from digit_utils.recognition.number_images import ink_of_pieces, outlines, pieces_of_lines
 from digit_utils.recognition.numbers import (
-    BUNDLED_HEAD, FARTHEST_INPUT, FEATURES, LABELS, NumberHead, evidence, keep_alone, label_scores, readings,
-)  # fmt: skip
+    BUNDLED_HEAD,
+    FARTHEST_INPUT,
+    FEATURES,
+    LABELS,
+    NumberHead,
+    evidence,
+    keep_alone,
+    label_scores,
+    readings,
+)
 from digit_utils.recognition.recognizer import Recognizer
 from digit_utils.recognition.segmentation import candidate_groups, geometry, pieces_of
 
-NUMBERS, CALIBRATION_NUMBERS = 6000, 800
-MOST_STROKES, MOST_ARCS = 22, 500  # of a training number; the few larger lattices would take most of the time
+NUMBERS, CALIBRATION_NUMBERS = 7000, 600
+IMAGES = 0.35  # part of the numbers that is seen as an image
+LEAST_OF_ONE = 0.8  # part of a component's ink that must belong to one character
+MOST_PIECES, MOST_ARCS = 22, 500  # of a training number; the few larger lattices would take most of the time
 HIDDEN, EPOCHS, BATCH, LEARNING_RATE, WEIGHT_DECAY = 96, 30, 64, 0.004, 0.002  # tried on validation writers
 
 
@@ -44,28 +56,75 @@ class Example:
 
 
 def example_of(number: SyntheticNumber, recognizer: Recognizer) -> Example | None:
-    """Return a number's lattice; None where it is too large, or the right groups are not among the candidates."""
-    if len(number.strokes) > MOST_STROKES:
+    """Return the lattice of a number's strokes; None where it is too large, or lacks one of the right groups."""
+
+    def ink_of(places: list[int]) -> np.ndarray:
+        return ink_from_strokes([number.strokes[place] for place in places])
+
+    return _example(number.characters, number.strokes, np.array(number.owners), ink_of, recognizer)
+
+
+def image_example_of(number: SyntheticNumber, recognizer: Recognizer, rng: np.random.Generator) -> Example | None:
+    """Return the lattice of a number's connected components, as an image shows them; None as in `example_of`.
+
+    None also where a component belongs to two characters and is not cut between them, or the ink lies in two lines.
+    """
+    ink, owner_of_pixel = _drawn(number, rng)
+    lines = pieces_of_lines(ink)
+    if len(lines) != 1:
         return None
-    pieces = pieces_of(number.strokes)
+    owners = []
+    for piece in lines[0]:
+        counts = np.bincount(owner_of_pixel[piece], minlength=len(number.characters))
+        if counts.max() < LEAST_OF_ONE * counts.sum():
+            return None
+        owners.append(counts.argmax())
+    return _example(number.characters, outlines(lines[0]), np.array(owners), ink_of_pieces(lines[0], ink), recognizer)
+
+
+def _drawn(number: SyntheticNumber, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    """Return a number as ink, (height, width) float32 in [0, 1], and the owner of each pixel, int."""
+    scale, margin = rng.uniform(24, 64), 6
+    width = max(1, round(rng.uniform(0.05, 0.17) * scale))
+    points = np.concatenate(number.strokes)
+    low, high = points.min(axis=0), points.max(axis=0)
+    size = np.ceil((high - low) * scale).astype(int) + 2 * (margin + width)
+    layers = np.zeros((len(number.characters), size[1], size[0]), np.uint8)
+    for stroke, owner in zip(number.strokes, number.owners, strict=True):
+        path = np.round(((stroke - low) * scale + margin + width) * 16).astype(np.int32)
+        path = np.repeat(path, 2, axis=0) if len(path) == 1 else path
+        cv2.polylines(layers[owner], [path], False, 255, width, cv2.LINE_AA, 4)
+    ink = layers.max(axis=0).astype(np.float32) / 255
+    return cv2.GaussianBlur(ink, None, rng.uniform(0.3, 0.9)), layers.argmax(axis=0)
+
+
+def _example(
+    characters: str,
+    paths: Sequence[np.ndarray],
+    owners: np.ndarray,
+    ink_of: Callable[[list[int]], np.ndarray],
+    recognizer: Recognizer,
+) -> Example | None:
+    if len(paths) > MOST_PIECES:
+        return None
+    pieces = pieces_of(paths)
     groups = candidate_groups(pieces)
-    path = _right_path(number, np.array(number.owners)[pieces.order], groups)
+    path = _right_path(characters, owners[pieces.order], groups)
     if path is None:
         return None
     lattice = lattice_of(groups)
     if len(lattice.sources) > MOST_ARCS:
         return None
-    members = [sorted(pieces.order[group].tolist()) for group in groups]
-    ink = np.stack([ink_from_strokes([number.strokes[index] for index in places]) for places in members])
+    ink = np.stack([ink_of(sorted(pieces.order[group].tolist())) for group in groups])
     probabilities, scores = recognizer.probabilities_and_scores(ink)
     features = np.concatenate([geometry(pieces, groups), evidence(probabilities, scores)], axis=1)
-    return Example(number.characters, groups, lattice, features, probabilities, path)
+    return Example(characters, groups, lattice, features, probabilities, path)
 
 
-def _right_path(number: SyntheticNumber, owners: np.ndarray, groups: np.ndarray) -> list[tuple[int, int]] | None:
+def _right_path(characters: str, owners: np.ndarray, groups: np.ndarray) -> list[tuple[int, int]] | None:
     rows = {group.tobytes(): row for row, group in enumerate(groups)}
     path = []
-    for owner, character in enumerate(number.characters):
+    for owner, character in enumerate(characters):
         own = owners == owner
         # Each stroke of a frame is a line of its own: they may be far apart.
         sets = [np.arange(len(owners)) == place for place in np.flatnonzero(own)] if character == LINE else [own]
@@ -78,12 +137,15 @@ def _right_path(number: SyntheticNumber, owners: np.ndarray, groups: np.ndarray)
 
 
 def examples_of(
-    digits: Digits, count: int, recognizer: Recognizer, rng: np.random.Generator, **options
+    digits: Digits, count: int, recognizer: Recognizer, rng: np.random.Generator, *, images: float, **options
 ) -> list[Example]:
-    """Return the lattices of about `count` numbers by the writers of some digits."""
+    """Return the lattices of about `count` numbers by the writers of some digits, a part `images` of them as images."""
     hands = hands_of(digits.strokes, digits.labels, digits.writers)
-    numbers = random_numbers(count, hands, rng, **options)
-    return [example for number in numbers if (example := example_of(number, recognizer)) is not None]
+    examples = []
+    for number in random_numbers(count, hands, rng, **options):
+        as_image = rng.random() < images
+        examples.append(image_example_of(number, recognizer, rng) if as_image else example_of(number, recognizer))
+    return [example for example in examples if example is not None]
 
 
 def fit_number_head(
@@ -171,8 +233,8 @@ def main() -> None:
     options = parser.parse_args()
     recognizer, rng = Recognizer.load(options.model), np.random.default_rng(options.seed)
     pendigits = load_dataset("pendigits")
-    head = fit_number_head(examples_of(pendigits.train, options.numbers, recognizer, rng), rng)
-    held = examples_of(pendigits.validation, CALIBRATION_NUMBERS, recognizer, rng, allographs=0.0)
+    head = fit_number_head(examples_of(pendigits.train, options.numbers, recognizer, rng, images=IMAGES), rng)
+    held = examples_of(pendigits.validation, CALIBRATION_NUMBERS, recognizer, rng, images=0.0, allographs=0.0)
     head = calibrate(head, held)
     head.save(options.output)
     print(f"wrote {options.output}; the confidence's slope and offset are {head.calibration}")
