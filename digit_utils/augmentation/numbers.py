@@ -13,14 +13,14 @@ import numpy as np
 
 from digit_utils.augmentation.allographs import ALLOGRAPHS, draw_allograph
 from digit_utils.augmentation.non_digits import letter
-from digit_utils.augmentation.strokes import HAND, augment_strokes, path_length
+from digit_utils.augmentation.strokes import DEFAULT, augment_strokes, path_length
 from digit_utils.preprocessing.strokes import fit_to_box
 from digit_utils.types import NUM_CLASSES, Strokes
 
 MARKS = ".,-:/"
 LINE = "_"  # an owner that is a line under, over or around the number: part of no text
 OTHER = "?"  # an owner that is a character, but none of a number
-IN_NUMBER = replace(HAND, slant=0.06, rotation=3.0, stretch=0.12, fill_box=0.0)  # a hand varies less than hands do
+IN_NUMBER = replace(DEFAULT, slant=0.06, rotation=3.0, stretch=0.12, fill_box=0.0)  # a hand varies less than hands do
 ROWS = 12  # in which the free space between two characters is measured
 
 
