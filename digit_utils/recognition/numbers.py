@@ -29,7 +29,7 @@ EVIDENCE_FEATURES = NUM_CLASSES + 3
 FEATURES = GEOMETRY_FEATURES + EVIDENCE_FEATURES
 # Added to the head's scores, in nats, because synthetic numbers hold far more marks and letters than what people draw
 # on a pad: chosen on development numbers of other people.
-BIASES = {"/": -4.0, OTHER: -2.5, "-": 2.0}
+BIASES = {"/": -4.0, OTHER: -2.5, ",": -2.0, "-": 1.0}
 BUNDLED_HEAD = Path(__file__).parents[1] / "models" / "numbers.npz"
 MAX_PIECES = 80  # of a line; more are no number
 LEAST_CONFIDENCE = 0.03  # of a number; what is read with less is none
