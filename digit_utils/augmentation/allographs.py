@@ -69,6 +69,8 @@ ALLOGRAPHS: tuple[Allograph, ...] = tuple(
         flag_and_foot_in_one=".2,.25 .52,.0 / .52,.5 .52,.98 / .15,1 / .85,1",
         long_flag_and_foot=(".05,.42 .3,.25 .55,.0 / .55,1", ".2,1 .55,1 .9,1"),
         two_stroke_flag=(".5,0 .5,.5 .5,1", ".5,.02 .35,.15 .2,.25"),
+        hook_at_the_foot=".5,0 .47,.5 .44,1 / .6,.75",
+        long_hook_at_the_foot=".52,0 .42,.5 .36,1 / .5,.78 .66,.52",
     )
     + _forms(
         2,

@@ -34,6 +34,20 @@ def ink_from_image(image: np.ndarray) -> np.ndarray:
         ink = _refine_small_digit(image, ink)
     if ink is None:
         return blank_ink()
+    return normalize_ink(ink)
+
+
+def ink_at_full_size(image: np.ndarray, *, longest: int) -> np.ndarray | None:
+    """Find the ink in an image as `ink_from_image` does, but leave it where it is: (height, width) float32 in [0, 1].
+
+    The image is shrunk first where its long side exceeds `longest`. None when the page is blank.
+    """
+    _check_image(image)
+    return find_ink(_shrink_to(image, longest))
+
+
+def normalize_ink(ink: np.ndarray) -> np.ndarray:
+    """Bring ink, (height, width) float32 in [0, 1] and not all 0, to the size, place and pen of MNIST: (28, 28)."""
     crop = _with_usual_pen(crop_to_ink(ink))
     return ink_from_strokes([[[0, 0]]]) if _is_dot(crop) else _place(crop)
 

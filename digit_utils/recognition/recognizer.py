@@ -2,7 +2,9 @@
 
 import threading
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -11,6 +13,9 @@ from digit_utils.preprocessing.images import ink_from_image
 from digit_utils.preprocessing.strokes import ink_from_strokes
 from digit_utils.recognition.model_file import HEAD, ModelCard, ModelFileError, read_model_file
 from digit_utils.types import IMAGE_SIZE, NUM_CLASSES, Strokes
+
+if TYPE_CHECKING:
+    from digit_utils.recognition.numbers import Number, NumberReader
 
 BUNDLED_MODEL = Path(__file__).parents[1] / "models" / "digits.tflite"
 MODEL_FILE_NAME = "model.tflite"  # in the folder of a run
@@ -82,6 +87,28 @@ class Recognizer:
         Raises TypeError or ValueError when the image is not a 2-D uint8 array with at least one pixel.
         """
         return self.recognize_ink(ink_from_image(image)[np.newaxis])[0]
+
+    def recognize_number(self, strokes: Strokes) -> "Number":
+        """Read one line of one or more characters: digits and the marks . , - : / from strokes in any order.
+
+        Raises ValueError when a stroke is not an (n, 2) array of numbers.
+        """
+        return self._number_reader.read_strokes(strokes)
+
+    def recognize_numbers(self, image: np.ndarray) -> "list[Number]":
+        """Read every number in a 2-D uint8 image, lines from top to bottom, from left to right.
+
+        Raises TypeError or ValueError when the image is not a 2-D uint8 array with at least one pixel.
+        """
+        from digit_utils.recognition.number_images import read_image  # it builds on this module
+
+        return read_image(self._number_reader, image)
+
+    @cached_property
+    def _number_reader(self) -> "NumberReader":
+        from digit_utils.recognition.numbers import NumberReader  # it builds on this module
+
+        return NumberReader(self)
 
     def recognize_ink(self, ink: np.ndarray) -> list[Prediction]:
         """Read normalised ink (`digit_utils.preprocessing`): (n, 28, 28) float32 in [0, 1]; any n, also 0."""

@@ -17,6 +17,7 @@ class DataMix:
     pen_strokes: int = 0  # drawings by pendigits' training writers, each deformed anew
     allographs: int = 0  # drawings of the forms in digit_utils.augmentation.allographs
     non_digits: int = 0  # letters, signs, scribbles, ...; needs a network with a logit for "no digit"
+    wrong_groupings: int = 0  # non-digits as well: wrong groups of strokes, as the lattice of a number tries them
     photographed: float = 0.0  # fraction of the drawings seen as a worn picture instead of clean strokes
     blur: float = 0.0  # fraction of all images, digits or not, that are blurred or sharpened
     label_smoothing: float = 0.0  # probability that the target spreads evenly over all ten digits
@@ -26,7 +27,7 @@ class DataMix:
             raise ValueError(
                 f"augmentation is {self.augmentation!r}; choose one of {', '.join(map(repr, AUGMENTATIONS))}"
             )
-        for name in ("pen_strokes", "allographs", "non_digits"):
+        for name in ("pen_strokes", "allographs", "non_digits", "wrong_groupings"):
             if getattr(self, name) < 0:
                 raise ValueError(f"{name} is {getattr(self, name)}; it is a number of images, so 0 or more")
         for name in ("photographed", "blur", "label_smoothing"):

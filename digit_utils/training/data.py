@@ -11,6 +11,7 @@ import numpy as np
 from digit_utils.augmentation.allographs import random_allographs
 from digit_utils.augmentation.images import ImageAugmentation, augment_images, random_blur
 from digit_utils.augmentation.non_digits import non_digits_of_scans, random_non_digits
+from digit_utils.augmentation.numbers import hands_of, lattice_junk
 from digit_utils.augmentation.photos import photograph
 from digit_utils.augmentation.strokes import augment_strokes, random_pen_width
 from digit_utils.datasets.base import DigitDataset
@@ -33,6 +34,7 @@ class TrainingData:
     scans: LabelledInk  # scanned digits, before augmentation
     strokes: tuple[Strokes, ...] = ()  # digits drawn by the training writers
     stroke_labels: np.ndarray = field(default_factory=lambda: np.zeros(0, np.int64))
+    stroke_writers: np.ndarray | None = None  # (n,) int64; of those drawings
     validation: dict[str, LabelledInk] = field(default_factory=dict)  # by dataset; never trained on
     hashes: dict[str, str] = field(default_factory=dict)  # of the content of each dataset
     own_drawings: tuple[Strokes, ...] = ()  # by the user, whose hand the network should learn
@@ -48,7 +50,7 @@ class TrainingData:
 
     def images_per_epoch(self, data_mix: DataMix) -> int:
         """Return how many images an epoch has."""
-        drawn = data_mix.pen_strokes + data_mix.allographs + data_mix.non_digits
+        drawn = data_mix.pen_strokes + data_mix.allographs + data_mix.non_digits + data_mix.wrong_groupings
         return len(self.scans) + drawn + self.own_drawings_per_epoch
 
 
@@ -67,7 +69,12 @@ def make_training_data(
         hashes={dataset.name: dataset.sha256 for dataset in (*sets, own) if dataset is not None},
     )
     if drawn is not None:
-        training_data = replace(training_data, strokes=drawn.train.strokes, stroke_labels=drawn.train.labels)
+        training_data = replace(
+            training_data,
+            strokes=drawn.train.strokes,
+            stroke_labels=drawn.train.labels,
+            stroke_writers=drawn.train.writers,
+        )
     if own is not None:
         training_data = replace(training_data, own_drawings=own.train.strokes, own_labels=own.train.labels)
     return training_data
@@ -92,6 +99,8 @@ def make_epoch(
         parts.append((_render(drawings, data_mix, rng), labels))
     if data_mix.non_digits:
         parts.append((_non_digits(training_data, data_mix, rng), np.full(data_mix.non_digits, -1)))
+    if data_mix.wrong_groupings:
+        parts.append(_wrong_groupings(training_data, data_mix, rng))
     if training_data.own_drawings:
         parts.append(_own_drawings(training_data, data_mix, rng))
     ink = np.concatenate([part for part, _ in parts])
@@ -147,6 +156,18 @@ def _non_digits(training_data: TrainingData, data_mix: DataMix, rng: np.random.G
     drawn = random_non_digits(data_mix.non_digits - scanned_count, rng, photographed=data_mix.photographed)
     scanned = non_digits_of_scans(training_data.scans.ink, training_data.scans.labels, scanned_count, rng)
     return np.concatenate([drawn, scanned])
+
+
+def _wrong_groupings(
+    training_data: TrainingData, data_mix: DataMix, rng: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return wrong groups of strokes of numbers by the training writers, as ink (n, 28, 28), labelled as non-digits."""
+    hands = ()
+    if training_data.stroke_writers is not None:
+        hands = hands_of(training_data.strokes, training_data.stroke_labels, training_data.stroke_writers)
+    groups = lattice_junk(data_mix.wrong_groupings, hands, rng)
+    ink = np.stack([ink_from_strokes(group, pen_width=random_pen_width(rng)) for group in groups])
+    return ink, np.full(len(ink), -1)
 
 
 def _render(drawings: list[Strokes], data_mix: DataMix, rng: np.random.Generator) -> np.ndarray:

@@ -1,0 +1,108 @@
+"""Numbers in images: the ink's connected components are the pieces, and rows of them are the lines."""
+
+from collections.abc import Callable, Sequence
+from itertools import pairwise
+
+import cv2
+import numpy as np
+
+from digit_utils.preprocessing.images import ink_at_full_size, normalize_ink
+from digit_utils.recognition.numbers import Number, NumberReader
+
+LONGEST_SIDE = 640  # pixels; larger images are shrunk first
+CLEAR_INK = 0.35  # of full ink: what makes a component
+SMALLEST_COMPONENT = 0.004  # of a line's squared height, in ink; smaller ones are specks
+LEAST_OVERLAP = 0.35  # of the lower one's height, that two components of a line have in common with the line
+SMALLEST_LINE = 0.35  # of the tallest line's height; lower lines are noise
+WIDE = 1.05  # line heights; wider components may be several digits that touch
+MOST_CUTS = 4  # of one component
+NEAREST_CUTS = 0.25  # line heights
+THIN = 0.3  # line heights; a cut goes through no more ink than this
+
+
+def read_image(reader: NumberReader, image: np.ndarray) -> list[Number]:
+    """Return the numbers in a 2-D uint8 image, lines from top to bottom; boxes are in pixels of the image.
+
+    Raises TypeError or ValueError when the image is not a 2-D uint8 array with at least one pixel.
+    """
+    ink = ink_at_full_size(image, longest=LONGEST_SIDE)
+    if ink is None:
+        return []
+    scale = max(image.shape) / max(ink.shape)
+    return [
+        reader.read([outline * scale for outline in outlines(pieces)], ink_of_pieces(pieces, ink))
+        for pieces in pieces_of_lines(ink)
+    ]
+
+
+def ink_of_pieces(pieces: Sequence[np.ndarray], ink: np.ndarray) -> Callable[[list[int]], np.ndarray]:
+    """Return the function that normalises the ink, of (height, width), of a list of pieces, by their places."""
+
+    def normalized(places: list[int]) -> np.ndarray:
+        return normalize_ink(np.where(np.any([pieces[place] for place in places], axis=0), ink, 0).astype(np.float32))
+
+    return normalized
+
+
+def pieces_of_lines(ink: np.ndarray) -> list[list[np.ndarray]]:
+    """Return the pieces of each line, from top to bottom: (height, width) bool masks over the whole image."""
+    _, parts, statistics, _ = cv2.connectedComponentsWithStats((ink > CLEAR_INK).view(np.uint8), connectivity=8)
+    lines = []
+    for line in _lines(statistics[1:]):
+        height = float(np.quantile(statistics[line, cv2.CC_STAT_HEIGHT], 0.75, method="higher"))
+        large = [part for part in line if statistics[part, cv2.CC_STAT_AREA] >= SMALLEST_COMPONENT * height**2]
+        lines.append([piece for part in large for piece in _cut(parts == part, statistics[part], height)])
+    return [sorted(line, key=_left) for line in lines if line]  # components come from top to bottom: no drawing order
+
+
+def _left(piece: np.ndarray) -> int:
+    return int(piece.any(axis=0).argmax())
+
+
+def _lines(statistics: np.ndarray) -> list[list[int]]:
+    """Return the components of each line, by number from 1: tall ones first, each joins the line it overlaps most."""
+    tops, heights = statistics[:, cv2.CC_STAT_TOP], statistics[:, cv2.CC_STAT_HEIGHT]
+    bottoms = tops + heights
+    lines: list[tuple[list[int], float, float]] = []
+    for place in np.argsort(-heights, kind="stable").tolist():
+        best, most = None, LEAST_OVERLAP
+        for index, (_, top, bottom) in enumerate(lines):
+            overlap = (min(bottom, bottoms[place]) - max(top, tops[place])) / min(heights[place], bottom - top)
+            if overlap > most:
+                best, most = index, overlap
+        if best is None:
+            if not lines or heights[place] > SMALLEST_LINE * heights.max():
+                lines.append(([place + 1], float(tops[place]), float(bottoms[place])))
+            else:  # a dot, a comma, a dash: to the nearest line
+                middle = (tops[place] + bottoms[place]) / 2
+                nearest = min(lines, key=lambda line: max(line[1] - middle, middle - line[2], 0))
+                if max(nearest[1] - middle, middle - nearest[2], 0) < 0.4 * (nearest[2] - nearest[1]):
+                    nearest[0].append(place + 1)
+        else:
+            lines[best][0].append(place + 1)
+    return [numbers for numbers, _, _ in sorted(lines, key=lambda line: line[1])]
+
+
+def outlines(pieces: Sequence[np.ndarray]) -> list[np.ndarray]:
+    """Return the outline of each mask as a path, (n, 2) float64: once along the ink, there and back."""
+    found = (cv2.findContours(piece.view(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)[0] for piece in pieces)
+    return [max(contours, key=len)[:, 0].astype(np.float64) for contours in found]
+
+
+def _cut(piece: np.ndarray, statistics: np.ndarray, height: float) -> Sequence[np.ndarray]:
+    """Return a component in one, or in several pieces where it is wide: cut downwards where it is thin."""
+    left, width = statistics[cv2.CC_STAT_LEFT], statistics[cv2.CC_STAT_WIDTH]
+    if width <= WIDE * height or statistics[cv2.CC_STAT_HEIGHT] < 0.5 * height:
+        return [piece]
+    profile = cv2.blur(piece.sum(axis=0, dtype=np.float32)[np.newaxis], (3, 1))[0]
+    margin, cuts = max(2, int(NEAREST_CUTS * height)), []
+    inner = np.arange(left + margin, left + width - margin)
+    for column in inner[np.argsort(profile[inner], kind="stable")].tolist():
+        if len(cuts) == MOST_CUTS or profile[column] > THIN * height:
+            break
+        if all(abs(column - cut) >= margin for cut in cuts):
+            cuts.append(column)
+    edges = [0, *sorted(cuts), piece.shape[1]]
+    columns = np.arange(piece.shape[1])
+    parts = [piece & (columns >= start) & (columns < stop) for start, stop in pairwise(edges)]
+    return [part for part in parts if part.any()]
