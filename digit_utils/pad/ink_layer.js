@@ -171,7 +171,7 @@ class WetInk {
   end(stroke, how) {
     stroke.end = how;
     if (how === "drop" && stroke.sent === 0) return this.forget([stroke]);
-    if (how === "drop") this.paint();
+    this.paint();                // in one piece: painted bit by bit, some pixels of its edge are a shade off
     stroke.isCertain = true;
     this.sendSoon(0);
   }

@@ -13,7 +13,7 @@ class Pad:
 
     def __init__(self, page, *, index: int = 0):
         self.page = page
-        self.canvas = page.locator(".digit-pad canvas").nth(index)
+        self.canvas = page.locator(".digit-pad-paper > canvas").nth(index)
         self.mark = page.locator(".digit-pad-mark").nth(index)
         self.caption = page.locator(".digit-pad-caption").nth(index)
         self.root = page.locator(".digit-pad").nth(index)
@@ -96,10 +96,10 @@ class Fingers:
     """Touches as the browser's own driver makes them."""
 
     def __init__(self, page):
-        self._session = page.context.new_cdp_session(page)
+        self.session = page.context.new_cdp_session(page)
 
     def send(self, kind: str, **fingers) -> None:
         """Send touchStart, touchMove, touchEnd or touchCancel with the places of all fingers that are on the screen."""
         names = ("first", "second")
         touches = [{"x": float(x), "y": float(y), "id": names.index(name)} for name, (x, y) in fingers.items()]
-        self._session.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": touches})
+        self.session.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": touches})
