@@ -33,9 +33,8 @@ import numpy as np
 import traitlets
 from ipycanvas import Canvas
 
-from digit_utils.pad.state import LARGEST_DRAWING, Point
+from digit_utils.pad.state import MAX_POINTS, Point, are_coordinates
 
-FARTHEST = 1e6  # pixels from the corner of the paper; no pointer is farther away
 MAX_BATCH = 2_000  # points of one message; the layer sends 500
 MAX_WET_STROKES = 20  # of all views together
 MAX_REMEMBERED = 1_000  # strokes that are over and may come again
@@ -73,7 +72,7 @@ class Batch:
             return None
         if not isinstance(numbers, list) or len(numbers) % 2 or len(numbers) > 2 * MAX_BATCH:
             return None
-        if end not in (None, "lift", "tap", "drop") or not are_numbers(*numbers):
+        if end not in (None, "lift", "tap", "drop") or not are_coordinates(*numbers):
             return None
         x = (min(max(float(value), 0.0), width) for value in numbers[::2])
         y = (min(max(float(value), 0.0), height) for value in numbers[1::2])
@@ -151,7 +150,7 @@ class StrokeInbox:
 
     def _extend(self, wet: _WetStroke, batch: Batch) -> None:
         new = batch.points[wet.received - batch.start :]
-        room = LARGEST_DRAWING - sum(len(each.points) for each in self._wet.values())
+        room = MAX_POINTS - sum(len(each.points) for each in self._wet.values())
         for point in new[: max(0, room)]:
             if not wet.points or point != wet.points[-1]:
                 wet.points.append(point)
@@ -253,12 +252,6 @@ class InkLayer(anywidget.AnyWidget):
         for view in dict.fromkeys(view for view, _ in keys):
             strokes = [stroke for name, stroke in keys if name == view]
             self.send({"kind": "dry", "view": view, "strokes": strokes})
-
-
-def are_numbers(*values: object) -> bool:
-    """Tell whether coordinates from the browser can be used; a hidden canvas, for one, sends none."""
-    # Not math.isfinite, which fails for whole numbers of hundreds of digits.
-    return all(type(value) in (int, float) and -FARTHEST < value < FARTHEST for value in values)
 
 
 def _is_count(value: object) -> bool:

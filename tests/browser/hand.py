@@ -14,6 +14,7 @@ class Pad:
     def __init__(self, page, *, index: int = 0):
         self.page = page
         self.canvas = page.locator(".digit-pad-paper > canvas").nth(index)
+        self.layer = page.locator(".digit-pad-paper div > canvas").nth(index)  # where wet ink is drawn
         self.mark = page.locator(".digit-pad-mark").nth(index)
         self.caption = page.locator(".digit-pad-caption").nth(index)
         self.root = page.locator(".digit-pad").nth(index)

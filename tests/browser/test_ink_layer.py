@@ -187,7 +187,8 @@ def test_messages_are_few_while_the_pen_moves_and_the_last_is_sent_at_once(desk)
         """async () => {
             const box = wet.getBoundingClientRect(), common = { pointerId: 5, pointerType: "pen", bubbles: true };
             const dispatch = (name, step, buttons) => wet.dispatchEvent(new PointerEvent(name, {
-                ...common, button: 0, buttons, clientX: box.left + step % 400, clientY: box.top + 100 + 50 * Math.sin(step),
+                ...common, button: 0, buttons,
+                clientX: box.left + step % 400, clientY: box.top + 100 + 50 * Math.sin(step),
             }));
             const start = performance.now();
             dispatch("pointerdown", 0, 1);

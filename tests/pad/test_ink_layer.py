@@ -6,7 +6,7 @@ from ipycanvas import Canvas
 
 from digit_utils.pad import ink_layer
 from digit_utils.pad.ink_layer import MAX_REMEMBERED, MAX_WET_STROKES, InkLayer
-from digit_utils.pad.state import LARGEST_DRAWING
+from digit_utils.pad.state import MAX_POINTS
 
 
 class Page:
@@ -181,13 +181,13 @@ def test_nonsense_is_passed_over(page, content):
 
 
 def test_the_number_of_points_is_bounded_and_the_stroke_ends_all_the_same(page):
-    count = LARGEST_DRAWING + 3000
+    count = MAX_POINTS + 3000
     places = [(index % 397, index % 199) for index in range(count)]
     for start in range(0, count, 1000):
         page.ink(*places[start : start + 1000], start=start)
-    assert sum(map(len, page.layer.wet_strokes)) == LARGEST_DRAWING
+    assert sum(map(len, page.layer.wet_strokes)) == MAX_POINTS
     page.ink(start=count, end="lift")
-    assert len(page.strokes[0]) == LARGEST_DRAWING
+    assert len(page.strokes[0]) == MAX_POINTS
     assert page.dry() == [("a", 0)]
 
 
