@@ -323,7 +323,10 @@ class Hand {
     if (pointer.type !== "touch" && event.buttons % 2 === 0) return this.finish(); // released where nobody saw it
     if (pointer.type === "touch" && !pointer.moved && isPalm(event)) return this.discard();
     if (!this.look()) return;
-    pointer.moved = pointer.moved || hasMoved(pointer.from, event);
+    if (!pointer.moved && hasMoved(pointer.from, event)) {
+      pointer.moved = true;
+      this.waiting.clear();      // whatever else touches the paper is not what draws
+    }
     const steps = event.getCoalescedEvents?.() ?? [];
     for (const step of steps.length ? steps : [event]) this.moveTo(this.place(step));
     if (pointer.moved) this.ink.confirm(pointer.stroke);
@@ -396,11 +399,22 @@ class Hand {
 const isPalm = event => event.pointerType === "touch" && Math.max(event.width, event.height) >= PALM;
 const hasMoved = (from, to) => Math.hypot(to.clientX - from.clientX, to.clientY - from.clientY) > STILL;
 
+// The model of the canvas, which may be in the making still.
+async function paperOf(model) {
+  for (let tries = 0; ; tries++) {
+    try {
+      const paper = await model.widget_manager.get_model(model.get("paper"));
+      if (paper) return paper;
+    } catch { /* not yet */ }
+    if (tries >= 100) throw new Error("the ink layer found no canvas");
+    await new Promise(done => setTimeout(done, 100));
+  }
+}
+
 // Wait until ipycanvas has carried out what it was sent. Its queue is known by name only; without it, some time passes,
 // in which wet ink lies on the same dry ink.
-async function paperIsPainted(model) {
+async function paperIsPainted(paper) {
   try {
-    const paper = await model.widget_manager.get_model(model.get("paper"));
     const queue = paper.get("_canvas_manager").currentProcessing;
     if (typeof queue.then !== "function") throw new TypeError("no queue");
     await queue;
@@ -410,7 +424,8 @@ async function paperIsPainted(model) {
   }
 }
 
-function render({ model, el }) {
+async function render({ model, el }) {
+  const paper = await paperOf(model);
   const canvas = document.createElement("canvas");
   canvas.setAttribute("aria-hidden", "true");
   el.style.position = "static";  // without a size of its own: the canvas covers the box in which the layer lies
@@ -433,24 +448,25 @@ function render({ model, el }) {
     const strokes = message.strokes.map(id => ink.strokes.get(id)).filter(stroke => stroke);
     if (!strokes.length) return;
     for (const stroke of strokes) hand.let(stroke);
-    await paperIsPainted(model);
+    await paperIsPainted(paper);
     ink.forget(strokes);
   };
   resize();
   model.on("change:width change:height", resize);
   model.on("change:ink_colour change:ink_width", () => ink.paint());
-  model.on("msg:custom", receive);
+  paper.on("msg:custom", receive);
   el.append(canvas);
   return () => {
     model.off("change:width change:height", resize);
-    model.off("msg:custom", receive);
+    paper.off("msg:custom", receive);
     if (hand.pointer) hand.finish();
     ink.stop();
   };
 }
 
 export default {
-  initialize({ model }) {
+  async initialize({ model }) {
+    await paperOf(model);
     model.send({ kind: "ready" });
   },
   render,

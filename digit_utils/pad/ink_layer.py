@@ -13,12 +13,13 @@ From the browser:
      "end": null}                       "lift" with the last points, "tap" where the pen hardly moved, "drop" for ink
                                         that was none: a hand that rested on the paper
 
-To the browser:
+To the browser, as messages of the canvas' model:
 
     {"kind": "dry", "view": "k3x9", "strokes": [4]}                  they are on the paper, or never will be
     {"kind": "missing", "view": "k3x9", "stroke": 4, "start": 12}    send again from this point on
 
-A view sends a finished stroke again until it is told that it is dry, so nothing is lost with a connection.
+A view sends a finished stroke again until it is told that it is dry, so nothing is lost with a connection. anywidget
+delivers no message any more to a layer whose script took more than two seconds to load; the canvas' model always does.
 """
 
 import threading
@@ -188,6 +189,7 @@ class InkLayer(anywidget.AnyWidget):
 
     def __init__(self, canvas: Canvas, *, ink_colour: str, ink_width: float):
         """Make a layer for a canvas."""
+        self._canvas = canvas
         self._inbox = StrokeInbox(width=canvas.width, height=canvas.height)
         self._lock = threading.Lock()
         self._on_ready: Callable[[], None] = lambda: None
@@ -240,7 +242,7 @@ class InkLayer(anywidget.AnyWidget):
                 self._on_stroke(np.array(receipt.points, dtype=np.float64), receipt.is_tap)
             elif receipt.outcome is Outcome.MISSING:
                 view, stroke = receipt.key
-                self.send({"kind": "missing", "view": view, "stroke": stroke, "start": receipt.start})
+                self._canvas.send({"kind": "missing", "view": view, "stroke": stroke, "start": receipt.start})
         over = (Outcome.COMPLETE, Outcome.CLOSED)
         self._tell_dry([receipt.key for receipt in receipts if receipt.outcome in over])
         if any(receipt.outcome is not Outcome.MISSING for receipt in receipts):
@@ -251,7 +253,7 @@ class InkLayer(anywidget.AnyWidget):
     def _tell_dry(self, keys: list[StrokeKey]) -> None:
         for view in dict.fromkeys(view for view, _ in keys):
             strokes = [stroke for name, stroke in keys if name == view]
-            self.send({"kind": "dry", "view": view, "strokes": strokes})
+            self._canvas.send({"kind": "dry", "view": view, "strokes": strokes})
 
 
 def _is_count(value: object) -> bool:

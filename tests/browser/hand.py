@@ -75,8 +75,21 @@ class Pad:
         )
 
     def ink(self) -> np.ndarray:
-        """Return where there is ink on the paper: (side, side) bool, in pixels of the drawing."""
-        side, alpha = self.canvas.evaluate(
+        """Return where there is ink to be seen: (side, side) bool, in pixels of the drawing."""
+        wet = self.wet_ink() if self.layer.count() else False  # first, since what dries meanwhile is dry then
+        return self.dry_ink() | wet
+
+    def dry_ink(self) -> np.ndarray:
+        """Return where the kernel has drawn ink."""
+        return self._ink_on(self.canvas)
+
+    def wet_ink(self) -> np.ndarray:
+        """Return where there is ink that the browser has drawn, ahead of the kernel."""
+        return self._ink_on(self.layer)
+
+    @staticmethod
+    def _ink_on(canvas) -> np.ndarray:
+        side, alpha = canvas.evaluate(
             """canvas => {
                 const all = canvas.getContext('2d').getImageData(0, 0, canvas.width, canvas.height).data;
                 let packed = '';

@@ -31,17 +31,22 @@ START = """async ([source, traits]) => {
     const { default: layer } = await import(URL.createObjectURL(new Blob([source], { type: "text/javascript" })));
     window.sent = [];
     const actions = [];
-    const paper = { get: () => ({ currentProcessing: window.queue ?? Promise.resolve() }), views: {} };
+    const paper = {
+        get: () => ({ currentProcessing: window.queue ?? Promise.resolve() }),
+        views: {},
+        on: (name, action) => actions.push(action),
+        off: () => {},
+    };
     const model = {
         get: name => traits[name],
-        on: (name, action) => actions.push(action),
+        on: () => {},
         off: () => {},
         send: message => sent.push({ ...message, at: performance.now() }),
         widget_manager: { get_model: async () => paper },
     };
     window.answer = message => actions.forEach(action => action(message));
-    layer.initialize({ model });
-    window.leave = layer.render({ model, el: document.getElementById("layer") });
+    await layer.initialize({ model });
+    window.leave = await layer.render({ model, el: document.getElementById("layer") });
     window.wet = document.querySelector("#layer canvas");
 }"""
 INK_AT = """places => places.map(([x, y]) => wet.getContext("2d").getImageData(x, y, 1, 1).data[3])"""

@@ -64,15 +64,6 @@ def stopped(server, pad):
         kernel.send_signal(signal.SIGCONT)
 
 
-def wet_ink(pad) -> np.ndarray:
-    """Return where there is wet ink: (side, side) bool, in pixels of the paper."""
-    dry, pad.canvas = pad.canvas, pad.layer
-    try:
-        return pad.ink()
-    finally:
-        pad.canvas = dry
-
-
 def has_dried(pad) -> None:
     pad.page.wait_for_function("!document.querySelector('[data-wet]')", timeout=20_000)
 
@@ -95,11 +86,11 @@ def test_ink_is_there_before_the_kernel_answers_and_dries_without_a_change(chrom
         draw = pad.draw_by_mouse if way == "mouse" else pad.draw_by_touch
         with stopped(server, pad):
             draw(SAMPLES[4])
-            wet = wet_ink(pad)
+            wet = pad.wet_ink()
             expected, slack = expected_ink(SAMPLES[4]), np.ones((9, 9), np.uint8)
             assert not (wet & (cv2.dilate(expected, slack) == 0)).any()
             assert not (~wet & (cv2.erode(expected, slack) > 0)).any()
-            assert not pad.ink().any(), "the paper below is still blank"
+            assert not pad.dry_ink().any(), "the paper below is still blank"
             pad.page.mouse.move(2, 2)
             before = picture(pad)
             pad.page.evaluate(WATCH, pad.root.element_handle())
@@ -107,8 +98,8 @@ def test_ink_is_there_before_the_kernel_answers_and_dries_without_a_change(chrom
         assert pad.reads("4")
         pad.page.evaluate("window.watching = false")
         frames = np.array(pad.page.evaluate("frames"))
-        assert not wet_ink(pad).any()
-        assert pad.ink().any()
+        assert not pad.wet_ink().any()
+        assert pad.dry_ink().any()
         assert len(frames) > 5
         assert np.abs(picture(pad) - before).max() <= 3, "wet or dry, the same pixels"
         assert np.abs(frames / frames[0] - 1).max() < 0.003, "in no frame was the ink away, nor there twice"
@@ -121,19 +112,19 @@ def test_undo_and_clear_take_wet_ink_too(chromium, server):
             pad.button("Undo").click()
         has_dried(pad)
         assert pad.answer() == ""
-        assert not pad.ink().any()
+        assert not pad.dry_ink().any()
         mouse, box = pad.page.mouse, pad.canvas.bounding_box()
         mouse.move(box["x"] + 100, box["y"] + 100)
         mouse.down()
         mouse.move(box["x"] + 200, box["y"] + 200, steps=5)
-        assert wet_ink(pad).any()
+        assert pad.wet_ink().any()
         pad.page.wait_for_timeout(300)  # the kernel has heard of it
         pad.page.keyboard.press("Escape")
         pad.page.wait_for_function("!document.querySelector('[data-wet]')")
         mouse.move(box["x"] + 300, box["y"] + 200, steps=5)
         mouse.up()
         assert pad.answer() == ""
-        assert not pad.ink().any()
+        assert not pad.dry_ink().any()
         pad.draw_by_mouse(SAMPLES[2])
         assert pad.reads("2")
 
@@ -146,7 +137,7 @@ def test_the_answer_comes_while_the_pen_is_still_down(chromium, server):
         for point in stroke[1:]:
             mouse.move(*point)
         assert pad.reads("0")
-        assert not pad.ink().any()
+        assert not pad.dry_ink().any()
         mouse.up()
         has_dried(pad)
 
@@ -161,7 +152,7 @@ def test_with_a_slow_network_ink_is_at_once_and_messages_are_few(chromium, serve
         fingers.send("touchStart", first=stroke[0])
         for point in stroke[1:]:
             fingers.send("touchMove", first=point)
-        assert wet_ink(pad).sum() > 20_000
+        assert pad.wet_ink().sum() > 20_000
         while time.monotonic() < start + 1:
             fingers.send("touchMove", first=stroke[-1] + np.random.default_rng().uniform(-1, 1, 2))
         fingers.send("touchEnd")
@@ -186,12 +177,12 @@ def test_what_is_drawn_while_the_network_is_away_arrives_when_it_is_back(chromiu
             mouse.move(*point)
         mouse.up()
         pad.page.locator("#page-banner").get_by_text("The connection is lost").wait_for(timeout=15_000)
-        assert wet_ink(pad).any()
+        assert pad.wet_ink().any()
         relay.mend()
         pad.page.locator("#page-banner").wait_for(state="hidden", timeout=60_000)
         assert pad.reads("3")
         has_dried(pad)
-        assert pad.ink().any()
+        assert pad.dry_ink().any()
     relay.cut()
 
 
@@ -207,7 +198,7 @@ def test_without_the_layer_the_canvas_events_draw_and_nothing_is_said(chromium, 
     shown = page.locator("body").inner_text()
     pad.draw_by_mouse(SAMPLES[5])
     assert pad.reads("5")
-    assert pad.ink().any()
+    assert pad.dry_ink().any()
     assert "anywidget" not in shown
     assert "rror" not in shown
     page.screenshot(path=artifacts / "page-desktop-without-layer.png")

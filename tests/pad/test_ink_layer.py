@@ -13,9 +13,10 @@ class Page:
     """A layer, and what its owner and its browser get to see."""
 
     def __init__(self):
-        self.layer = InkLayer(Canvas(width=400, height=200), ink_colour="#222222", ink_width=18)
+        canvas = Canvas(width=400, height=200)
+        self.layer = InkLayer(canvas, ink_colour="#222222", ink_width=18)
         self.strokes, self.taps, self.sent, self.ready = [], [], [], 0
-        self.layer.send = lambda content, buffers=None: self.sent.append(content)
+        canvas.send = lambda content, buffers=None: self.sent.append(content)
         self.layer.on_stroke(self._keep)
         self.layer.on_ready(self._count)
 
