@@ -399,16 +399,29 @@ class Hand {
 const isPalm = event => event.pointerType === "touch" && Math.max(event.width, event.height) >= PALM;
 const hasMoved = (from, to) => Math.hypot(to.clientX - from.clientX, to.clientY - from.clientY) > STILL;
 
+const pause = milliseconds => new Promise(done => setTimeout(done, milliseconds));
+let isShown = false;             // each layer has this script for itself
+
+// Ask to be laid over the canvas, once that is there: while a page is being put together, answers can get lost.
+async function announce(model) {
+  const paper = await paperOf(model);
+  while (!Object.keys(paper.views ?? {}).length) await pause(100);
+  for (let wait = 1000; !isShown && wait < 100_000; wait *= 2) {
+    model.send({ kind: "ready" });
+    await pause(wait);
+  }
+}
+
 // The model of the canvas, which may be in the making still.
 async function paperOf(model) {
-  for (let tries = 0; ; tries++) {
+  for (let tries = 0; tries < 100; tries++) {
     try {
       const paper = await model.widget_manager.get_model(model.get("paper"));
       if (paper) return paper;
     } catch { /* not yet */ }
-    if (tries >= 100) throw new Error("the ink layer found no canvas");
-    await new Promise(done => setTimeout(done, 100));
+    await pause(100);
   }
+  throw new Error("the ink layer found no canvas");
 }
 
 // Wait until ipycanvas has carried out what it was sent. Its queue is known by name only; without it, some time passes,
@@ -420,11 +433,12 @@ async function paperIsPainted(paper) {
     await queue;
     await Promise.all(Object.values(paper.views));
   } catch {
-    await new Promise(done => setTimeout(done, 100));
+    await pause(100);
   }
 }
 
 async function render({ model, el }) {
+  isShown = true;
   const paper = await paperOf(model);
   const canvas = document.createElement("canvas");
   canvas.setAttribute("aria-hidden", "true");
@@ -465,9 +479,8 @@ async function render({ model, el }) {
 }
 
 export default {
-  async initialize({ model }) {
-    await paperOf(model);
-    model.send({ kind: "ready" });
+  initialize({ model }) {
+    announce(model);             // not waited for: anywidget gives up on what takes two seconds
   },
   render,
 };

@@ -6,7 +6,7 @@ Dry ink is the truth; wet ink bridges the time until it is there, however slow n
 
 From the browser:
 
-    {"kind": "ready"}                   the script runs; until then the layer is not shown, and nobody misses it
+    {"kind": "ready"}                   the script runs and sees the canvas; until then the layer is not shown
     {"kind": "ink", "view": "k3x9",     one of the places that show the layer
      "stroke": 4, "start": 12,          its number in that view; how many of its points went before
      "points": [x, y, x, y, ...],       in pixels of the paper

@@ -106,8 +106,10 @@ class PadView:
         return [sheet, widgets.Box(parts).add_class("digit-pad-readout")]
 
     def cover_paper(self, layer: widgets.Widget) -> None:
-        """Lay a layer over the canvas; once is enough."""
-        if layer not in self._paper.children:
+        """Lay a layer over the canvas. A page that asks again has not heard of it."""
+        if layer in self._paper.children:
+            self._paper.send_state("children")
+        else:
             self._paper.children = [*self._paper.children, layer]
 
     def show(self, display: DisplayedPrediction, image: np.ndarray) -> None:

@@ -33,7 +33,7 @@ START = """async ([source, traits]) => {
     const actions = [];
     const paper = {
         get: () => ({ currentProcessing: window.queue ?? Promise.resolve() }),
-        views: {},
+        views: { one: Promise.resolve() },
         on: (name, action) => actions.push(action),
         off: () => {},
     };
