@@ -406,10 +406,12 @@ let isShown = false;             // each layer has this script for itself
 async function announce(model) {
   const paper = await paperOf(model);
   while (!Object.keys(paper.views ?? {}).length) await pause(100);
-  for (let wait = 1000; !isShown && wait < 100_000; wait *= 2) {
+  let wait = 1000;
+  do {
     model.send({ kind: "ready" });
     await pause(wait);
-  }
+    wait *= 2;
+  } while (!isShown && wait < 100_000);
 }
 
 // The model of the canvas, which may be in the making still.
