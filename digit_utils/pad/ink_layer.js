@@ -447,6 +447,7 @@ async function render({ model, el }) {
   el.style.position = "static";  // without a size of its own: the canvas covers the box in which the layer lies
   Object.assign(canvas.style, {
     position: "absolute", inset: "0", width: "100%", height: "100%", touchAction: "none", cursor: "crosshair",
+    willChange: "transform",     // a surface of its own, so that the paper below is not painted with every frame
   });
   const ink = new WetInk(model, canvas, isWet => el.toggleAttribute("data-wet", isWet));
   const hand = new Hand(canvas, model, ink, {
