@@ -8,6 +8,7 @@ const PATIENCE = 2000;         // milliseconds without a word of a finished stro
 const LONGEST_PATIENCE = 30000; // it doubles with every try
 const STEPS_PER_CURVE = 6;     // as in `smooth_path`: wet and dry ink have the same outline
 const STILL = 8;               // CSS pixels; a touch that has not moved farther may be a hand that rests
+const TAKE_OVER = 16;          // CSS pixels; a touch beside one that lies still draws once it has moved so far
 const PALM = 72;               // CSS pixels; no fingertip touches so large a part of the screen
 const PEN_IS_NEAR = 500;       // milliseconds after the pen was last seen, in which no touch draws
 
@@ -286,7 +287,8 @@ class Hand {
     if (event.button !== 0 || (event.pointerType === "mouse" && event.ctrlKey)) return;
     if (event.pointerType === "touch" && (isPalm(event) || this.penIsNear())) return;
     this.onDown();
-    const pointer = { id: event.pointerId, type: event.pointerType, from: event, moved: false, stroke: null };
+    const { pointerId: id, pointerType: type } = event;
+    const pointer = { id, type, from: event, trail: [], moved: false, stroke: null };
     if (this.pointer) {
       if (this.pointer.type !== "touch") return;
       if (event.pointerType === "touch") {
@@ -315,7 +317,8 @@ class Hand {
     const waiting = this.waiting.get(event.pointerId);
     if (waiting) {
       if (isPalm(event)) return void this.waiting.delete(event.pointerId);
-      if (!hasMoved(waiting.from, event)) return;
+      waiting.trail.push(event);
+      if (!hasMoved(waiting.from, event, TAKE_OVER)) return;
       this.takeOver(waiting);
     }
     const { pointer } = this;
@@ -380,6 +383,7 @@ class Hand {
   takeOver(pointer) {
     this.discard();
     this.start(pointer);
+    if (this.pointer) for (const event of pointer.trail) this.moveTo(this.place(event));
   }
 
   release() {
@@ -397,7 +401,7 @@ class Hand {
 }
 
 const isPalm = event => event.pointerType === "touch" && Math.max(event.width, event.height) >= PALM;
-const hasMoved = (from, to) => Math.hypot(to.clientX - from.clientX, to.clientY - from.clientY) > STILL;
+const hasMoved = (from, to, way = STILL) => Math.hypot(to.clientX - from.clientX, to.clientY - from.clientY) > way;
 
 const pause = milliseconds => new Promise(done => setTimeout(done, milliseconds));
 let isShown = false;             // each layer has this script for itself
