@@ -63,7 +63,7 @@ def evenly_spaced(stroke: np.ndarray, *, step: float) -> np.ndarray:
 
 def draw(page: Page, strokes: list[np.ndarray]) -> list[Image.Image]:
     """Draw strokes on a sheet of side 1 with the mouse; return a picture of the pad after each step."""
-    canvas = page.locator(".digit-pad canvas").first
+    canvas = page.locator(".digit-pad-paper > canvas").first
     canvas.wait_for()
     page.wait_for_timeout(1000)  # until the pad's pictures and bars are laid out
     paper, pad = canvas.bounding_box(), page.locator(".digit-pad").first.bounding_box()

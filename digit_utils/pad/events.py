@@ -5,8 +5,7 @@ from collections.abc import Callable, Sequence
 
 from ipycanvas import Canvas
 
-from digit_utils.datasets.drawings import MAX_COORDINATE
-from digit_utils.pad.state import DrawingFinger, DrawingState, Point
+from digit_utils.pad.state import DrawingFinger, DrawingState, Point, are_coordinates
 
 MAX_FINGERS = 20  # on the screen at once; telling them apart takes time that grows with their number
 
@@ -39,12 +38,12 @@ class PointerEvents:
 
     def mouse_down(self, x: float, y: float) -> None:
         """Begin a stroke, unless a finger draws: browsers also send mouse events for touches."""
-        if not self._finger.is_down and _are_numbers(x, y):
+        if not self._finger.is_down and are_coordinates(x, y):
             self._begin(float(x), float(y))
 
     def mouse_move(self, x: float, y: float) -> None:
         """Extend the stroke. Moves without a pressed button come as well, many of them."""
-        if self._state.is_drawing and not self._finger.is_down and _are_numbers(x, y):
+        if self._state.is_drawing and not self._finger.is_down and are_coordinates(x, y):
             self._extend(float(x), float(y))
 
     def mouse_up(self, x: float, y: float) -> None:
@@ -81,11 +80,5 @@ class PointerEvents:
         self._end()
 
 
-def _are_numbers(*values: object) -> bool:
-    """Tell whether coordinates from the browser are usable; a hidden canvas, for one, sends none."""
-    # Not math.isfinite, which raises for integers of hundreds of digits.
-    return all(isinstance(value, (int, float)) and -MAX_COORDINATE < value < MAX_COORDINATE for value in values)
-
-
 def _numbers(fingers: Sequence[Point]) -> list[Point]:
-    return [(float(x), float(y)) for x, y in fingers[:MAX_FINGERS] if _are_numbers(x, y)]
+    return [(float(x), float(y)) for x, y in fingers[:MAX_FINGERS] if are_coordinates(x, y)]

@@ -51,8 +51,16 @@ class InkCanvas:
             canvas.line_cap = canvas.line_join = "round"
             canvas.stroke_style = canvas.fill_style = INK_COLOUR
             for stroke in strokes:
-                canvas.fill_circle(*stroke[0], self._pen_width / 2)
-                canvas.stroke_lines(smooth_path(stroke))
+                self._draw(stroke)
+
+    def add(self, stroke: Sequence[Point]) -> None:
+        """Draw a whole stroke, in one message."""
+        with _one_message():
+            self._draw(stroke)
+
+    def _draw(self, stroke: Sequence[Point] | np.ndarray) -> None:
+        self._canvas.fill_circle(*stroke[0], self._pen_width / 2)
+        self._canvas.stroke_lines(smooth_path(stroke))
 
 
 @contextmanager

@@ -5,11 +5,22 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
+from digit_utils.datasets.drawings import MAX_COORDINATE
+
 Point = tuple[float, float]  # x to the right, y down, in pixels of the pad
 
 MAX_POINTS = 20_000  # further ones are ignored, so that no visitor can fill the memory
 MAX_STROKES = 500  # likewise: each takes time whenever the drawing is recognised or redrawn
 STEPS_PER_CURVE = 6  # short lines that make up the curve between two pointer events
+
+
+def are_coordinates(*values: object) -> bool:
+    """Tell whether values from a browser are usable as coordinates; a hidden canvas, for one, sends none."""
+    # Not math.isfinite, which raises for integers of hundreds of digits.
+    return all(
+        isinstance(value, (int, float)) and not isinstance(value, bool) and -MAX_COORDINATE < value < MAX_COORDINATE
+        for value in values
+    )
 
 
 class DrawingState:
@@ -67,6 +78,15 @@ class DrawingState:
             return False
         self._strokes[-1].append((x, y))
         self._size += 1
+        return True
+
+    def add(self, points: Sequence[Point]) -> bool:
+        """Add a whole stroke, as much of it as there is room for; tell whether there was any."""
+        points = [tuple(point) for point in points[: MAX_POINTS - self._size]]
+        if not points or len(self._strokes) >= MAX_STROKES:
+            return False
+        self._strokes.insert(len(self._strokes) - self.is_drawing, points)  # the one being drawn stays the newest
+        self._size += len(points)
         return True
 
     def end(self) -> bool:

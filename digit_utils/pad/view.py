@@ -97,12 +97,20 @@ class PadView:
         buttons = widgets.Box([self.undo, self.clear, self.predict]).add_class("digit-pad-buttons")
         paper = widgets.Box([canvas, widgets.HTML(PAPER_DESCRIPTION).add_class("digit-pad-unseen")])
         paper.add_class("digit-pad-paper")
+        self._paper = paper
         sheet = widgets.Box([paper, buttons], layout={"max_width": f"{size}px"}).add_class("digit-pad-sheet")
         tiles = [_tile("The answer", self._mark), _tile("The network sees", self._seen)]
         tiles = widgets.Box(tiles).add_class("digit-pad-tiles")
         chart = widgets.HTML(_chart_html()).add_class("digit-pad-chart")
         parts = [tiles, self._caption, chart, self.corrections.root, self._announcement]
         return [sheet, widgets.Box(parts).add_class("digit-pad-readout")]
+
+    def cover_paper(self, layer: widgets.Widget) -> None:
+        """Lay a layer over the canvas. A page that asks again has not heard of it."""
+        if layer in self._paper.children:
+            self._paper.send_state("children")
+        else:
+            self._paper.children = [*self._paper.children, layer]
 
     def show(self, display: DisplayedPrediction, image: np.ndarray) -> None:
         """Show a prediction, and the (28, 28) image that the network saw."""

@@ -5,8 +5,10 @@
     pad = DigitPad()
     pad
 
-A pointer event costs little: its point is kept and one short curve is drawn. Recognition runs on a thread of its own,
-ten times a second while the pen moves and at once when it rests or is lifted, so ink never waits for it.
+The browser draws what the pen does at once and sends it in batches (see `ink_layer`), and the pad draws each finished
+stroke on its canvas. Where a notebook cannot load that layer, the pad itself draws after every pointer event.
+Recognition runs on a thread of its own, ten times a second while the pen moves and at once when it rests or is lifted,
+so ink never waits for it.
 """
 
 import logging
@@ -19,7 +21,8 @@ from ipycanvas import Canvas
 
 from digit_utils.pad.debounce import Debouncer
 from digit_utils.pad.events import PointerEvents
-from digit_utils.pad.ink import InkCanvas
+from digit_utils.pad.ink import INK_COLOUR, InkCanvas
+from digit_utils.pad.ink_layer import InkLayer
 from digit_utils.pad.labelling import DrawingLabeller, LabelState, StrokeRecognizer, with_adaptation
 from digit_utils.pad.state import DrawingState
 from digit_utils.pad.view import BLANK, PadView, displayed
@@ -81,6 +84,7 @@ class DigitPad(widgets.Box):
         self._recognition = Debouncer(self._recognize_and_show, wait=RECOGNITION_PAUSE, max_wait=RECOGNITION_INTERVAL)
         self._canvas = Canvas(width=side, height=side, layout={"width": "100%"})
         self._ink = InkCanvas(self._canvas, pen_width=side * PEN_WIDTH)
+        self._layer = InkLayer(self._canvas, ink_colour=INK_COLOUR, ink_width=side * PEN_WIDTH)
         self._view = PadView(canvas=self._canvas, size=size, saving_notice=_saving_notice(drawings, keep_all=keep_all))
         super().__init__(self._view.root_children)
         for name in self._view.root_classes:
@@ -103,7 +107,7 @@ class DigitPad(widgets.Box):
     def strokes(self) -> list[np.ndarray]:
         """The drawing: (n, 2) float64 arrays, x right, y down, 0 to `side`, in drawing order; copies."""
         with self._lock:
-            return self._state.strokes
+            return [*self._state.strokes, *self._layer.wet_strokes]
 
     @property
     def prediction(self) -> Prediction | None:
@@ -137,7 +141,8 @@ class DigitPad(widgets.Box):
     def undo(self) -> None:
         """Remove the newest stroke."""
         with self._lock:
-            self._state.undo()
+            if not self._layer.drop_wet():
+                self._state.undo()
             self._reset_label()
             self._redraw()
         self._recognize_and_show(announce=True)
@@ -145,6 +150,7 @@ class DigitPad(widgets.Box):
     def clear(self) -> None:
         """Remove all strokes."""
         with self._lock:
+            self._layer.drop_wet()
             self._state.clear()
             self._reset_label()
             self._redraw()
@@ -170,6 +176,9 @@ class DigitPad(widgets.Box):
         canvas, view = self._canvas, self._view
         canvas.on_client_ready(self._redraw)  # a page does not see what was drawn before it connected
         canvas.on_key_down(self._on_key_down)
+        self._layer.on_ready(lambda: view.cover_paper(self._layer))
+        self._layer.on_wet(self._on_wet_ink)
+        self._layer.on_stroke(self._on_stroke)
         view.undo.on_click(lambda _: self.undo())
         view.clear.on_click(lambda _: self.clear())
         view.predict.on_click(lambda _: self.predict())
@@ -190,6 +199,19 @@ class DigitPad(widgets.Box):
 
     # ------------------------------------------------------------------------------- strokes and their ink
 
+    def _on_wet_ink(self) -> None:
+        with self._lock:
+            self._reset_label()
+        self._recognition.request()
+
+    def _on_stroke(self, points: np.ndarray, is_tap: bool) -> None:
+        """Take a whole stroke from the ink layer, tap or not: a dot is ink."""
+        with self._lock:
+            if self._state.add(points.tolist()):
+                self._ink.add(points)
+        self._recognition.request(announce=True)
+
+    # Without the ink layer each event of the canvas comes here.
     def _begin(self, x: float, y: float) -> None:
         with self._lock:
             if not self._state.begin(x, y):

@@ -37,7 +37,8 @@ LONGEST_SOCKET = f"voila_12345678/kernel-{uuid.uuid4()}-ipc-5"  # as Voila and J
 PORT_RETRIES = 50  # further ports to try when the default one is taken
 POOL_SIZE = 3  # kernels started ahead for the next visitors, where others can come; one for a page of one's own
 THEMES = ("light", "dark")
-EXTENSIONS = [  # of the front end: ipycanvas and the widget managers, among which Voila chooses by version
+EXTENSIONS = [  # of the front end: ink layer, canvas, and the widget managers, among which Voila chooses by version
+    "anywidget",
     "ipycanvas",
     "@jupyter-widgets/jupyterlab-manager",
     "@voila-dashboards/widgets-manager7",
@@ -54,6 +55,7 @@ KERNEL_IMPORTS = [
     KERNEL_MODULE,
     *KERNEL,
     "ipywidgets",
+    "anywidget",
     "PIL.Image",
     "digit_utils.recognition.recognizer",
     "digit_utils.pad.labelling",

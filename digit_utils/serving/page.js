@@ -1,6 +1,5 @@
-// What the drawing page does beyond its widgets: it shows when the connection is lost, continues a stroke when the mouse
-// leaves the paper and returns with the button down, makes the pad's keys work wherever the focus is, and leaves all
-// other keys to the browser.
+// What the drawing page does beyond its widgets: it shows when the connection is lost, makes the pad's keys work wherever
+// the focus is, and leaves all other keys to the browser.
 (() => {
   "use strict";
 
@@ -85,67 +84,6 @@
     }
   }, 45000);
 
-  // ------------------------------------------------------------------------------------------------ the mouse
-  const isPaper = element => element instanceof HTMLCanvasElement && element.closest(".digit-pad") !== null;
-  let pressed = null;            // the paper on which the button went down, until it goes up
-  let before = null;             // where the pointer was at its last move or press
-
-  // The point where the line between two events enters a rectangle.
-  function entry(from, to, box) {
-    const shares = [[from.clientX, to.clientX, box.left, box.right], [from.clientY, to.clientY, box.top, box.bottom]]
-      .map(([start, stop, low, high]) =>
-        start < low ? (low - start) / (stop - start) : start > high ? (start - high) / (start - stop) : 0);
-    const share = Math.min(1, Math.max(...shares));
-    return {
-      clientX: from.clientX + share * (to.clientX - from.clientX),
-      clientY: from.clientY + share * (to.clientY - from.clientY),
-    };
-  }
-
-  function onMouseDown(event) {
-    if (!isPaper(event.target)) return;
-    if (event.button !== 0 || (event.ctrlKey && event.isTrusted)) return event.stopImmediatePropagation();
-    pressed = event.target;
-    before = event;
-    event.preventDefault();      // or a drag beyond the edge would select the page's text
-  }
-
-  // A button that was released unseen, over a menu for example, ends the stroke where the pointer was last seen.
-  function seeRelease(event) {
-    if (!pressed || event.buttons % 2 !== 0) return;
-    const paper = pressed, { clientX, clientY } = before;
-    pressed = null;
-    paper.dispatchEvent(new MouseEvent("mouseup", { bubbles: true, button: 0, clientX, clientY }));
-  }
-
-  function onMouseMove(event) {
-    seeRelease(event);
-    before = event;
-  }
-
-  function onMouseOver(event) {
-    if (!pressed || event.target !== pressed || event.buttons % 2 === 0) return;
-    const place = before ? entry(before, event, pressed.getBoundingClientRect()) : event;
-    pressed.dispatchEvent(new MouseEvent("mousedown", {
-      bubbles: true, button: 0, buttons: 1, clientX: place.clientX, clientY: place.clientY,
-    }));
-  }
-
-  addEventListener("mousedown", onMouseDown, true);
-  addEventListener("mouseover", onMouseOver, true);
-  addEventListener("mouseout", seeRelease, true);                // it comes before the move, and also ends a stroke
-  addEventListener("mousemove", onMouseMove, true);
-  addEventListener("mouseup", event => {
-    if (event.button === 0) pressed = null;
-    else if (isPaper(event.target)) event.stopImmediatePropagation();
-  }, true);
-  // The wheel scrolls the page over the paper, too, but not while somebody draws.
-  addEventListener("wheel", event => {
-    if (!isPaper(event.target)) return;
-    event.stopImmediatePropagation();
-    if (pressed) event.preventDefault();
-  }, { capture: true, passive: false });
-
   // ------------------------------------------------------------------------------- a name for screen readers
   new MutationObserver((_, observer) => {
     for (const paper of document.querySelectorAll(".digit-pad canvas")) {
@@ -164,7 +102,7 @@
     if (!paper || !event.isTrusted || event.target.closest("input, textarea, select")) return;
     const undoes = event.key.toLowerCase() === "z" && (event.ctrlKey || event.metaKey) && !event.shiftKey;
     const modified = event.ctrlKey || event.metaKey || event.altKey;
-    const onPaper = isPaper(event.target);
+    const onPaper = event.target === paper;
     if (!undoes && (modified || !(onPaper ? KEYS_ON_PAPER : KEYS).includes(event.key))) {
       // The canvas would keep any key from the browser: Tab could not leave the paper, F5 would not reload.
       if (onPaper) event.stopImmediatePropagation();

@@ -13,7 +13,8 @@ class Pad:
 
     def __init__(self, page, *, index: int = 0):
         self.page = page
-        self.canvas = page.locator(".digit-pad canvas").nth(index)
+        self.canvas = page.locator(".digit-pad-paper > canvas").nth(index)
+        self.layer = page.locator(".digit-pad-paper div > canvas").nth(index)  # where wet ink is drawn
         self.mark = page.locator(".digit-pad-mark").nth(index)
         self.caption = page.locator(".digit-pad-caption").nth(index)
         self.root = page.locator(".digit-pad").nth(index)
@@ -74,8 +75,21 @@ class Pad:
         )
 
     def ink(self) -> np.ndarray:
-        """Return where there is ink on the paper: (side, side) bool, in pixels of the drawing."""
-        side, alpha = self.canvas.evaluate(
+        """Return where there is ink to be seen: (side, side) bool, in pixels of the drawing."""
+        wet = self.wet_ink() if self.layer.count() else False  # first, since what dries meanwhile is dry then
+        return self.dry_ink() | wet
+
+    def dry_ink(self) -> np.ndarray:
+        """Return where the kernel has drawn ink."""
+        return self._ink_on(self.canvas)
+
+    def wet_ink(self) -> np.ndarray:
+        """Return where there is ink that the browser has drawn, ahead of the kernel."""
+        return self._ink_on(self.layer)
+
+    @staticmethod
+    def _ink_on(canvas) -> np.ndarray:
+        side, alpha = canvas.evaluate(
             """canvas => {
                 const all = canvas.getContext('2d').getImageData(0, 0, canvas.width, canvas.height).data;
                 let packed = '';
@@ -96,10 +110,10 @@ class Fingers:
     """Touches as the browser's own driver makes them."""
 
     def __init__(self, page):
-        self._session = page.context.new_cdp_session(page)
+        self.session = page.context.new_cdp_session(page)
 
     def send(self, kind: str, **fingers) -> None:
         """Send touchStart, touchMove, touchEnd or touchCancel with the places of all fingers that are on the screen."""
         names = ("first", "second")
         touches = [{"x": float(x), "y": float(y), "id": names.index(name)} for name, (x, y) in fingers.items()]
-        self._session.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": touches})
+        self.session.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": touches})

@@ -1,18 +1,20 @@
-"""A network between browser and server that can be cut and mended."""
+"""A network between browser and server that can be slow, cut and mended."""
 
 from __future__ import annotations
 
 import contextlib
+import queue
 import socket
 import threading
+import time
 
 
 class Relay:
     """Passes on what comes to a port of its own, until it is cut."""
 
-    def __init__(self, port: int):
-        """Stand before a server's `port` of this machine."""
-        self._server, self._ends = port, []
+    def __init__(self, port: int, *, delay: float = 0.0):
+        """Stand before a server's `port` of this machine; all that passes arrives `delay` seconds later."""
+        self._server, self._ends, self._delay = port, [], delay
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.port: int = self._listener.getsockname()[1]
         self.pass_on()
@@ -22,14 +24,30 @@ class Relay:
             while True:
                 near = listener.accept()[0]
                 far = socket.create_connection(("127.0.0.1", self._server))
+                for end in (near, far):
+                    end.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
                 self._ends += [near, far]
                 for ends in ((near, far), (far, near)):
                     threading.Thread(target=self._copy, args=ends, daemon=True).start()
 
+    def _copy(self, source: socket.socket, target: socket.socket) -> None:
+        on_the_way = queue.SimpleQueue()
+        threading.Thread(target=self._deliver, args=(on_the_way, target), daemon=True).start()
+        data = b"anything"
+        while data:
+            data = b""
+            with contextlib.suppress(OSError):  # the other side is gone
+                data = source.recv(65536)
+            on_the_way.put((time.monotonic() + self._delay, source, data))
+
     @staticmethod
-    def _copy(source: socket.socket, target: socket.socket) -> None:
-        with contextlib.suppress(OSError):  # the other side is gone
-            while data := source.recv(65536):
+    def _deliver(on_the_way: queue.SimpleQueue, target: socket.socket) -> None:
+        while True:
+            due, source, data = on_the_way.get()
+            time.sleep(max(0.0, due - time.monotonic()))
+            if not data:
+                break
+            with contextlib.suppress(OSError):
                 target.sendall(data)
         for end in (source, target):
             with contextlib.suppress(OSError):

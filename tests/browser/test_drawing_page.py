@@ -36,7 +36,7 @@ def opened(chromium, address, *, theme="light", **options):
     page.on("pageerror", lambda error: errors.append(str(error)))
     page.goto(f"{address}?theme={theme}" if theme != "light" else address)
     pad = Pad(page)
-    pad.canvas.wait_for()
+    pad.layer.wait_for()
     page.wait_for_timeout(300)
     try:
         yield pad

@@ -7,6 +7,7 @@ from .hand import Pad
 
 pytestmark = pytest.mark.browser
 
+LINKED = "element => element.closest('.jp-LinkedOutputView') ? 'Linked' : ''"
 SAMPLES = {sample.digit: sample.strokes for sample in sample_digits(side=1.0)}
 
 
@@ -77,6 +78,48 @@ def test_undo_by_key_stays_within_the_pad(notebook):
     assert pad.answer() == ""
     assert not pad.ink().any()
     assert notebook.locator(".jp-Notebook .jp-Cell").count() == cells
+
+
+def test_the_right_button_draws_nothing_and_the_wheel_scrolls_the_notebook(notebook):
+    pad = shown(notebook, 0)
+    pad.clear()
+    mouse, box = notebook.mouse, pad.canvas.bounding_box()
+    for button in ("right", "middle"):
+        mouse.move(box["x"] + 100, box["y"] + 100)
+        mouse.down(button=button)
+        mouse.move(box["x"] + 200, box["y"] + 200, steps=4)
+        mouse.up(button=button)
+        notebook.keyboard.press("Escape")  # whatever it has opened
+    notebook.wait_for_timeout(300)
+    assert not pad.ink().any()
+    before = pad.canvas.bounding_box()["y"]
+    mouse.move(box["x"] + 100, box["y"] + 100)
+    mouse.wheel(0, 100)
+    notebook.wait_for_timeout(400)
+    assert pad.canvas.bounding_box()["y"] < before
+
+
+@pytest.mark.slow
+def test_two_views_of_one_pad_show_the_same_ink_and_both_draw(notebook):
+    pad = shown(notebook, 0)
+    pad.clear()
+    notebook.locator(".jp-OutputArea-output").first.click(button="right", position={"x": 700, "y": 20})
+    notebook.locator(".lm-Menu-item").filter(has=notebook.get_by_text("Create New View for Cell Output")).click()
+    notebook.locator(".jp-LinkedOutputView .digit-pad-paper div > canvas").wait_for()
+    notebook.wait_for_timeout(1000)
+    views = [Pad(notebook, index=index) for index in range(notebook.locator(".digit-pad-paper > canvas").count())]
+    first, other = views[0], next(view for view in views[1:] if "Linked" in view.root.evaluate(LINKED))
+    first.draw_by_mouse(SAMPLES[1])
+    assert first.reads("1")
+    assert (first.dry_ink() == other.dry_ink()).all()
+    other.draw_by_mouse(SAMPLES[0])
+    notebook.wait_for_function("!document.querySelector('[data-wet]')")
+    assert (first.dry_ink() == other.dry_ink()).all()
+    assert first.dry_ink().sum() > 60_000
+    first.clear()
+    notebook.wait_for_timeout(300)
+    assert not other.ink().any()
+    notebook.locator(".lm-TabBar-tab.lm-mod-current .lm-TabBar-tabCloseIcon").last.click()
 
 
 @pytest.mark.slow

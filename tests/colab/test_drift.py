@@ -59,7 +59,8 @@ def test_what_is_no_list_is_refused_by_name(content: str | None, tmp_path: Path,
 
 
 def test_what_the_cell_adds_is_what_colab_lacks():
-    assert names_added(pins(CONSTRAINTS)) == ["ai-edge-litert", "hershey-fonts", "ipycanvas", "papermill", "unlzw3"]
+    added = ["ai-edge-litert", "anywidget", "hershey-fonts", "ipycanvas", "papermill", "unlzw3"]
+    assert names_added(pins(CONSTRAINTS)) == added
     assert EXACTLY["ipycanvas"] == "==0.13.3"
 
 

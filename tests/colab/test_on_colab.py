@@ -80,7 +80,9 @@ def test_the_first_cell_adds_what_colab_lacks_and_changes_nothing(after_first_ce
     said, before, after = after_first_cell.said, after_first_cell.before, after_first_cell.after
     changed = {name for name, version in before.items() if after.get(name) != version}
     assert not changed
-    assert {"digit-utils", "ai-edge-litert", "hershey-fonts", "ipycanvas", "papermill", "unlzw3"} <= set(after)
+    assert {"digit-utils", "ai-edge-litert", "anywidget", "hershey-fonts", "ipycanvas", "papermill", "unlzw3"} <= set(
+        after
+    )
     assert not {"voila", "jupyterlab"} & set(after)
     assert after["ipycanvas"] == EXACTLY["ipycanvas"].removeprefix("==")
     assert "the custom widget manager is on" in said

@@ -211,6 +211,74 @@ def test_keys_undo_clear_and_leave_the_pad(pad, monkeypatch):
         assert sent == [{"do": "focus"}]
 
 
+# ------------------------------------------------------------------------------------------ the ink layer
+
+
+def send_ink(pad, *points, stroke=0, start=0, end=None):
+    """Deliver a batch as the ink layer's script sends it."""
+    flat = [value for point in points for value in point]
+    batch = {"kind": "ink", "view": "v", "stroke": stroke, "start": start, "points": flat, "end": end}
+    pad._layer._handle_custom_msg(batch, [])
+
+
+def test_wet_ink_is_recognised_while_it_is_drawn_and_drawn_on_the_canvas_once_finished(pad, commands):
+    send_ink(pad, (10, 10), (20, 30))
+    wait_until(lambda: pad.prediction is not None and pad.prediction.digit == 1)
+    assert strokes_of(pad) == [[[10, 10], [20, 30]]]
+    assert commands == []
+    send_ink(pad, (40, 50), start=2, end="lift")
+    assert strokes_of(pad) == [[[10, 10], [20, 30], [40, 50]]]
+    assert len(commands) == 1, "one message for a stroke"
+    assert commands[0].count("strokeLines") == 1
+    wait_until(lambda: "This is a 1" in pad._view._announcement.value)
+
+
+def test_a_stroke_is_on_the_canvas_before_the_layer_is_told_that_it_is_dry(pad, commands, monkeypatch):
+    monkeypatch.setattr(pad._canvas, "send", lambda content: commands.append(content["kind"]))
+    send_ink(pad, (10, 10), (20, 30), end="lift")
+    assert [isinstance(entry, list) for entry in commands] == [True, False]
+    assert commands[1] == "dry"
+
+
+def test_undo_takes_the_wet_stroke_first_then_the_newest_dry_one(pad):
+    send_ink(pad, (10, 10), (20, 20), end="lift")
+    send_ink(pad, (30, 30), (40, 40), stroke=1)
+    pad.undo()
+    assert strokes_of(pad) == [[[10, 10], [20, 20]]]
+    send_ink(pad, (50, 50), stroke=1, start=2, end="lift")
+    assert len(pad.strokes) == 1, "the rest of what was taken back does not count"
+    pad.undo()
+    assert pad.strokes == []
+
+
+def test_clear_takes_wet_and_dry_ink(pad):
+    send_ink(pad, (10, 10), (20, 20), end="lift")
+    send_ink(pad, (30, 30), stroke=1)
+    pad.clear()
+    assert pad.strokes == []
+    send_ink(pad, (30, 30), stroke=2, end="tap")
+    assert strokes_of(pad) == [[[30, 30]]], "a tap leaves a dot"
+
+
+def test_the_layer_covers_the_canvas_once_its_script_runs_and_not_before(pad):
+    paper = pad._view._paper
+    assert pad._layer not in paper.children
+    for _ in range(2):
+        pad._layer._handle_custom_msg({"kind": "ready"}, [])
+        assert paper.children.count(pad._layer) == 1
+    assert paper.children[0] is pad._canvas
+
+
+def test_ink_that_does_not_fit_any_more_is_dry_at_once_and_nowhere(pad, monkeypatch):
+    monkeypatch.setattr("digit_utils.pad.state.MAX_STROKES", 2)
+    told = []
+    monkeypatch.setattr(pad._canvas, "send", told.append)
+    for number in range(3):
+        send_ink(pad, (10, 10), (20, 20), stroke=number, end="lift")
+    assert len(pad.strokes) == 2
+    assert told[-1] == {"kind": "dry", "view": "v", "strokes": [2]}
+
+
 # ------------------------------------------------------------------------------------ buttons and methods
 
 

@@ -29,6 +29,7 @@ def framed(*parts):
         ("comm_open", {"comm_id": "a1", "target_name": "jupyter.widget.control", "data": {}}),
         ("comm_msg", {"comm_id": "a1", "data": {"method": "request_states"}}),
         ("comm_msg", event(event="mouse_move", x=1.5, y=2)),
+        ("comm_msg", event(kind="ink", view="k3x9", stroke=4, start=12, points=[800.25] * 1000, end=None)),
         ("comm_msg", {"comm_id": "a1", "data": {"method": "update", "state": {"value": "7"}, "buffer_paths": []}}),
         ("comm_close", {"comm_id": "a1", "data": {}}),
     ],

@@ -25,6 +25,7 @@ from digit_utils.pad.view import BLANK
 
 PROTOCOL = "v1.kernel.websocket.jupyter.org"
 DRAW = "import sys; from digit_utils.cli import main; sys.exit(main())"
+SECONDS_BETWEEN_BATCHES = 0.05  # as in the ink layer's script
 KERNEL_ID = re.compile(r'"kernelId": ?"([^"]+)"')
 
 
@@ -103,20 +104,18 @@ def unpacked(message: bytes) -> tuple[dict, dict, dict]:
 class Visitor:
     """One visitor: a page, its websocket, and what the pad has shown."""
 
-    def __init__(self, address: str, *, traces: bool = False, quiet: bool = False):
-        """Prepare a visit; `traces` keeps the times of every event, `quiet` listens to nothing but what is shown."""
+    def __init__(self, address: str, *, quiet: bool = False):
+        """Prepare a visit; `quiet` listens to nothing but what is shown."""
         self.quiet = quiet
         self.address, _, self.query = address.partition("?")
         self.session = uuid.uuid4().hex
         self.kernel_id = ""
-        self.canvas = ""  # id of the widget to draw on
+        self.canvas = ""  # id of the widget that takes keys
+        self.layer = ""  # id of the widget to draw on
         self.received: list[tuple[str, dict, dict]] = []  # the newest that came: type, parent header, content
         self.shown: list[tuple[float, str]] = []  # when the caption was set, and to what
         self.last_change = 0.0  # when the answer, the picture or the bars changed last (time.perf_counter())
-        self.traces = traces
-        self.sent_at: dict[str, float] = {}  # by message id (time.perf_counter())
-        self.inked_at: dict[str, float] = {}  # when the ink of that event came
-        self.worked: dict[str, float] = {}  # seconds that the kernel worked on it
+        self._strokes = itertools.count()
         self._names: dict[str, str] = {}  # of widgets by their id: the first class of their element
         self._listener: asyncio.Task | None = None
         self._changed = asyncio.Event()
@@ -131,7 +130,7 @@ class Visitor:
         control = {"comm_id": comm, "target_name": "jupyter.widget.control", "data": {}}
         await self.send("comm_open", control)
         await self.send("comm_msg", {"comm_id": comm, "data": {"method": "request_states"}})
-        await self.until(lambda: self.canvas, what="the state of the widgets")
+        await self.until(lambda: self.canvas and self.layer, what="the state of the widgets")
         await self.event("client_ready")
         return self
 
@@ -156,10 +155,7 @@ class Visitor:
 
     async def send(self, kind: str, content: dict, **options) -> None:
         """Send any message."""
-        msg_id = uuid.uuid4().hex
-        if self.traces:
-            self.sent_at[msg_id] = time.perf_counter()
-        await self.socket.send(packed(kind, content, session=self.session, msg_id=msg_id, **options))
+        await self.socket.send(packed(kind, content, session=self.session, **options))
 
     async def clear(self) -> None:
         """Take a new sheet, by its key."""
@@ -172,14 +168,23 @@ class Visitor:
         await self.send("comm_msg", {"comm_id": self.canvas, "data": data})
 
     async def draw(self, strokes, *, side: float = 800, seconds_between_events: float = 0.0) -> float:
-        """Draw strokes on a sheet of side 1; return when the last event was sent (time.perf_counter())."""
+        """Draw strokes on a sheet of side 1 as the ink layer does; return when the last point was sent."""
         for stroke in strokes:
-            points = (stroke * side).tolist()
-            for event, (x, y) in zip(["mouse_down", *["mouse_move"] * (len(points) - 1)], points, strict=True):
-                await self.event(event, x=x, y=y)
+            points, sent = (stroke * side).round(2).tolist(), 0
+            number, due = next(self._strokes), time.perf_counter() + SECONDS_BETWEEN_BATCHES
+            for count in range(1, len(points) + 1):
                 await asyncio.sleep(seconds_between_events)
-            await self.event("mouse_up", x=points[-1][0], y=points[-1][1])
+                is_last = count == len(points)
+                if is_last or time.perf_counter() >= due:
+                    await self.ink(number, points[sent:count], start=sent, end="lift" if is_last else None)
+                    sent, due = count, time.perf_counter() + SECONDS_BETWEEN_BATCHES
         return time.perf_counter()
+
+    async def ink(self, stroke: int, points: list[list[float]], *, start: int, end: str | None) -> None:
+        """Send some points of a stroke."""
+        flat = list(itertools.chain.from_iterable(points))
+        content = {"kind": "ink", "view": self.session, "stroke": stroke, "start": start, "points": flat, "end": end}
+        await self.send("comm_msg", {"comm_id": self.layer, "data": {"method": "custom", "content": content}})
 
     @property
     def caption(self) -> str:
@@ -200,7 +205,7 @@ class Visitor:
         with contextlib.suppress(websockets.ConnectionClosed):
             async for message in self.socket:
                 # Thirty visitors share a machine with the server: the tidings that nobody asks about are not unpacked.
-                if self.traces or self._is_news(message):
+                if self._is_news(message):
                     self._take_in(*unpacked(message))
 
     def _is_news(self, message: bytes) -> bool:
@@ -208,16 +213,11 @@ class Visitor:
 
     def _take_in(self, header: dict, parent: dict, content: dict) -> None:
         kind = header["msg_type"]
-        if kind == "status":
-            self._note_work(header, parent, content)
-            return
         self.received.append((kind, parent, content))
         del self.received[:-1000]
         data = content.get("data", {})
         if data.get("method") == "update_states":
             self._find_widgets(data["states"])
-        elif data.get("method") == "custom" and self.traces:
-            self.inked_at.setdefault(parent.get("msg_id"), time.perf_counter())
         elif data.get("method") == "update":
             self._note_change(self._names.get(content["comm_id"]), data["state"].get("value"))
         self._changed.set()
@@ -228,16 +228,13 @@ class Visitor:
         if name == "digit-pad-caption" and value is not None:
             self.shown.append((self.last_change, value))
 
-    def _note_work(self, header: dict, parent: dict, content: dict) -> None:
-        """Note how long the kernel was busy with an event, by the kernel's own clock."""
-        then, msg_id = datetime.fromisoformat(header["date"]).timestamp(), parent.get("msg_id")
-        self.worked[msg_id] = then - self.worked.get(msg_id, 0) if content["execution_state"] == "idle" else then
-
     def _find_widgets(self, states: dict) -> None:
         for model_id, about in states.items():
             state = about["state"]
             if state.get("_model_name") == "CanvasModel":
                 self.canvas = model_id
+            if state.get("_model_module") == "anywidget":
+                self.layer = model_id
             for name in state.get("_dom_classes", []):
                 self._names.setdefault(model_id, name)
             if "digit-pad-caption" in state.get("_dom_classes", []):
