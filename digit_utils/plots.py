@@ -50,8 +50,12 @@ def _subplots(rows: int, columns: int, size: tuple[float, float], **options: Any
     """Make a figure whose labels and titles have FONT_SIZE; matplotlib's settings stay as they are."""
     import matplotlib.pyplot as plt
 
-    with plt.rc_context({"font.size": FONT_SIZE, "axes.titlesize": FONT_SIZE, "legend.fontsize": FONT_SIZE}):
-        return plt.subplots(rows, columns, figsize=size, dpi=DPI, layout="constrained", **options)
+    figure, axes = plt.subplots(rows, columns, figsize=size, dpi=DPI, layout="constrained", **options)
+    for ax in figure.axes:
+        ax.tick_params(labelsize=FONT_SIZE)
+        for text in (ax.title, ax.xaxis.label, ax.yaxis.label):
+            text.set_fontsize(FONT_SIZE)
+    return figure, axes
 
 
 def show_photos(
