@@ -11,6 +11,7 @@ from digit_utils.datasets.loading import load_dataset
 
 NEEDED = ("mnist", "pendigits")
 NEED_NO_DATA = ("04_draw.ipynb",)
+SLOW_NOTEBOOKS = ("02_train.ipynb",)
 
 
 def pytest_configure() -> None:
@@ -21,6 +22,14 @@ def pytest_configure() -> None:
     """
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@pytest.hookimpl(tryfirst=True)  # before pytest deselects by its marks
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Leave to `make test-all` what takes minutes: training on MNIST. Small runs of the same notebook are fast."""
+    for item in items:
+        if item.path.name in SLOW_NOTEBOOKS:
+            item.add_marker(pytest.mark.slow)
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:

@@ -7,7 +7,7 @@ settings, so a reader's own style stays as it is.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import cv2
 import numpy as np
@@ -18,33 +18,44 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.colors import LinearSegmentedColormap
     from matplotlib.figure import Figure
+    from matplotlib.patches import Rectangle
 
     from digit_utils.evaluation.calibration import Reliability
     from digit_utils.evaluation.metrics import Score
     from digit_utils.evaluation.predictions import Predictions
     from digit_utils.evaluation.robustness import Experiment
 
-DPI = 80  # dots per inch: sharp enough on a page, small enough to be kept in a notebook
+DPI = 144  # dots per inch: twice a browser's 72, so that figures stay sharp on dense screens
+WIDTH = 6.5  # inches; at 144 dpi as wide as a notebook's column
+FONT_SIZE = 11  # points: still legible where a phone shrinks the figure to its width
 # Okabe and Ito's palette, which colour-blind people can tell apart, too.
 BLUE, ORANGE, GREEN, RED, GREY = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#8A8A8A"
 COLOURS = (BLUE, ORANGE, GREEN, RED)
+FRAME = "#C0C0C0"  # around an image
 LOWEST_ERROR = 0.1  # per cent: lower end of the logarithmic axis of error rates
 
 
-def new_axes(columns: int = 1, *, width: float = 9.0, height: float = 3.0) -> Axes | np.ndarray:
+def new_axes(columns: int = 1, *, width: float = WIDTH, height: float = 3.0) -> Axes | np.ndarray:
     """Return one axes, or an array of `columns` axes side by side, in a new figure; sizes in inches."""
-    import matplotlib.pyplot as plt
-
-    _, axes = plt.subplots(1, columns, figsize=(width, height), dpi=DPI, layout="constrained")
+    _, axes = _subplots(1, columns, (width, height))
     return axes
 
 
-def new_grid(rows: int, columns: int, *, width: float = 9.0, row_height: float = 2.3) -> tuple[Figure, np.ndarray]:
+def new_grid(rows: int, columns: int, *, width: float = WIDTH, row_height: float = 2.2) -> tuple[Figure, np.ndarray]:
     """Return a new figure and its (rows, columns) axes, which share their vertical axis; sizes in inches."""
+    return _subplots(rows, columns, (width, row_height * rows), sharey=True, squeeze=False)
+
+
+def _subplots(rows: int, columns: int, size: tuple[float, float], **options: Any) -> tuple[Figure, Any]:
+    """Make a figure whose labels and titles have FONT_SIZE; matplotlib's settings stay as they are."""
     import matplotlib.pyplot as plt
 
-    size = (width, row_height * rows)
-    return plt.subplots(rows, columns, figsize=size, dpi=DPI, layout="constrained", sharey=True, squeeze=False)
+    figure, axes = plt.subplots(rows, columns, figsize=size, dpi=DPI, layout="constrained", **options)
+    for ax in figure.axes:
+        ax.tick_params(labelsize=FONT_SIZE)
+        for text in (ax.title, ax.xaxis.label, ax.yaxis.label):
+            text.set_fontsize(FONT_SIZE)
+    return figure, axes
 
 
 def show_photos(
@@ -52,7 +63,7 @@ def show_photos(
     ink: np.ndarray,
     *,
     titles: Sequence[object] | None = None,
-    width: float = 9.0,
+    width: float = WIDTH,
     ax: Axes | None = None,
 ) -> Axes:
     """Show photos in a row, each in full, and below each the ink that preprocessing found in it.
@@ -79,14 +90,14 @@ def show_photos(
         left = column * (side + gap)
         mosaic[: size[1], left : left + size[0]] = shown
         mosaic[side + gap : 2 * side + gap, left : left + side] = 255 - 255 * np.kron(found, np.ones((4, 4)))
-    headroom = side // 4 if titles is not None else 0
+    headroom = side // 3 if titles is not None else 0
     if ax is None:
         ax = new_axes(width=width, height=width * (mosaic.shape[0] + headroom) / mosaic.shape[1])
     ax.imshow(mosaic, cmap="gray", vmin=0, vmax=255)
     ax.set_ylim(mosaic.shape[0] - 0.5, -0.5 - headroom)
     ax.set_axis_off()
     for column, title in enumerate(titles if titles is not None else ()):
-        ax.text(column * (side + gap) + side / 2, -6, str(title), ha="center", va="bottom", fontsize=9)
+        ax.text(column * (side + gap) + side / 2, -6, str(title), ha="center", va="bottom", fontsize=FONT_SIZE)
     return ax
 
 
@@ -95,10 +106,10 @@ def show_digits(
     *,
     titles: Sequence[object] | None = None,
     columns: int = 10,
-    width: float = 9.0,
+    width: float = WIDTH,
     ax: Axes | None = None,
 ) -> Axes:
-    """Show images in rows, as dark ink on light paper.
+    """Show images in rows, as dark ink on light paper, each in a thin frame that shows the edge of the image.
 
     Args:
         images: (n, height, width) of any number type, 0 for paper and the largest value for ink.
@@ -116,22 +127,31 @@ def show_digits(
     if titles is not None and len(titles) != len(images):
         raise ValueError(f"there are {len(images)} images, but {len(titles)} titles")
     lines = max((str(title).count("\n") + 1 for title in titles), default=0) if titles is not None else 0
-    headroom = max(0.45, 0.22 * lines) if lines else 0.0  # of an image's height
+    columns = min(columns, len(images))
+    line_height = 1.25 * FONT_SIZE / 72 * columns / width  # of an image's height, where images are squares
+    headroom = line_height * lines + 0.1 if lines else 0.0
     mosaic, corners = _tile(images, columns=columns, headroom=headroom)
     if ax is None:
         ax = new_axes(width=width, height=width * mosaic.shape[0] / mosaic.shape[1])
     ax.imshow(mosaic, cmap="gray_r", vmin=0, vmax=images.max() or 1, interpolation="nearest")
     ax.set_axis_off()
+    for left, top in corners:
+        ax.add_patch(_frame(left, top, width=images.shape[2], height=images.shape[1]))
     for (left, top), title in zip(corners, titles if titles is not None else (), strict=False):
         middle = left + images.shape[2] / 2 - 0.5
-        ax.text(middle, top - 1, str(title), ha="center", va="bottom", fontsize=9, linespacing=1.0)
+        ax.text(middle, top - 1, str(title), ha="center", va="bottom", fontsize=FONT_SIZE, linespacing=1.0)
     return ax
+
+
+def _frame(left: float, top: float, *, width: float, height: float) -> Rectangle:
+    from matplotlib.patches import Rectangle
+
+    return Rectangle((left - 0.5, top - 0.5), width, height, fill=False, edgecolor=FRAME, linewidth=0.7, clip_on=False)
 
 
 def _tile(images: np.ndarray, *, columns: int, headroom: float) -> tuple[np.ma.MaskedArray, list[tuple[int, int]]]:
     """Lay images out in rows; return the mosaic, masked between them, and the (left, top) of each."""
     count, height, width = images.shape
-    columns = min(columns, count)
     rows = -(-count // columns)
     gap = max(1, width // 14)
     top_margin = round(headroom * height)
@@ -156,7 +176,7 @@ def show_histogram(
 ) -> Axes:
     """Show a histogram of values, in per cent of their number, with a dotted line at the expected value."""
     if ax is None:
-        ax = new_axes(width=4.5)
+        ax = new_axes()
     ax.hist(values, bins=bins, weights=np.full(len(values), 100 / len(values)), color=colour)
     if expected is not None:
         ax.axvline(expected, color="black", linewidth=1, linestyle=":")
@@ -183,7 +203,7 @@ def show_strokes(strokes: Strokes, *, title: object = "", sheet: float | None = 
     ax.spines[:].set_visible(sheet is not None)
     ax.spines[:].set_color(GREY)
     ax.yaxis.set_inverted(True)  # y points down, as in images
-    ax.set_title(str(title), fontsize=9)
+    ax.set_title(str(title), fontsize=FONT_SIZE)
     return ax
 
 
@@ -197,7 +217,7 @@ def show_learning_curves(histories: Mapping[str, Sequence[Mapping[str, float]]],
         ax: where to draw; None makes a new figure.
     """
     if ax is None:
-        ax = new_axes(width=6.0, height=3.4)
+        ax = new_axes(height=3.4)
     for index, (run, history) in enumerate(histories.items()):
         keys = dict.fromkeys(key for record in history for key in record if key.endswith("_errors"))
         for key, style in zip(keys, ("-", "--", ":"), strict=False):
@@ -213,7 +233,7 @@ def show_learning_curves(histories: Mapping[str, Sequence[Mapping[str, float]]],
     ax.yaxis.set_minor_formatter(lambda value, _: f"{value:g}" if f"{value:.0e}"[0] in labelled else "")
     ax.xaxis.get_major_locator().set_params(integer=True)
     ax.set(xlabel="epoch", ylabel="errors on validation digits (%)")
-    ax.legend(frameon=False, fontsize=9)
+    ax.legend(frameon=False, fontsize=FONT_SIZE)
     ax.spines[["top", "right"]].set_visible(False)
     return ax
 
@@ -228,7 +248,7 @@ def show_predictions(
     writers: np.ndarray | None = None,
     ax: Axes | None = None,
 ) -> Axes:
-    """Show some digits as the network saw them, with label, predicted digit, confidence and writer.
+    """Show some digits as the network saw them: label → predicted digit, confidence, and writer.
 
     Args:
         predictions: of n digits.
@@ -238,8 +258,8 @@ def show_predictions(
     """
     titles = []
     for place in places:
-        title = f"{predictions.labels[place]} read {predictions.best[place]}\n{predictions.confidence[place]:.0%}"
-        titles.append(title if writers is None else f"{title}\nwriter {writers[place]}")
+        title = f"{predictions.labels[place]} → {predictions.best[place]}\n{predictions.confidence[place]:.0%}"
+        titles.append(title if writers is None else f"{title}\nby {writers[place]}")
     return show_digits(predictions.ink[places], titles=titles, ax=ax)
 
 
@@ -259,7 +279,7 @@ def show_rates(
         ax: where to draw; None makes a new figure.
     """
     if ax is None:
-        ax = new_axes(width=7.0, height=0.7 + 0.27 * len(rates))
+        ax = new_axes(height=0.8 + 0.3 * len(rates))
     middle, low, high = 100 * np.array(list(rates.values()), float).reshape(-1, 3).T
     rows = np.arange(len(rates))
     ax.hlines(rows, low, high, color=BLUE, linewidth=2)
@@ -282,13 +302,13 @@ def show_confusions(counts: np.ndarray, *, title: str = "", ax: Axes | None = No
         ax: where to draw; None makes a new figure.
     """
     if ax is None:
-        ax = new_axes(width=4.4, height=4.4)
+        ax = new_axes(height=WIDTH)
     errors = np.ma.array(counts, mask=np.eye(len(counts), dtype=bool))
     most = max(1, errors.max())
     ax.imshow(errors, cmap=_colour_map("white", ORANGE, RED), vmin=0, vmax=most)
     ax.set_facecolor("#EDEDED")  # shows through the diagonal
     for row, column in zip(*np.nonzero(errors.filled(0)), strict=True):
-        ax.text(column, row, counts[row, column], ha="center", va="center", fontsize=9)
+        ax.text(column, row, counts[row, column], ha="center", va="center", fontsize=FONT_SIZE)
     digits = range(len(counts))
     ax.set(xticks=digits, yticks=digits, xlabel="read as", ylabel="label", title=title)
     ax.tick_params(length=0)
@@ -311,7 +331,7 @@ def show_reliability(bins: Reliability, *, title: str = "", ax: Axes | None = No
     from digit_utils.evaluation.intervals import error_interval
 
     if ax is None:
-        ax = new_axes(width=4.4, height=4.0)
+        ax = new_axes(height=4.2)
     ax.plot([0, 100], [0, 100], color="black", linewidth=1, linestyle=":")
     for count, confidence, accuracy in zip(bins.counts, bins.confidence, bins.accuracy, strict=True):
         if not count:
@@ -319,11 +339,10 @@ def show_reliability(bins: Reliability, *, title: str = "", ax: Axes | None = No
         low, high = error_interval(round(accuracy * count), int(count))
         ax.plot([100 * confidence] * 2, [100 * low, 100 * high], color=BLUE, linewidth=1.5)
         ax.scatter(100 * confidence, 100 * accuracy, s=12 + 14 * np.log10(count), color=BLUE, zorder=3)
-        ax.text(
-            100 * confidence, 102 + 3 * (high > 0.97), f"{count:,}", rotation=90, ha="center", va="bottom", fontsize=7
-        )
+        above = 102 + 3 * (high > 0.97)
+        ax.text(100 * confidence, above, f"{count:,}", rotation=90, ha="center", va="bottom", fontsize=FONT_SIZE - 2)
     ax.set(xlabel="how sure it was (%)", ylabel="right (%)", xlim=(0, 103), ylim=(0, 103))
-    ax.set_title(title, pad=28)
+    ax.set_title(title, pad=40)
     ax.spines[["top", "right"]].set_visible(False)
     return ax
 
@@ -337,7 +356,7 @@ def show_error_curve(
     colour: str = BLUE,
     ax: Axes | None = None,
 ) -> Axes:
-    """Show error rates against the strength of a change, with a band for their 95 % intervals.
+    """Show error rates against the strength of a change, with bars for their 95 % intervals.
 
     The error rate has a logarithmic axis from 0.1 to 100 %; lower rates are shown at its lower edge.
 
@@ -350,11 +369,11 @@ def show_error_curve(
         ax: where to draw; None makes a new figure.
     """
     if ax is None:
-        ax = new_axes(width=4.0, height=2.6)
+        ax = new_axes()
     percent = np.array([[result.error_rate, result.error_low, result.error_high] for result in scores]).T * 100
     middle, low, high = np.maximum(percent, LOWEST_ERROR)
-    ax.fill_between(strengths, low, high, color=colour, alpha=0.2, linewidth=0)
     ax.plot(strengths, middle, marker=".", color=colour, label=name)
+    ax.vlines(strengths, low, high, color=colour, linewidth=1)
     if min(strengths) > 0 and max(strengths) > 15 * min(strengths):
         ax.set_xscale("log")
         ax.set_xticks(strengths, [f"{strength:g}" for strength in strengths])  # powers of ten would label one, if any
@@ -367,7 +386,7 @@ def show_error_curve(
 
 
 def show_experiments(
-    experiments: Sequence[Experiment], curves: Mapping[str, Sequence[Score]], *, columns: int = 3
+    experiments: Sequence[Experiment], curves: Mapping[str, Sequence[Score]], *, columns: int = 2
 ) -> np.ndarray:
     """Show the error curves of experiments in rows, in a new figure; return its (rows, columns) axes.
 
@@ -381,7 +400,7 @@ def show_experiments(
         ax.axhline(max(100 * usual, LOWEST_ERROR), color="black", linewidth=1, linestyle=":")
     for ax in axes.flat[len(experiments) :]:
         ax.set_axis_off()
-    figure.supylabel("misread (%)", fontsize=10)
+    figure.supylabel("misread (%)", fontsize=FONT_SIZE)
     return axes
 
 
@@ -394,28 +413,20 @@ def show_digit_scores(scores: Mapping[str, np.ndarray], *, threshold: float, ax:
         ax: where to draw; None makes a new figure.
     """
     if ax is None:
-        ax = new_axes(width=8.0, height=3.4)
+        ax = new_axes(height=3.8)
     bins = np.linspace(-9.3, 9.3, 63)
     for index, (name, values) in enumerate(scores.items()):
         places = _logit(values)
         weights = np.full(len(places), 100 / len(places))
         colour = COLOURS[index % len(COLOURS)]
-        ax.hist(
-            places,
-            bins,
-            weights=weights,
-            histtype="stepfilled",
-            color=colour,
-            alpha=0.35,
-            label=f"{name} (n = {len(places):,})",
-        )
-        ax.hist(places, bins, weights=weights, histtype="step", color=colour)
+        label = f"{name} (n = {len(places):,})"
+        ax.hist(places, bins, weights=weights, histtype="step", linewidth=1.6, color=colour, label=label)
     ax.axvline(_logit(threshold), color="black", linestyle=":", label=f"threshold {threshold:.3g}")
-    marks = np.array([0.0001, 0.001, 0.01, 0.1, 0.5, 0.9, 0.99, 0.999, 0.9999])
+    marks = np.array([0.0001, 0.01, 0.1, 0.5, 0.9, 0.99, 0.9999])
     ax.set(xticks=_logit(marks), xticklabels=[f"{mark:g}" for mark in marks])
     ax.set(xlabel="digit score", ylabel="share of the set (%)", yscale="log", ylim=(0.01, 100))
     ax.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
-    ax.legend(frameon=False, fontsize=9, loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=2)
+    ax.legend(frameon=False, fontsize=FONT_SIZE, loc="lower center", bbox_to_anchor=(0.5, 1.0))
     ax.spines[["top", "right"]].set_visible(False)
     return ax
 

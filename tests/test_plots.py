@@ -141,7 +141,7 @@ def test_strokes_point_down_and_stand_on_their_sheet():
 
 def test_readings_bear_label_answer_confidence_and_writer():
     ax = DRAWINGS["predictions"](None)
-    assert [text.get_text() for text in ax.texts] == ["2 read 7\n100%\nwriter 5", "1 read 1\n100%\nwriter 4"]
+    assert [text.get_text() for text in ax.texts] == ["2 → 7\n100%\nby 5", "1 → 1\n100%\nby 4"]
 
 
 def test_rates_are_in_per_cent_and_the_first_stands_at_the_top():
@@ -217,9 +217,8 @@ def test_each_experiment_has_its_panel_with_its_usual_error_rate_dotted():
 def test_digit_scores_are_shares_of_their_own_set_and_none_is_lost_at_the_edges():
     scores = {"digits": np.array([0.0, 0.3, 1.0, 1.0]), "others": np.array([0.001])}
     ax = plots.show_digit_scores(scores, threshold=0.5)
-    filled = ax.patches[::2]  # each set is a filled shape and its outline
     assert [text.get_text() for text in ax.get_legend().get_texts()][:2] == ["digits (n = 4)", "others (n = 1)"]
-    heights = [sorted({round(height) for height in shape.get_xy()[:, 1] if height > 0.1}) for shape in filled]
+    heights = [sorted({round(height) for height in shape.get_xy()[:, 1] if height > 0.1}) for shape in ax.patches]
     assert heights == [[25, 50], [100]]
     (line,) = ax.lines
     assert line.get_xdata() == [0, 0]  # a threshold of a half is the middle of a logistic axis

@@ -12,6 +12,11 @@ def error_interval(errors: int, count: int) -> tuple[float, float]:
     return float(interval.low), float(interval.high)
 
 
+def format_interval(low: float, high: float) -> str:
+    """Return an interval of rates as text, in per cent."""
+    return f"[{low:.2%}, {high:.2%}]"
+
+
 def rate(count: int, of: int) -> tuple[float, float, float]:
     """Return count / of and both ends of its 95 % interval, as fractions."""
     return count / of, *error_interval(count, of)

@@ -12,7 +12,7 @@ import numpy as np
 from sklearn.metrics import confusion_matrix
 
 from digit_utils.evaluation.calibration import expected_calibration_error
-from digit_utils.evaluation.intervals import error_interval
+from digit_utils.evaluation.intervals import error_interval, format_interval
 from digit_utils.evaluation.predictions import Predictions
 from digit_utils.types import NUM_CLASSES
 
@@ -64,17 +64,18 @@ def score_record(score: Score) -> dict[str, float]:
     return asdict(score) | {"error_rate": score.error_rate}
 
 
-def score_table(scores: Mapping[str, Score]) -> str:
-    """Return scores by their names as a table of text."""
-    width = max(map(len, scores), default=0)
-    lines = [f"{'':{width}}  errors  digits   error rate [95 % interval]   rejected   calibration error"]
-    for name, result in scores.items():
-        interval = f"{result.error_rate:7.2%} [{result.error_low:.2%}, {result.error_high:.2%}]"
-        lines.append(
-            f"{name:{width}}  {result.errors:6,d}  {result.digits:6,d}  {interval:27}   "
-            f"{result.rejected / result.digits:8.2%}   {result.calibration_error:17.2%}"
+SCORE_COLUMNS = ("", "misread", "rate", "95 % interval", "rejected")
+
+
+def score_rows(scores: Mapping[str, Score]) -> list[tuple[str, ...]]:
+    """Return a row of texts for each score, by its name, below SCORE_COLUMNS."""
+    return [
+        (
+            *(name, f"{each.errors:,} of {each.digits:,}", f"{each.error_rate:.2%}"),
+            *(format_interval(each.error_low, each.error_high), f"{each.rejected / each.digits:.2%}"),
         )
-    return "\n".join(lines)
+        for name, each in scores.items()
+    ]
 
 
 def commonest_confusions(predictions: Predictions) -> tuple[list[tuple[int, int]], int]:

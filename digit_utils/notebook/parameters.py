@@ -12,7 +12,7 @@ from typing import Any
 
 from digit_utils.files import with_home
 
-PATHS = ("data_dir", "model", "drawings")  # parameters that name what a notebook reads
+PATHS = ("data_dir", "model", "beside", "drawings")  # parameters that name what a notebook reads
 
 
 @dataclass(frozen=True)
@@ -88,6 +88,7 @@ RULES: dict[str, Rule] = {
     "dataset": one_of("mnist", "digits8x8"),
     "limit": whole_number(),
     "model": text(),
+    "beside": text(),
     "data_dir": folder(),
     "drawings": drawings_file(),
     "output_folder": text(),

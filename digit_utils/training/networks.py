@@ -7,6 +7,7 @@ network is confident.
 
 from digit_utils.training import environment  # noqa: F401  # isort: skip  (before Keras)
 
+from collections.abc import Callable
 from typing import Any
 
 import keras
@@ -15,24 +16,27 @@ from keras import layers, ops
 from digit_utils.types import IMAGE_SIZE, NUM_CLASSES
 
 
-def build_network(name: str, *, seed: int | None = None, precision: str = "float32") -> keras.Model:
+def build_network(
+    network: str | Callable[[], keras.Model], *, seed: int | None = None, precision: str = "float32"
+) -> keras.Model:
     """Return a new network with random weights.
 
     Args:
-        name: a key of `NETWORKS`.
+        network: a key of `NETWORKS`, or a function of your own that returns a new network.
         seed: of the weights, by `keras.utils.set_random_seed`; None: from Keras' global random state.
         precision: Keras' dtype policy, for example "mixed_float16"; the weights are float32 in any case.
 
     Raises ValueError for a name that is not in `NETWORKS`, or a policy that Keras does not know.
     """
-    if name not in NETWORKS:
-        raise ValueError(f"there is no network {name!r}; choose one of {', '.join(NETWORKS)}")
+    if isinstance(network, str) and network not in NETWORKS:
+        raise ValueError(f"there is no network {network!r}; choose one of {', '.join(NETWORKS)}")
+    build = NETWORKS[network] if isinstance(network, str) else network
     if seed is not None:
         keras.utils.set_random_seed(seed)
     before = keras.config.dtype_policy()
     keras.config.set_dtype_policy(precision)
     try:
-        return NETWORKS[name]()
+        return build()
     finally:
         keras.config.set_dtype_policy(before)
 

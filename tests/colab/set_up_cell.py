@@ -1,6 +1,6 @@
 """The first cell of every notebook, and every badge: written from the one address and the one version.
 
-    python tests/colab/set_up_cell.py
+    python -m tests.colab.set_up_cell
 
 After the address in digit_utils/colab.py or the version has changed, this brings notebooks, README and pyproject.toml
 in step; the tests say when it was forgotten. The version rises with the first change after a release, so that what a
@@ -20,15 +20,20 @@ BADGE = re.compile(r"(https://colab\.research\.google\.com/github/)[^/\s]+/[^/\s
 HOMEPAGE = re.compile(r'(?m)^(Homepage = ")[^"]*(")')
 
 SOURCE = f"""\
-# On Colab this fetches the package and what Colab lacks; elsewhere it does nothing.
+# On Colab this fetches the package and what Colab lacks; elsewhere it checks that the package is installed.
 keep_on_drive = False  # @param {{type:"boolean"}}
 import sys
 
-if "google.colab" in sys.modules:
-    package = "digit-utils @ git+{REPOSITORY}"
-    !pip install -q --no-deps "{{package}}@v{__version__}" 2>/dev/null || pip install -q --no-deps "{{package}}"
+if on_colab := "google.colab" in sys.modules:
+    package, tag = "digit-utils @ git+{REPOSITORY}", "v{__version__}"
+    pip, note = "pip install -q --no-deps", f"Release {{tag}} is not available; main is used."
+    !{{pip}} "{{package}}@{{tag}}" 2>/dev/null || (echo "{{note}}" && {{pip}} "{{package}}")
+try:
     from digit_utils.notebook import colab
-
+except ModuleNotFoundError as error:
+    remedy = "check the connection and run this cell again, or see {REPOSITORY}"
+    raise SystemExit(f"{{error}}, so digit_utils is not fully installed: {{remedy}}") from None
+if on_colab:
     colab.set_up(version="{__version__}", keep_on_drive=keep_on_drive)
 """
 

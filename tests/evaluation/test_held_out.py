@@ -146,12 +146,12 @@ def test_rates_come_with_their_interval():
     assert metrics.error_rates({"a": score}) == {"a": (0.5, score.error_low, score.error_high)}
 
 
-def test_the_table_has_a_line_for_each_set_and_columns_that_stand_below_each_other():
+def test_a_score_is_a_row_of_counts_rates_and_its_interval():
     score = metrics.score(readings_of([1] * 200, [1] * 199 + [7]))
-    header, first, second = metrics.score_table({"mnist": score, "a longer name": score}).splitlines()
-    assert first.split()[:4] == ["mnist", "1", "200", "0.50%"]
-    assert first[first.index("[") :] == second[second.index("[") :]
-    assert header.index("digits") + len("digits") == first.index("200") + 3
+    ((name, misread, rate, interval, rejected),) = metrics.score_rows({"mnist": score})
+    assert (name, misread, rate, rejected) == ("mnist", "1 of 200", "0.50%", "0.00%")
+    assert interval == f"[{score.error_low:.2%}, {score.error_high:.2%}]"
+    assert len(metrics.SCORE_COLUMNS) == 5
 
 
 def test_without_pen_strokes_drawings_made_here_stand_in_and_that_is_said(monkeypatch, capsys):

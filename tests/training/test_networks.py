@@ -138,3 +138,14 @@ def test_a_compiled_network_comes_back_from_its_file(tmp_path):
     loaded = keras.models.load_model(tmp_path / "network.keras")
     assert isinstance(loaded.loss, DigitLoss)
     assert all(np.array_equal(a, b) for a, b in zip(network.get_weights(), loaded.get_weights(), strict=True))
+
+
+def test_a_function_of_ones_own_is_built_with_the_seed_and_the_precision():
+    def build() -> keras.Model:
+        return keras.Sequential([keras.Input((28, 28, 1)), keras.layers.Flatten(), keras.layers.Dense(10)], name="own")
+
+    once, again = (build_network(build, seed=3, precision="mixed_bfloat16") for _ in range(2))
+    assert once.name == "own"
+    assert once.compute_dtype == "bfloat16"
+    for first, second in zip(once.get_weights(), again.get_weights(), strict=True):
+        np.testing.assert_array_equal(first, second)
