@@ -42,11 +42,14 @@ def _told(error: Exception) -> str:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="digits", description="Read handwritten digits: draw, train, evaluate, sweep."
+        prog="digits", description="Read handwritten digits: draw, read images, train, evaluate, sweep."
     )
     parser.add_argument("--version", action="version", version=f"digits {__version__}")
-    commands = parser.add_subparsers(dest="command", required=True, metavar="draw | train | evaluate | sweep | report")
+    commands = parser.add_subparsers(
+        dest="command", required=True, metavar="draw | read | train | evaluate | sweep | report"
+    )
     _add_draw(commands)
+    _add_read(commands)
     _add_train(commands)
     _add_evaluate(commands)
     _add_sweep(commands)
@@ -81,6 +84,24 @@ def _add_draw(commands: argparse._SubParsersAction) -> None:
     draw.add_argument("--theme", choices=("light", "dark"), default="light", help="colours (default: light)")
     draw.add_argument("--no-browser", action="store_true", help="print the link, open nothing")
     draw.set_defaults(run=_draw)
+
+
+def _add_read(commands: argparse._SubParsersAction) -> None:
+    read = commands.add_parser(
+        "read",
+        help="read the numbers in image files",
+        description="Read the numbers in image files: scans, photos, drawings. A file that cannot be read is reported, "
+        "and the others are read.",
+        epilog="A line for each number: file, text, confidence, box. The exit status is 1 if a file could not be read.",
+    )
+    read.add_argument("files", nargs="+", metavar="FILE|FOLDER", help="images, or folders whose images are read")
+    read.add_argument(
+        "--output", metavar="FILE", help="write a table, .csv or .jsonl (default: lines here; CSV where they are piped)"
+    )
+    read.add_argument("--boxes", metavar="FOLDER", help="save a copy of each image with boxes around what was read")
+    read.add_argument("--one-digit", action="store_true", help="each image shows one digit: faster, and never split")
+    read.add_argument("--model", metavar="PATH", help="model file or folder of a run (default: the bundled model)")
+    read.set_defaults(run=_read)
 
 
 def _add_train(commands: argparse._SubParsersAction) -> None:
@@ -179,6 +200,42 @@ def _draw(options: argparse.Namespace) -> None:
         visitors=options.visitors,
         open_browser=not options.no_browser,
     )
+
+
+def _read(options: argparse.Namespace) -> int:
+    from digit_utils.recognition import image_files
+    from digit_utils.recognition.recognizer import Recognizer
+
+    try:
+        if options.output:
+            image_files.check_table_name(options.output)
+        if options.one_digit and options.boxes:
+            raise ValueError("--one-digit finds no boxes; leave out --boxes or --one-digit")
+    except ValueError as error:
+        print(f"digits read: {error}", file=sys.stderr)
+        return 1
+    files = image_files.image_files(options.files)
+    counted = len(files) > 1 and sys.stderr.isatty()
+    found = list(
+        image_files.read_files(
+            Recognizer.load(_expanded(options.model)),
+            files,
+            one_digit=options.one_digit,
+            boxes=Path(_expanded(options.boxes)) if options.boxes else None,
+            on_progress=lambda done: counted and print(f"\r{done} of {len(files)} files", end="", file=sys.stderr),
+        )
+    )
+    if counted:
+        print(file=sys.stderr)
+    readings = [each for each in found if isinstance(each, image_files.Reading)]
+    failures = [each for each in found if isinstance(each, image_files.FileFailure)]
+    for failure in failures:
+        print(f"digits read: {failure.message}", file=sys.stderr)
+    if options.output:
+        image_files.write_table(options.output, readings)
+    else:
+        sys.stdout.write((image_files.as_text if sys.stdout.isatty() else image_files.as_csv)(readings))
+    return 1 if failures else 0
 
 
 def _train(options: argparse.Namespace) -> None:
