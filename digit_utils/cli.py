@@ -21,12 +21,23 @@ def main(arguments: Sequence[str] | None = None) -> int:
     from digit_utils.datasets.base import DatasetCorrupt
     from digit_utils.datasets.drawings import DrawingsFileError
     from digit_utils.notebook.execute import NotebookError
+    from digit_utils.recognition.image_files import TableNameError
     from digit_utils.serving.app import PageError
     from digit_utils.sweeps.config import SweepError
 
+    told = (
+        ModelFileError,
+        NotebookError,
+        PageError,
+        SweepError,
+        TableNameError,
+        DatasetCorrupt,
+        DrawingsFileError,
+        OSError,
+    )
     try:
         return options.run(options) or 0
-    except (ModelFileError, NotebookError, PageError, SweepError, DatasetCorrupt, DrawingsFileError, OSError) as error:
+    except told as error:
         print(f"digits {options.command}: {_told(error)}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
@@ -206,14 +217,8 @@ def _read(options: argparse.Namespace) -> int:
     from digit_utils.recognition import image_files
     from digit_utils.recognition.recognizer import Recognizer
 
-    try:
-        if options.output:
-            image_files.check_table_name(options.output)
-        if options.one_digit and options.boxes:
-            raise ValueError("--one-digit finds no boxes; leave out --boxes or --one-digit")
-    except ValueError as error:
-        print(f"digits read: {error}", file=sys.stderr)
-        return 1
+    if options.output:
+        image_files.check_table_name(options.output)
     files = image_files.image_files(options.files)
     counted = len(files) > 1 and sys.stderr.isatty()
     found = list(

@@ -13,15 +13,20 @@ import numpy as np
 from digit_utils.files import atomic_write, with_home
 from digit_utils.preprocessing.images import ink_from_image
 from digit_utils.preprocessing.inputs import to_grayscale
-from digit_utils.recognition.recognizer import Recognizer
+from digit_utils.recognition.recognizer import Prediction, Recognizer
 
 IMAGE_SUFFIXES = frozenset(
     (".png", ".jpg", ".jpeg", ".jpe", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".pgm", ".ppm", ".pbm", ".mpo")
 )  # of the files that are read in a folder; a file that is named itself may have any
 TABLE_SUFFIXES = (".csv", ".jsonl")
-BATCH = 64  # files whose single digits are recognised by one call of the network
+SINGLE_DIGIT = 28  # pixels, longer side; MNIST's images, in which a second digit would be illegible
+BATCH, MOST_PIXELS = 64, 10_000_000  # files that are opened at once, and their pixels from which on no more are
 BOX_COLOUR = (200, 60, 0)  # blue, green, red
 TEXT_HEIGHT = 1 / 30  # of the image's shorter side
+
+
+class TableNameError(ValueError):
+    """A table cannot be written in a file of this name; the message says which can."""
 
 
 @dataclass(frozen=True)
@@ -31,7 +36,7 @@ class Reading:
     file: str
     text: str  # "" where there is no number, see `note`
     confidence: float  # in [0, 1]: calibrated probability that the text is right; 0 without a text
-    x: int | None = None  # box in pixels of the upright image; None where single digits were read, or nothing is there
+    x: int | None = None  # box in pixels of the upright image; None where nothing was found
     y: int | None = None
     width: int | None = None
     height: int | None = None
@@ -84,69 +89,73 @@ def read_files(
     Args:
         recognizer: any.
         files: image files.
-        one_digit: whether each file shows one digit at most.
+        one_digit: whether each file shows one digit at most, which takes a third of the time. Images of up to
+            SINGLE_DIGIT pixels a side always do. The box of a single digit is the whole image.
         boxes: a folder, created if needed, for a PNG copy of each image in which what was read is framed.
         on_progress: called with the number of files that are done.
 
-    Raises:
-        ValueError: boxes are wanted with `one_digit`, which finds none.
-        OSError: the folder of copies cannot be written.
+    Raises OSError when the folder of copies cannot be written.
     """
-    if one_digit and boxes is not None:
-        raise ValueError("boxes are drawn around numbers, and a single digit has none; leave out one of the two")
     done, taken = 0, set()
-    step = BATCH if one_digit else 1
-    for start in range(0, len(files), step):
-        batch = files[start : start + step]
-        images = [_opened(path) for path in batch]
-        if one_digit:
-            yield from _single_digits(recognizer, batch, images)
-        else:
-            readings = _numbers(recognizer, batch[0], images[0])
-            yield from readings
-            if boxes is not None and not isinstance(images[0], FileFailure):
-                _write_with_boxes(images[0], readings, boxes / _free_name(batch[0], taken))
-        done += len(batch)
-        on_progress(done)
+    for batch in _batches(files):
+        singles = [
+            index
+            for index, (_, image) in enumerate(batch)
+            if not isinstance(image, FileFailure) and (one_digit or max(image.shape) <= SINGLE_DIGIT)
+        ]
+        ink = np.array([ink_from_image(batch[index][1]) for index in singles], np.float32)
+        predictions = dict(zip(singles, recognizer.recognize_ink(ink) if singles else [], strict=True))
+        for index, (path, image) in enumerate(batch):
+            done += 1
+            if isinstance(image, FileFailure):
+                yield image
+            else:
+                one = predictions.get(index)
+                readings = _numbers(recognizer, path, image) if one is None else [_single_digit(one, path, image)]
+                yield from readings
+                if boxes is not None:
+                    _write_with_boxes(image, readings, boxes / _free_name(path, taken))
+            on_progress(done)
 
 
-def _opened(path: Path) -> np.ndarray | FileFailure:
-    try:
-        return to_grayscale(path)
-    except (ValueError, OSError) as error:
-        reason = str(error) if str(path) in str(error) else f"{path} cannot be read ({error})"
-        return FileFailure(str(path), reason)
+def _batches(files: Iterable[Path]) -> Iterator[list[tuple[Path, np.ndarray | FileFailure]]]:
+    """Yield files with their gray levels, (height, width) uint8; as many at once as keeps the memory bounded."""
+    batch, pixels = [], 0
+    for path in files:
+        try:
+            image: np.ndarray | FileFailure = to_grayscale(path)
+            pixels += image.size
+        except (ValueError, OSError) as error:
+            reason = str(error) if str(path) in str(error) else f"{path} cannot be read ({error})"
+            image = FileFailure(str(path), reason)
+        batch.append((path, image))
+        if len(batch) == BATCH or pixels >= MOST_PIXELS:
+            yield batch
+            batch, pixels = [], 0
+    if batch:
+        yield batch
 
 
-def _single_digits(
-    recognizer: Recognizer, files: Sequence[Path], images: Sequence[np.ndarray | FileFailure]
-) -> Iterator[Reading | FileFailure]:
-    ink = [ink_from_image(image) for image in images if not isinstance(image, FileFailure)]
-    predictions = iter(recognizer.recognize_ink(np.stack(ink)) if ink else [])
-    for path, image in zip(files, images, strict=True):
-        if isinstance(image, FileFailure):
-            yield image
-            continue
-        prediction = next(predictions)
-        if prediction.digit is None:
-            yield Reading(str(path), "", 0.0, note=prediction.reason)
-        else:
-            yield Reading(str(path), str(prediction.digit), float(prediction.probabilities.max()))
+def _single_digit(prediction: Prediction, path: Path, image: np.ndarray) -> Reading:
+    if prediction.digit is None:
+        return Reading(str(path), "", 0.0, note=prediction.reason)
+    height, width = image.shape
+    return Reading(str(path), str(prediction.digit), float(prediction.probabilities.max()), 0, 0, width, height)
 
 
-def _numbers(recognizer: Recognizer, path: Path, image: np.ndarray | FileFailure) -> list[Reading | FileFailure]:
-    if isinstance(image, FileFailure):
-        return [image]
-    readings = []
+def _numbers(recognizer: Recognizer, path: Path, image: np.ndarray) -> list[Reading]:
+    file, readings = str(path), []
     for number in recognizer.recognize_numbers(image):
         if number.box is None:
             continue
         left, top, width, height = number.box
         x, y = int(left), int(top)
         box = (x, y, max(1, round(left + width) - x), max(1, round(top + height) - y))
-        note, confidence = ("not a number", 0.0) if number.text is None else ("", float(number.confidence))
-        readings.append(Reading(str(path), number.text or "", confidence, *box, note=note))
-    return readings or [Reading(str(path), "", 0.0, note="blank")]
+        if number.text is None:
+            readings.append(Reading(file, "", 0.0, *box, note="not a number"))
+        else:
+            readings.append(Reading(file, number.text, float(number.confidence), *box))
+    return readings or [Reading(file, "", 0.0, note="blank")]
 
 
 def _free_name(path: Path, taken: set[str]) -> str:
@@ -180,7 +189,7 @@ def _write_with_boxes(image: np.ndarray, readings: Sequence[Reading], target: Pa
 
 
 def write_table(path: str | Path, readings: Sequence[Reading]) -> None:
-    """Write readings as CSV or JSON Lines, by the suffix, atomically. Raises ValueError for another suffix."""
+    """Write readings as CSV or JSON Lines, by the suffix, atomically. Raises TableNameError for another suffix."""
     check_table_name(path)
     text = as_csv(readings) if Path(path).suffix == ".csv" else as_json_lines(readings)
     with atomic_write(with_home(path)) as temporary:
@@ -188,9 +197,9 @@ def write_table(path: str | Path, readings: Sequence[Reading]) -> None:
 
 
 def check_table_name(path: str | Path) -> None:
-    """Raise ValueError unless a table can be written in a file of this name."""
+    """Raise TableNameError unless a table can be written in a file of this name."""
     if Path(path).suffix not in TABLE_SUFFIXES:
-        raise ValueError(f"the output is {str(path)!r}; its name must end in {' or '.join(TABLE_SUFFIXES)}")
+        raise TableNameError(f"the output is {str(path)!r}; its name must end in {' or '.join(TABLE_SUFFIXES)}")
 
 
 def as_csv(readings: Iterable[Reading]) -> str:

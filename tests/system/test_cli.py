@@ -13,14 +13,14 @@ from digit_utils.recognition.recognizer import BUNDLED_MODEL
 from tests.support.tiny_sweep import write_tiny_notebook
 
 
-@pytest.mark.parametrize("command", [[], ["draw"], ["train"], ["evaluate"], ["sweep"], ["report"]])
+@pytest.mark.parametrize("command", [[], ["draw"], ["read"], ["train"], ["evaluate"], ["sweep"], ["report"]])
 def test_help_explains_every_option(command: list[str], capsys: pytest.CaptureFixture[str]):
     with pytest.raises(SystemExit) as ended:
         cli.main([*command, "--help"])
     assert ended.value.code == 0
     text = capsys.readouterr().out
     assert "usage: digits" in text
-    for name in ("draw", "train", "evaluate", "sweep", "report") if not command else ():
+    for name in ("draw", "read", "train", "evaluate", "sweep", "report") if not command else ():
         assert name in text
 
 
@@ -58,6 +58,8 @@ def test_bad_options_are_refused_by_name(arguments: list[str], expected: str, ca
     [
         ["draw", "--no-browser", "--model", "PATH.tflite"],
         ["draw", "--no-browser", "--drawings", "PATH.jsonl"],
+        ["read", "PATH"],
+        ["read", "--model", "PATH", "."],
         ["train", "--output", "PATH"],
         ["train", "--data-dir", "PATH"],
         ["train", "--drawings", "PATH.jsonl"],
