@@ -7,7 +7,7 @@ from pathlib import Path
 
 from digit_utils import __version__
 from digit_utils.files import with_home
-from digit_utils.notebook.parameters import PATHS
+from digit_utils.notebook.parameters import PATHS, check_parameters
 from digit_utils.recognition.model_file import ModelFileError
 from digit_utils.serving.start_up import ADDRESS_GRAMMAR, pretend_not_installed
 
@@ -81,6 +81,12 @@ def _add_draw(commands: argparse._SubParsersAction) -> None:
         "prints it as a link and as a QR code for the phone",
     )
     draw.add_argument(
+        "--base-url",
+        default="/",
+        metavar="PATH",
+        help="path under which a reverse proxy shows the page: /draw/",
+    )
+    draw.add_argument(
         "--visitors",
         type=_at_least_one,
         metavar="N",
@@ -133,6 +139,12 @@ def _add_train(commands: argparse._SubParsersAction) -> None:
     train.add_argument("--seed", type=int, help="of the weights, the order, the augmentation (default: 0)")
     train.add_argument("--output", metavar="FOLDER", help="default: runs/PRESET-seedSEED")
     train.add_argument("--data-dir", metavar="FOLDER", help="where the datasets lie (default: found or downloaded)")
+    train.add_argument(
+        "--data",
+        metavar="FOLDER|FILE",
+        help="train on these digits in place of MNIST: a folder with folders named 0 to 9, a .csv with label and "
+        "pixels, a folder with idx files, an .npz with x and y, or a .jsonl of drawings",
+    )
     train.add_argument("--drawings", metavar="FILE.jsonl", help="train with your own drawings, too")
     _add_parameters(train, "02_train")
     train.set_defaults(run=_train)
@@ -149,6 +161,7 @@ def _add_evaluate(commands: argparse._SubParsersAction) -> None:
     )
     evaluate.add_argument("--output", metavar="FOLDER", help="default: evaluation in MODEL's folder, or runs/bundled")
     evaluate.add_argument("--data-dir", metavar="FOLDER", help="where the datasets lie (default: found or downloaded)")
+    evaluate.add_argument("--data", metavar="FOLDER|FILE", help="also tell how well it reads these, as for train")
     evaluate.add_argument("--drawings", metavar="FILE.jsonl", help="also tell how well it reads your own drawings")
     _add_parameters(evaluate, "03_evaluate")
     evaluate.set_defaults(run=_evaluate)
@@ -205,6 +218,7 @@ def _draw(options: argparse.Namespace) -> None:
         model=_expanded(options.model),
         port=options.port,
         host=options.host,
+        base_url=options.base_url,
         theme=options.theme,
         drawings=_expanded(options.drawings),
         keep_all=options.keep_all,
@@ -252,10 +266,12 @@ def _train(options: argparse.Namespace) -> None:
         "seed": options.seed,
         "output_folder": options.output,
         "data_dir": _absolute(options.data_dir),
+        "data": _own_data(options.data),
         "drawings": _drawings(options.drawings),
         **dict(options.parameter),
     }
     parameters |= _places_of(parameters)
+    _check_values(parameters)
     named = f"runs/{parameters['preset'] or 'quick'}-seed{parameters['seed'] or 0}"
     folder = Path(str(parameters["output_folder"] or named))
     parameters["output_folder"] = str(folder)
@@ -271,10 +287,12 @@ def _evaluate(options: argparse.Namespace) -> None:
         "model": _absolute(options.model),
         "output_folder": options.output,
         "data_dir": _absolute(options.data_dir),
+        "data": _own_data(options.data),
         "drawings": _drawings(options.drawings),
         **dict(options.parameter),
     }
     parameters |= _places_of(parameters)
+    _check_values(parameters)
     model = str(parameters["model"] or "")
     Recognizer.load(model)  # a broken model is told before a notebook is started
     folder = Path(str(parameters["output_folder"] or _folder_of(model)))
@@ -331,11 +349,30 @@ def _expanded(path: str | None) -> str | None:
 
 def _places_of(parameters: Mapping[str, object]) -> dict[str, str | None]:
     """Return the parameters that name a place, `-p` ones too, with their ~ expanded. Raises as `with_home` does."""
-    return {name: _expanded(value) for name in PLACES if isinstance(value := parameters.get(name), str)}
+    return {name: _expanded(str(value)) for name in PLACES if (value := parameters.get(name)) is not None}
 
 
 def _absolute(path: str | None) -> str | None:
     return str(Path(_expanded(path)).resolve()) if path else None
+
+
+def _check_values(parameters: Mapping[str, object]) -> None:
+    """Check parameters before a notebook is started, which would first import TensorFlow. Raises NotebookError."""
+    from digit_utils.notebook.execute import NotebookError
+
+    try:
+        check_parameters({name: value for name, value in parameters.items() if value is not None})
+    except ValueError as error:
+        raise NotebookError(str(error)) from error
+
+
+def _own_data(path: str | None) -> str | None:
+    """Return the absolute path of digits of one's own; what cannot be used is told before a notebook is started."""
+    from digit_utils.datasets.own_data import load_own_data
+
+    if path:
+        load_own_data(_expanded(path))
+    return _absolute(path)
 
 
 def _drawings(path: str | None) -> str | None:

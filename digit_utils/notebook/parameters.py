@@ -12,7 +12,7 @@ from typing import Any
 
 from digit_utils.files import with_home
 
-PATHS = ("data_dir", "model", "drawings")  # parameters that name what a notebook reads
+PATHS = ("data_dir", "data", "model", "drawings")  # parameters that name what a notebook reads
 
 
 @dataclass(frozen=True)
@@ -89,6 +89,7 @@ RULES: dict[str, Rule] = {
     "limit": whole_number(),
     "model": text(),
     "data_dir": folder(),
+    "data": text(),
     "drawings": drawings_file(),
     "output_folder": text(),
 }

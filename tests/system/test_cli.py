@@ -54,6 +54,29 @@ def test_bad_options_are_refused_by_name(arguments: list[str], expected: str, ca
 
 
 @pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (["train", "-p", "epochs=-3"], "epochs is -3; it must be a whole number from 0"),
+        (["train", "--data-dir", "nowhere"], "it must be a folder that exists"),
+        (["train", "--data", "nowhere.csv"], "nowhere.csv; --data takes"),
+        (["evaluate", "-p", "limit=few"], "limit is 'few'; it must be a whole number from 0"),
+        (["evaluate", "--data", "nowhere.csv"], "nowhere.csv; --data takes"),
+    ],
+)
+def test_a_slip_is_told_before_a_notebook_is_started_and_leaves_nothing_behind(
+    arguments: list[str], expected: str, tmp_path: Path, capsys, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(execute, "run_notebook", lambda *_, **__: pytest.fail("a notebook was run"))
+    assert cli.main(arguments) == 1
+    told = capsys.readouterr().err
+    assert told.startswith(f"digits {arguments[0]}: ")
+    assert expected in told
+    assert told.count("\n") == 1 + told.count("INFO")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
     "arguments",
     [
         ["draw", "--no-browser", "--model", "PATH.tflite"],
