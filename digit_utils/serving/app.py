@@ -205,6 +205,8 @@ def _home_for_jupyter(stand_in: Path) -> Iterator[None]:
     changed = [name for name, place in wanted.items() if not _can_write(place)]
     if changed:
         changed += ["JUPYTER_CONFIG_DIR", "IPYTHONDIR"]
+    if not _can_write(Path.home):
+        changed.append("HOME")  # it is not known at all, or Jupyter would look there again
     before = {name: os.environ.get(name) for name in changed}
     os.environ.update({name: str(stand_in / name.lower()) for name in changed})
     try:
@@ -217,7 +219,7 @@ def _home_for_jupyter(stand_in: Path) -> Iterator[None]:
                 os.environ[name] = value
 
 
-def _can_write(place: Callable[[], str]) -> bool:
+def _can_write(place: Callable[[], str | Path]) -> bool:
     try:
         folder = Path(place())
         folder.mkdir(parents=True, exist_ok=True)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import re
 import urllib.request
+from pathlib import Path
 
 import pytest
 
@@ -73,12 +75,24 @@ def test_the_link_has_the_path():
     assert page_address("127.0.0.1", 80, path="/draw/", token="t") == "http://127.0.0.1:80/draw/?token=t"
 
 
-def test_the_page_draws_where_the_home_cannot_be_written():
+UNKNOWN_USER = """
+import os, pwd
+def nobody(uid): raise KeyError(f"getpwuid(): uid not found: {uid}")
+pwd.getpwuid = nobody
+os.environ.pop("HOME", None)
+"""
+
+
+@pytest.mark.parametrize("user", ["with a home that cannot be made", "unknown and without HOME"])
+def test_the_page_draws_where_the_home_cannot_be_written(user: str, tmp_path: Path):
     async def caption(address: str) -> str:
         visitor = Visitor(address)
         await visitor.arrive()
         await visitor.leave()
         return visitor.caption
 
-    with running_page(HOME="/proc/nowhere", XDG_DATA_HOME="") as (_, address):
+    if user.startswith("unknown"):
+        (tmp_path / "sitecustomize.py").write_text(UNKNOWN_USER)
+    python_path = os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")])
+    with running_page(HOME="/proc/nowhere", XDG_DATA_HOME="", PYTHONPATH=python_path) as (_, address):
         assert "0 to 9" in asyncio.run(caption(address))
