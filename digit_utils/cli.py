@@ -266,7 +266,7 @@ def _train(options: argparse.Namespace) -> None:
         "seed": options.seed,
         "output_folder": options.output,
         "data_dir": _absolute(options.data_dir),
-        "data": _own_data(options.data),
+        "data": _own_data(options.data, complete=True),
         "drawings": _drawings(options.drawings),
         **dict(options.parameter),
     }
@@ -366,12 +366,14 @@ def _check_values(parameters: Mapping[str, object]) -> None:
         raise NotebookError(str(error)) from error
 
 
-def _own_data(path: str | None) -> str | None:
-    """Return the absolute path of digits of one's own; what cannot be used is told before a notebook is started."""
-    from digit_utils.datasets.own_data import load_own_data
+def _own_data(path: str | None, *, complete: bool = False) -> str | None:
+    """Return the absolute path of digits of one's own, checked before a notebook is started; `complete`: of all ten."""
+    from digit_utils.datasets.own_data import check_all_classes, load_own_data
 
     if path:
-        load_own_data(_expanded(path))
+        dataset = load_own_data(_expanded(path))
+        if complete:
+            check_all_classes(dataset)
     return _absolute(path)
 
 

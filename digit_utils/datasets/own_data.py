@@ -113,6 +113,14 @@ def dataset_of(
     )
 
 
+def check_all_classes(dataset: DigitDataset) -> None:
+    """Raise DatasetCorrupt, which names the source and the classes, unless all ten digits can be learnt from it."""
+    missing = sorted(set(range(NUM_CLASSES)) - set(dataset.train.labels.tolist()))
+    if missing:
+        names = ", ".join(map(str, missing))
+        raise DatasetCorrupt(f"{dataset.source} holds no {names} to learn from; at least two of each are needed")
+
+
 def _check_classes(labels: np.ndarray, source: str) -> None:
     counts = np.bincount(labels, minlength=NUM_CLASSES)
     if np.count_nonzero(counts) < 2:

@@ -13,7 +13,7 @@ from digit_utils import load_dataset
 from digit_utils.datasets.base import DatasetCorrupt, DigitDataset
 from digit_utils.datasets.drawings import LabelledDrawing, append_drawing
 from digit_utils.datasets.ink import LabelledInk, ink_of
-from digit_utils.datasets.own_data import dataset_of, load_own_data
+from digit_utils.datasets.own_data import check_all_classes, dataset_of, load_own_data
 
 COUNT = 60
 
@@ -154,6 +154,8 @@ def test_images_of_another_kind_are_told_in_one_sentence(change, told: str, imag
 def test_fewer_than_a_hundred_labelled_in_a_list_are_enough(images: np.ndarray):
     dataset = dataset_of(list(images[:30]), LABELS[:30].tolist())
     assert (len(dataset.train), len(dataset.validation)) == (25, 5)
+    with pytest.raises(DatasetCorrupt, match="your images holds no 5, 6, 7, 8, 9 to learn from; at least two"):
+        check_all_classes(dataset)
 
 
 def test_files_that_hold_something_else_are_named(images: np.ndarray, tmp_path: Path):
