@@ -6,7 +6,7 @@
 | `pendigits` | pen strokes from a tablet, by 44 writers | 5,995 / 1,499 / 3,498 (24 / 6 / 14 writers) |
 | `digits8x8` | scans, 8x8 pixels; scikit-learn brings them, so they need no network | 1,197 / 300 / 300 |
 | a path that ends in `.jsonl` | your own drawings, labelled on the pad | four of five / every fifth / none |
-| another path | your own images, see `digit_utils.datasets.own_data` | four / one fifth of a class / if any |
+| another path | your own images, see `digit_utils.datasets.own_data` | four / one fifth of each class / as well |
 
 A dataset is looked for at an explicit path, in the folder that `DIGITS_DATA_DIR` names, in the cache, and on the
 network. Its content is verified by the SHA-256 of the decoded arrays, whatever the container.

@@ -14,6 +14,7 @@ from __future__ import annotations
 import os
 import warnings
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -46,8 +47,9 @@ CLASS_FOLDERS = frozenset(map(str, range(NUM_CLASSES)))
 def load_own_data(path: str | os.PathLike[str], *, seed: int = 0) -> DigitDataset:
     """Return labelled digits of one's own as a dataset; the module's table says what a path may hold.
 
-    A fifth of each class is held out for validation, by `seed`; every fifth of the drawings in a .jsonl file. There is
-    a test split only where the files have one.
+    A fifth of each class is held out for validation, by `seed`; every fifth of the drawings in a .jsonl file. Where the
+    files have no test set, these are the test split as well: so few digits are better held out once than twice, and the
+    only choice that depends on them is the temperature.
 
     Raises:
         FileNotFoundError: there is nothing at this path.
@@ -62,7 +64,7 @@ def load_own_data(path: str | os.PathLike[str], *, seed: int = 0) -> DigitDatase
         if problems:
             warnings.warn(format_problems(problems), stacklevel=2)
         _check_classes(np.concatenate([dataset.train.labels, dataset.validation.labels]), str(path))
-        return dataset
+        return replace(dataset, test=dataset.validation)
     try:
         pairs = _read(path)
     except DatasetCorrupt:
@@ -102,11 +104,12 @@ def dataset_of(
         places = rng.permutation(np.flatnonzero(every.labels == digit))
         held_out[places[: max(1, round(HELD_OUT * len(places)))]] = True
     order = rng.permutation(len(every))
+    validation = every.take(order[held_out[order]])
     return DigitDataset(
         name=name,
         train=every.take(order[~held_out[order]]),
-        validation=every.take(order[held_out[order]]),
-        test=every.take([]) if test is None else _digits(*test, f"{source} (test)"),
+        validation=validation,
+        test=validation if test is None else _digits(*test, f"{source} (test)"),
         sha256=content_hash([every.labels, held_out, *every.images]),
         licence="yours",
         source=source,

@@ -44,7 +44,7 @@ def own_drawings_for(recognizer: Recognizer, path: str) -> tuple[Digits, str]:
     else:
         own = load_own_data(path)
         kind, held_out = "digits", "a fifth of each class, which training holds out"
-    if len(own.test):
+    if len(own.test) and own.test is not own.validation:
         return own.test, f"the {len(own.test)} test digits of {own.name}"
     data = recognizer.card.provenance.get("data", {})
     trained_with = {name: content for name, content in data.items() if name not in SOURCES}
