@@ -7,7 +7,7 @@ from pathlib import Path
 
 from digit_utils import __version__
 from digit_utils.files import with_home
-from digit_utils.notebook.parameters import PATHS
+from digit_utils.notebook.parameters import PATHS, check_parameters
 from digit_utils.recognition.model_file import ModelFileError
 from digit_utils.serving.start_up import ADDRESS_GRAMMAR, pretend_not_installed
 
@@ -21,12 +21,23 @@ def main(arguments: Sequence[str] | None = None) -> int:
     from digit_utils.datasets.base import DatasetCorrupt
     from digit_utils.datasets.drawings import DrawingsFileError
     from digit_utils.notebook.execute import NotebookError
+    from digit_utils.recognition.image_files import TableNameError
     from digit_utils.serving.app import PageError
     from digit_utils.sweeps.config import SweepError
 
+    told = (
+        ModelFileError,
+        NotebookError,
+        PageError,
+        SweepError,
+        TableNameError,
+        DatasetCorrupt,
+        DrawingsFileError,
+        OSError,
+    )
     try:
         return options.run(options) or 0
-    except (ModelFileError, NotebookError, PageError, SweepError, DatasetCorrupt, DrawingsFileError, OSError) as error:
+    except told as error:
         print(f"digits {options.command}: {_told(error)}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
@@ -42,11 +53,14 @@ def _told(error: Exception) -> str:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="digits", description="Read handwritten digits: draw, train, evaluate, sweep."
+        prog="digits", description="Read handwritten digits: draw, read images, train, evaluate, sweep."
     )
     parser.add_argument("--version", action="version", version=f"digits {__version__}")
-    commands = parser.add_subparsers(dest="command", required=True, metavar="draw | train | evaluate | sweep | report")
+    commands = parser.add_subparsers(
+        dest="command", required=True, metavar="draw | read | train | evaluate | sweep | report"
+    )
     _add_draw(commands)
+    _add_read(commands)
     _add_train(commands)
     _add_evaluate(commands)
     _add_sweep(commands)
@@ -67,6 +81,12 @@ def _add_draw(commands: argparse._SubParsersAction) -> None:
         "prints it as a link and as a QR code for the phone",
     )
     draw.add_argument(
+        "--base-url",
+        default="/",
+        metavar="PATH",
+        help="path under which a reverse proxy shows the page: /draw/",
+    )
+    draw.add_argument(
         "--visitors",
         type=_at_least_one,
         metavar="N",
@@ -81,6 +101,24 @@ def _add_draw(commands: argparse._SubParsersAction) -> None:
     draw.add_argument("--theme", choices=("light", "dark"), default="light", help="colours (default: light)")
     draw.add_argument("--no-browser", action="store_true", help="print the link, open nothing")
     draw.set_defaults(run=_draw)
+
+
+def _add_read(commands: argparse._SubParsersAction) -> None:
+    read = commands.add_parser(
+        "read",
+        help="read the numbers in image files",
+        description="Read the numbers in image files: scans, photos, drawings. A file that cannot be read is reported, "
+        "and the others are read.",
+        epilog="A line for each number: file, text, confidence, box. The exit status is 1 if a file could not be read.",
+    )
+    read.add_argument("files", nargs="+", metavar="FILE|FOLDER", help="images, or folders whose images are read")
+    read.add_argument(
+        "--output", metavar="FILE", help="write a table, .csv or .jsonl (default: lines here; CSV where they are piped)"
+    )
+    read.add_argument("--boxes", metavar="FOLDER", help="save a copy of each image with boxes around what was read")
+    read.add_argument("--one-digit", action="store_true", help="each image shows one digit: faster, and never split")
+    read.add_argument("--model", metavar="PATH", help="model file or folder of a run (default: the bundled model)")
+    read.set_defaults(run=_read)
 
 
 def _add_train(commands: argparse._SubParsersAction) -> None:
@@ -101,6 +139,12 @@ def _add_train(commands: argparse._SubParsersAction) -> None:
     train.add_argument("--seed", type=int, help="of the weights, the order, the augmentation (default: 0)")
     train.add_argument("--output", metavar="FOLDER", help="default: runs/PRESET-seedSEED")
     train.add_argument("--data-dir", metavar="FOLDER", help="where the datasets lie (default: found or downloaded)")
+    train.add_argument(
+        "--data",
+        metavar="FOLDER|FILE",
+        help="train on these digits in place of MNIST: a folder with folders named 0 to 9, a .csv with label and "
+        "pixels, a folder with idx files, an .npz with x and y, or a .jsonl of drawings",
+    )
     train.add_argument("--drawings", metavar="FILE.jsonl", help="train with your own drawings, too")
     _add_parameters(train, "02_train")
     train.set_defaults(run=_train)
@@ -117,6 +161,7 @@ def _add_evaluate(commands: argparse._SubParsersAction) -> None:
     )
     evaluate.add_argument("--output", metavar="FOLDER", help="default: evaluation in MODEL's folder, or runs/bundled")
     evaluate.add_argument("--data-dir", metavar="FOLDER", help="where the datasets lie (default: found or downloaded)")
+    evaluate.add_argument("--data", metavar="FOLDER|FILE", help="also tell how well it reads these, as for train")
     evaluate.add_argument("--drawings", metavar="FILE.jsonl", help="also tell how well it reads your own drawings")
     _add_parameters(evaluate, "03_evaluate")
     evaluate.set_defaults(run=_evaluate)
@@ -173,12 +218,43 @@ def _draw(options: argparse.Namespace) -> None:
         model=_expanded(options.model),
         port=options.port,
         host=options.host,
+        base_url=options.base_url,
         theme=options.theme,
         drawings=_expanded(options.drawings),
         keep_all=options.keep_all,
         visitors=options.visitors,
         open_browser=not options.no_browser,
     )
+
+
+def _read(options: argparse.Namespace) -> int:
+    from digit_utils.recognition import image_files
+    from digit_utils.recognition.recognizer import Recognizer
+
+    if options.output:
+        image_files.check_table_name(options.output)
+    files = image_files.image_files(options.files)
+    counted = len(files) > 1 and sys.stderr.isatty()
+    found = list(
+        image_files.read_files(
+            Recognizer.load(_expanded(options.model)),
+            files,
+            one_digit=options.one_digit,
+            boxes=Path(_expanded(options.boxes)) if options.boxes else None,
+            on_progress=lambda done: counted and print(f"\r{done} of {len(files)} files", end="", file=sys.stderr),
+        )
+    )
+    if counted:
+        print(file=sys.stderr)
+    readings = [each for each in found if isinstance(each, image_files.Reading)]
+    failures = [each for each in found if isinstance(each, image_files.FileFailure)]
+    for failure in failures:
+        print(f"digits read: {failure.message}", file=sys.stderr)
+    if options.output:
+        image_files.write_table(options.output, readings)
+    else:
+        sys.stdout.write((image_files.as_text if sys.stdout.isatty() else image_files.as_csv)(readings))
+    return 1 if failures else 0
 
 
 def _train(options: argparse.Namespace) -> None:
@@ -190,10 +266,12 @@ def _train(options: argparse.Namespace) -> None:
         "seed": options.seed,
         "output_folder": options.output,
         "data_dir": _absolute(options.data_dir),
+        "data": _own_data(options.data, complete=True),
         "drawings": _drawings(options.drawings),
         **dict(options.parameter),
     }
     parameters |= _places_of(parameters)
+    _check_values(parameters)
     named = f"runs/{parameters['preset'] or 'quick'}-seed{parameters['seed'] or 0}"
     folder = Path(str(parameters["output_folder"] or named))
     parameters["output_folder"] = str(folder)
@@ -209,10 +287,12 @@ def _evaluate(options: argparse.Namespace) -> None:
         "model": _absolute(options.model),
         "output_folder": options.output,
         "data_dir": _absolute(options.data_dir),
+        "data": _own_data(options.data),
         "drawings": _drawings(options.drawings),
         **dict(options.parameter),
     }
     parameters |= _places_of(parameters)
+    _check_values(parameters)
     model = str(parameters["model"] or "")
     Recognizer.load(model)  # a broken model is told before a notebook is started
     folder = Path(str(parameters["output_folder"] or _folder_of(model)))
@@ -269,11 +349,32 @@ def _expanded(path: str | None) -> str | None:
 
 def _places_of(parameters: Mapping[str, object]) -> dict[str, str | None]:
     """Return the parameters that name a place, `-p` ones too, with their ~ expanded. Raises as `with_home` does."""
-    return {name: _expanded(value) for name in PLACES if isinstance(value := parameters.get(name), str)}
+    return {name: _expanded(str(value)) for name in PLACES if (value := parameters.get(name)) is not None}
 
 
 def _absolute(path: str | None) -> str | None:
     return str(Path(_expanded(path)).resolve()) if path else None
+
+
+def _check_values(parameters: Mapping[str, object]) -> None:
+    """Check parameters before a notebook is started, which would first import TensorFlow. Raises NotebookError."""
+    from digit_utils.notebook.execute import NotebookError
+
+    try:
+        check_parameters({name: value for name, value in parameters.items() if value is not None})
+    except ValueError as error:
+        raise NotebookError(str(error)) from error
+
+
+def _own_data(path: str | None, *, complete: bool = False) -> str | None:
+    """Return the absolute path of digits of one's own, checked before a notebook is started; `complete`: of all ten."""
+    from digit_utils.datasets.own_data import check_all_classes, load_own_data
+
+    if path:
+        dataset = load_own_data(_expanded(path))
+        if complete:
+            check_all_classes(dataset)
+    return _absolute(path)
 
 
 def _drawings(path: str | None) -> str | None:

@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 
 import numpy as np
 
-from digit_utils.types import Strokes
+from digit_utils.types import NUM_CLASSES, Strokes
 
 # What decoders raise on a damaged file. A missing file or missing permission stays an OSError.
 DECODING_ERRORS = (
@@ -37,7 +37,7 @@ class Digits:
     """One split of a dataset: n digits as images or as strokes."""
 
     labels: np.ndarray  # (n,) int64 in 0..9
-    images: np.ndarray | None = None  # (n, height, width) uint8, light ink on dark; None for strokes
+    images: np.ndarray | None = None  # (n, height, width) uint8; (n,) of such arrays where sizes differ; None: strokes
     strokes: tuple[Strokes, ...] | None = None  # n lists of (k, 2) float32, x right, y down; None for images
     writers: np.ndarray | None = None  # (n,) int64, one number per person; None if unknown
 
@@ -134,6 +134,21 @@ def content_hash(arrays: Sequence[np.ndarray]) -> str:
     return digest.hexdigest()
 
 
+def check_labels(labels: Sequence[int] | np.ndarray, *, source: str) -> np.ndarray:
+    """Return labels as (n,) int64. Raises DatasetCorrupt, naming source and value, for other than digits."""
+    found = np.asarray(labels)
+    if found.ndim == 2 and found.shape[1] == NUM_CLASSES:
+        raise DatasetCorrupt(f"{source}: the labels have shape {found.shape}; make digits of them with .argmax(axis=1)")
+    if found.ndim != 1:
+        raise DatasetCorrupt(f"{source}: the labels have shape {found.shape}; expected (n,), one for each image")
+    if found.size and found.dtype.kind not in "iufb":
+        raise DatasetCorrupt(f"{source}: label {found.tolist()[0]!r} is text; convert them with int()")
+    wrong = np.flatnonzero(~np.isin(found, np.arange(NUM_CLASSES)))
+    if wrong.size:
+        raise DatasetCorrupt(f"{source}: label {found[wrong[0]]} of digit {wrong[0]} is not one of 0 to 9")
+    return found.astype(np.int64)
+
+
 def at_most(digits: Digits, limit: int) -> Digits:
     """Return `limit` digits in their original order, all if limit is 0, balanced over writers and their labels.
 
@@ -148,5 +163,8 @@ def at_most(digits: Digits, limit: int) -> Digits:
 
 
 def joined(first: Digits, second: Digits) -> Digits:
-    """Return the strokes of two splits as one split."""
-    return Digits(np.concatenate([first.labels, second.labels]), strokes=first.strokes + second.strokes)
+    """Return two splits of one dataset, both of images or both of strokes, as one split without writers."""
+    labels = np.concatenate([first.labels, second.labels])
+    if first.images is not None:
+        return Digits(labels, images=np.concatenate([first.images, second.images]))
+    return Digits(labels, strokes=first.strokes + second.strokes)

@@ -130,6 +130,15 @@ def _short_reason(error: Exception) -> str:
         return "no answer in time"
     if isinstance(error, exceptions.ChunkedEncodingError):
         return "the connection was interrupted"
+    if isinstance(error, exceptions.SSLError):
+        return (
+            "its certificate is not trusted here, as when a proxy inspects connections: set REQUESTS_CA_BUNDLE to a "
+            "file with the proxy's certificate"
+        )
+    if isinstance(error, exceptions.ProxyError):
+        if "407" in str(error):
+            return "the proxy wants a password (status 407): put it into HTTPS_PROXY=http://name:password@host:port"
+        return "no connection to the proxy that HTTPS_PROXY or HTTP_PROXY names"
     if isinstance(error, exceptions.ConnectionError):
         return "no connection"
     return " ".join(str(error).split())[:200]

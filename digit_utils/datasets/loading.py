@@ -6,6 +6,7 @@
 | `pendigits` | pen strokes from a tablet, by 44 writers | 5,995 / 1,499 / 3,498 (24 / 6 / 14 writers) |
 | `digits8x8` | scans, 8x8 pixels; scikit-learn brings them, so they need no network | 1,197 / 300 / 300 |
 | a path that ends in `.jsonl` | your own drawings, labelled on the pad | four of five / every fifth / none |
+| another path | your own images, see `digit_utils.datasets.own_data` | four / one fifth of each class / as well |
 
 A dataset is looked for at an explicit path, in the folder that `DIGITS_DATA_DIR` names, in the cache, and on the
 network. Its content is verified by the SHA-256 of the decoded arrays, whatever the container.
@@ -31,6 +32,7 @@ from digit_utils.datasets.digits8x8 import DIGITS8X8
 from digit_utils.datasets.download import DownloadFailed, cache_folder, download_dataset
 from digit_utils.datasets.drawings import DRAWINGS_SUFFIX, format_problems, load_own_drawings
 from digit_utils.datasets.mnist import MNIST
+from digit_utils.datasets.own_data import load_own_data
 from digit_utils.datasets.pendigits import PENDIGITS
 from digit_utils.files import with_home
 
@@ -44,11 +46,11 @@ def load_dataset(
     data_dir: str | os.PathLike[str] | None = None,
     download: bool = True,
 ) -> DigitDataset:
-    """Return a dataset by its name: `mnist`, `pendigits`, `digits8x8`, or the path of a file of drawings.
+    """Return a dataset by its name: `mnist`, `pendigits`, `digits8x8`, or the path of digits of your own.
 
     Args:
-        name: one of the three names, or a path that ends in .jsonl: drawings labelled on the pad. One warning lists
-            the broken lines, and the rest is used.
+        name: one of the three names; a path that ends in .jsonl: drawings labelled on the pad, of which one warning
+            lists the broken lines, and the rest is used; or a path of images, see `digit_utils.datasets.own_data`.
         path: the file or folder of this dataset (`mnist`: an .npz with the arrays x_train, y_train, x_test,
             y_test, or a folder with the four idx files; `pendigits`: a folder with pendigits-orig.tra.Z and
             pendigits-orig.tes.Z).
@@ -71,13 +73,20 @@ def load_dataset(
         if problems:
             warnings.warn(format_problems(problems), stacklevel=2)
         return dataset
+    if name not in SOURCES and _is_path(name):
+        return load_own_data(name)
     if name not in SOURCES:
         known = ", ".join(SOURCES)
-        message = f"there is no dataset named {name!r}; known are {known}, and paths that end in {DRAWINGS_SUFFIX}"
+        message = f"there is no dataset named {name!r}; known are {known}, and paths of your own digits"
         raise ValueError(message)
     source = SOURCES[name]
     arrays = obtain(source, path=path, data_dir=data_dir, download=download)
     return DigitDataset(name, *source.split(arrays), source.sha256, source.licence, source.citation)
+
+
+def _is_path(name: str) -> bool:
+    path = Path(name)
+    return path.suffix in (".csv", ".npz") or path.name != name or path.exists()
 
 
 def load_with_fallback(

@@ -47,6 +47,15 @@ def _read(place: Path) -> list[np.ndarray]:
         return [archive[key] for key in _MNIST_KEYS]
 
 
+def read_idx_pair(folder: Path, stem: str) -> tuple[np.ndarray, np.ndarray] | None:
+    """Return images and labels, uint8, of the idx files `train-...` or `t10k-...` in a folder; None without them.
+
+    Raises ValueError when one of them is damaged.
+    """
+    images, labels = _find_idx(folder, f"{stem}-images"), _find_idx(folder, f"{stem}-labels")
+    return None if images is None or labels is None else (_read_idx(images), _read_idx(labels))
+
+
 def _read_idx(path: Path) -> np.ndarray:
     """Read an idx file of bytes: two zeros, the type 8, the number of dimensions, the dimensions, the bytes.
 

@@ -12,7 +12,7 @@ from typing import Any
 
 from digit_utils.files import with_home
 
-PATHS = ("data_dir", "model", "beside", "drawings")  # parameters that name what a notebook reads
+PATHS = ("data_dir", "data", "model", "beside", "drawings")  # parameters that name what a notebook reads
 
 
 @dataclass(frozen=True)
@@ -90,6 +90,7 @@ RULES: dict[str, Rule] = {
     "model": text(),
     "beside": text(),
     "data_dir": folder(),
+    "data": text(),
     "drawings": drawings_file(),
     "output_folder": text(),
 }

@@ -10,6 +10,10 @@ from digit_utils.types import IMAGE_SIZE
 
 PEN_WIDTH_RANGE = (1.5, 4.5)  # pixels at BOX_SIZE scale; pens outside are thickened or thinned
 SMALL_DIGIT = 128  # pixels; a smaller digit in a large image is binarized again at a higher resolution
+SMALLEST_CROP = 48  # pixels, shorter side; in smaller images nothing at an edge is taken for a frame
+MOST_OF_EDGE = 0.7  # share of an edge that a digit cropped to its ink covers; frames and desks cover more
+FAINT = 0.1  # of full ink; as much is the outermost part of a soft stroke
+MOSTLY_AT_EDGE = 0.9  # share of its ink that is connected to an edge; beside the rest of a grid line there is a digit
 BESIDE_INK = 3  # pixels of the shrunk image; what is farther from its ink is not ink at the higher resolution either
 
 
@@ -29,6 +33,7 @@ def ink_from_image(image: np.ndarray) -> np.ndarray:
     Raises TypeError or ValueError when the image is not a 2-D uint8 array with at least one pixel.
     """
     _check_image(image)
+    image = _with_margin(image)
     ink = find_ink(_shrink_to(image, LARGEST_IMAGE))
     if ink is not None and max(image.shape) > LARGEST_IMAGE:
         ink = _refine_small_digit(image, ink)
@@ -61,6 +66,32 @@ def _check_image(image: np.ndarray) -> None:
             f"an image must be 2-D, (height, width), with at least one pixel; this one has shape {image.shape}. "
             "Convert a colour image to grey first, for example with cv2.cvtColor"
         )
+
+
+def _with_margin(image: np.ndarray) -> np.ndarray:
+    """Return an image that was cropped to its ink with a margin of the page's level; any other image as it is.
+
+    Without a margin, strokes along an edge look like the frame or the desk around a page.
+    """
+    if min(image.shape) < SMALLEST_CROP or image.min() == image.max():
+        return image
+    _, bright = cv2.threshold(image, 0, 1, cv2.THRESH_OTSU)
+    ink = 1 - bright if np.mean([edge.mean() for edge in _edges(bright)]) > 0.5 else bright
+    page, pen = (int(np.median(image[ink == side])) for side in (0, 1))
+    traces = np.abs(image.astype(np.int16) - page) > FAINT * abs(pen - page)
+    if not all(trace.any() for trace in _edges(traces)) or any(edge.mean() >= MOST_OF_EDGE for edge in _edges(ink)):
+        return image
+    _, components = cv2.connectedComponents(ink, connectivity=8)
+    areas = np.bincount(components.ravel())
+    at_edge = np.unique(np.concatenate(_edges(components)))
+    if areas[at_edge[at_edge > 0]].sum() < MOSTLY_AT_EDGE * areas[1:].sum():
+        return image
+    margin = 1 + max(image.shape) // LARGEST_IMAGE
+    return cv2.copyMakeBorder(image, margin, margin, margin, margin, cv2.BORDER_CONSTANT, value=page)
+
+
+def _edges(image: np.ndarray) -> list[np.ndarray]:
+    return [image[0], image[-1], image[:, 0], image[:, -1]]
 
 
 def _shrink_to(image: np.ndarray, longest: int) -> np.ndarray:

@@ -10,11 +10,13 @@ import numpy as np
 
 from digit_utils.files import with_home
 from digit_utils.preprocessing.images import ink_from_image
+from digit_utils.preprocessing.inputs import to_grayscale
 from digit_utils.preprocessing.strokes import ink_from_strokes
 from digit_utils.recognition.model_file import HEAD, ModelCard, ModelFileError, read_model_file
 from digit_utils.types import IMAGE_SIZE, NUM_CLASSES, Strokes
 
 if TYPE_CHECKING:
+    from digit_utils.preprocessing.inputs import ImageInput
     from digit_utils.recognition.numbers import Number, NumberReader
 
 BUNDLED_MODEL = Path(__file__).parents[1] / "models" / "digits.tflite"
@@ -41,6 +43,13 @@ class Prediction:
     def is_blank(self) -> bool:
         """Whether there was no ink at all."""
         return not self.image.any()
+
+    @property
+    def reason(self) -> str:
+        """Why `digit` is None: "blank" or "not a digit"; "" where a digit was read."""
+        if self.digit is not None:
+            return ""
+        return "blank" if self.is_blank else "not a digit"
 
 
 class Recognizer:
@@ -81,12 +90,20 @@ class Recognizer:
         """
         return self.recognize_ink(ink_from_strokes(strokes)[np.newaxis])[0]
 
-    def recognize_image(self, image: np.ndarray) -> Prediction:
-        """Read a digit from a 2-D uint8 image of any size, light ink on dark or dark on light.
+    def recognize_image(self, image: "ImageInput", *, channels: str = "rgb") -> Prediction:
+        """Read the one digit in an image of any size, light ink on dark or dark on light.
 
-        Raises TypeError or ValueError when the image is not a 2-D uint8 array with at least one pixel.
+        Args:
+            image: a path (its EXIF orientation is applied), a PIL image, or an array: (height, width) or (height,
+                width, 1, 3 or 4) of uint8, uint16, bool, or float in [0, 1].
+            channels: "rgb", or "bgr" as OpenCV reads files; ignored for paths and PIL images.
+
+        Raises:
+            ImageInputError (a ValueError): the file cannot be decoded, or the array has another shape, type or range.
+            TypeError: `image` is none of these.
+            FileNotFoundError: there is no such file.
         """
-        return self.recognize_ink(ink_from_image(image)[np.newaxis])[0]
+        return self.recognize_ink(ink_from_image(to_grayscale(image, channels=channels))[np.newaxis])[0]
 
     def recognize_number(self, strokes: Strokes) -> "Number":
         """Read one line of one or more characters: digits and the marks . , - : / from strokes in any order.
@@ -95,14 +112,14 @@ class Recognizer:
         """
         return self._number_reader.read_strokes(strokes)
 
-    def recognize_numbers(self, image: np.ndarray) -> "list[Number]":
-        """Read every number in a 2-D uint8 image, lines from top to bottom, from left to right.
+    def recognize_numbers(self, image: "ImageInput", *, channels: str = "rgb") -> "list[Number]":
+        """Read every number in an image, lines from top to bottom, from left to right.
 
-        Raises TypeError or ValueError when the image is not a 2-D uint8 array with at least one pixel.
+        Takes what `recognize_image` takes and raises what it raises; boxes are in pixels of the upright image.
         """
         from digit_utils.recognition.number_images import read_image  # it builds on this module
 
-        return read_image(self._number_reader, image)
+        return read_image(self._number_reader, to_grayscale(image, channels=channels))
 
     @cached_property
     def _number_reader(self) -> "NumberReader":
@@ -111,8 +128,11 @@ class Recognizer:
         return NumberReader(self)
 
     def recognize_ink(self, ink: np.ndarray) -> list[Prediction]:
-        """Read normalised ink (`digit_utils.preprocessing`): (n, 28, 28) float32 in [0, 1]; any n, also 0."""
-        ink = np.asarray(ink, np.float32)
+        """Read normalised ink (`digit_utils.preprocessing`): (n, 28, 28) float32 in [0, 1]; any n, also 0.
+
+        Raises ValueError, which names the remedy, when the ink has another shape or values outside [0, 1].
+        """
+        ink = checked_ink(ink)
         return predictions_of(ink, *self.probabilities_and_scores(ink), threshold=self.card.threshold)
 
     def probabilities_and_scores(self, ink: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -157,8 +177,7 @@ class Recognizer:
     def _run(self, ink: np.ndarray) -> np.ndarray:
         """Return the network's output for ink (n, 28, 28): float64 columns, first logits, then features."""
         ink = np.asarray(ink, np.float32)
-        if ink.ndim != 3 or ink.shape[1:] != (IMAGE_SIZE, IMAGE_SIZE):
-            raise ValueError(f"ink must have shape (n, {IMAGE_SIZE}, {IMAGE_SIZE}); this has {ink.shape}")
+        _check_shape(ink)
         result = np.empty((len(ink), _logits(self.card) + self.card.features), np.float64)
         with self._lock:
             for start in range(0, len(ink), LARGEST_BATCH):
@@ -182,6 +201,32 @@ def _model_file(path: str | Path | None) -> Path:
     except FileNotFoundError as error:
         raise ModelFileError(f"there is no model {error}") from error
     return path / MODEL_FILE_NAME if path.is_dir() else path
+
+
+def checked_ink(ink: np.ndarray) -> np.ndarray:
+    """Return ink as (n, 28, 28) float32. Raises ValueError when it has another shape or values outside [0, 1]."""
+    ink = np.asarray(ink, np.float32)
+    _check_shape(ink)
+    low, high = ink.min(initial=0), ink.max(initial=0)
+    if not (low >= 0 and high <= 1):
+        raise ValueError(
+            f"ink must lie in [0, 1], with 0 for the page; this goes from {low:g} to {high:g}: divide gray levels by "
+            "255, or let recognize_image() find the ink"
+        )
+    return ink
+
+
+def _check_shape(ink: np.ndarray) -> None:
+    if ink.ndim != 3 or ink.shape[1:] != (IMAGE_SIZE, IMAGE_SIZE):
+        remedy = {
+            (IMAGE_SIZE, IMAGE_SIZE): "add an axis with ink[numpy.newaxis]",
+            (IMAGE_SIZE**2,): "reshape it with ink.reshape(-1, 28, 28)",
+            (1, IMAGE_SIZE, IMAGE_SIZE): "remove the axis of channels",
+            (IMAGE_SIZE, IMAGE_SIZE, 1): "remove the last axis with ink[..., 0]",
+        }
+        hint = remedy.get(ink.shape[-3:] if ink.ndim == 4 else ink.shape[-max(1, min(ink.ndim, 2)) :])
+        hint = hint or remedy.get(ink.shape[-1:]) or "let recognize_image() bring images of other sizes into shape"
+        raise ValueError(f"ink must have shape (n, {IMAGE_SIZE}, {IMAGE_SIZE}); this has {ink.shape}: {hint}")
 
 
 def predictions_of(

@@ -9,6 +9,7 @@ import io
 import ipaddress
 import json
 import os
+import re
 import secrets
 import shutil
 import signal
@@ -77,6 +78,7 @@ def serve(
     port: int | None = None,
     host: str = "127.0.0.1",
     token: str | None = None,
+    base_url: str = "/",
     theme: str = "light",
     drawings: str | Path | None = None,
     keep_all: bool = False,
@@ -91,6 +93,8 @@ def serve(
         host: address to listen on. Any but a loopback address shows the page to other machines.
         token: secret that a visitor must know; part of the link that is printed. Generated for a host that is not
             loopback.
+        base_url: the path under which a reverse proxy shows the page, such as "/draw/"; the proxy may pass it on or
+            not. Whom it lets in can draw, so the page counts as one that others can reach.
         theme: "light" or "dark".
         drawings: a .jsonl file in which visitors' corrections are saved; None to save nothing. On a page that only this
             machine can reach, the corrections in it are used; where others draw, nobody's corrections affect others.
@@ -100,7 +104,7 @@ def serve(
 
     Raises:
         ModelFileError: the model cannot be loaded.
-        PageError: the host, port, token, theme or file of drawings cannot be used.
+        PageError: the host, port, token, base URL, theme or file of drawings cannot be used.
     """
     if theme not in THEMES:
         raise PageError(f"there is no theme {theme!r}; choose one of {', '.join(THEMES)}")
@@ -111,9 +115,13 @@ def serve(
         token = secrets.token_urlsafe(16)
     if not token and not is_loopback(host):
         raise PageError(f"{host} can be reached by others, so it needs a token; leave it out to have one generated")
-    saving = {"drawings": _absolute(drawings), "keep_all": keep_all, "recall": is_loopback(host)}
+    base_url = _checked_base_url(base_url)
+    private = is_loopback(host) and base_url == "/"
+    saving = {"drawings": _absolute(drawings), "keep_all": keep_all, "recall": private}
     with _page_folder(model=model, **saving) as folder:
-        server = _make_server(folder, port=port, host=host, token=token, theme=theme, visitors=visitors)
+        server = _make_server(
+            folder, port=port, host=host, token=token, base_url=base_url, theme=theme, visitors=visitors
+        )
         _run(server, announce=lambda: _announce(server, token=token, open_browser=open_browser))
 
 
@@ -172,6 +180,7 @@ def _page_folder(*, model: str | Path | None, **parameters: object) -> Iterator[
     """
     with contextlib.ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="digits-page-")))
+        stack.enter_context(_home_for_jupyter(folder / "jupyter"))
         nbformat.write(page_notebook(model=model, **parameters), folder / "draw.ipynb")
         # It must have no threads, or it could not be forked. It ends with this process, not at the terminal's Ctrl-C.
         fork_server = ForkServer(KERNEL_IMPORTS, {"OPENBLAS_NUM_THREADS": "1"}, stderr=None, start_new_session=True)
@@ -185,6 +194,46 @@ def _page_folder(*, model: str | Path | None, **parameters: object) -> Iterator[
         description = {"argv": [*command, "-f", "{connection_file}", *KERNEL_OPTIONS], **KERNEL_LANGUAGE}
         (kernel / "kernel.json").write_text(json.dumps(description), encoding="utf-8")
         yield folder
+
+
+@contextlib.contextmanager
+def _home_for_jupyter(stand_in: Path) -> Iterator[None]:
+    """Let a temporary folder stand in for those folders of Jupyter's that cannot be written, as in a container."""
+    from jupyter_core import paths
+
+    wanted = {"JUPYTER_DATA_DIR": paths.jupyter_data_dir, "JUPYTER_RUNTIME_DIR": paths.jupyter_runtime_dir}
+    changed = [name for name, place in wanted.items() if not _can_write(place)]
+    if changed:
+        changed += ["JUPYTER_CONFIG_DIR", "IPYTHONDIR"]
+    if not _can_write(Path.home):
+        changed.append("HOME")  # it is not known at all, or Jupyter would look there again
+    before = {name: os.environ.get(name) for name in changed}
+    os.environ.update({name: str(stand_in / name.lower()) for name in changed})
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
+
+
+def _can_write(place: Callable[[], str | Path]) -> bool:
+    try:
+        folder = Path(place())
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            return True
+    except (OSError, RuntimeError):  # no permission; nobody knows the home
+        return False
+
+
+def _checked_base_url(base_url: str) -> str:
+    """Return a path that begins and ends with a slash. Raises PageError for what cannot be one."""
+    if not re.fullmatch(r"[\w./~-]*", base_url, re.ASCII):
+        raise PageError(f"the base URL is {base_url!r}; give the path alone, such as --base-url /draw/")
+    return f"/{base_url.strip('/')}/".replace("//", "/")
 
 
 def _check_address(host: str, port: int | None) -> None:
@@ -201,7 +250,16 @@ def _check_address(host: str, port: int | None) -> None:
         raise PageError(f"cannot listen on {place}: {reason}. Choose another --port or --host") from error
 
 
-def _make_server(folder: Path, *, port: int | None, host: str, token: str | None, theme: str, visitors: int | None):
+def _make_server(
+    folder: Path,
+    *,
+    port: int | None,
+    host: str,
+    token: str | None,
+    base_url: str = "/",
+    theme: str,
+    visitors: int | None,
+):
     """Return a Voila application that serves the page in a folder and nothing else, ready to start."""
     from traitlets.config import Config
 
@@ -215,18 +273,21 @@ def _make_server(folder: Path, *, port: int | None, host: str, token: str | None
     config.Voila.port_retries = PORT_RETRIES if port is None else 0
     config.Voila.open_browser = False  # `_announce` does that, without leaving a file behind
     config.Voila.token = token or ""
+    config.Voila.base_url = base_url
     config.Voila.log_level = "ERROR"
     if can_use_ipc(Path(tempfile.gettempdir()) / LONGEST_SOCKET):
         # No ports between server and kernels, so no race for them, and no other user of the machine can connect.
         config.ConnectionFileMixin.transport = "ipc"
-    # On a loopback address, a request under another host name is refused: another site may point its name here.
-    config.Voila.tornado_settings = {"allow_remote_access": not is_loopback(host)}
+    # On a loopback address, a request under another host name is refused: another site may point its name here. A
+    # reverse proxy passes on its own name.
+    private = is_loopback(host) and base_url == "/"
+    config.Voila.tornado_settings = {"allow_remote_access": not private}
     config.VoilaConfiguration.template = BASE_TEMPLATE
     config.VoilaConfiguration.allow_template_override = "NO"
     config.VoilaExporter.template_file = TEMPLATE
     config.VoilaConfiguration.theme = theme
     config.VoilaConfiguration.preheat_kernel = True  # the next visitor's kernel is ready before the visitor comes
-    config.VoilaConfiguration.default_pool_size = 1 if is_loopback(host) else POOL_SIZE
+    config.VoilaConfiguration.default_pool_size = 1 if private else POOL_SIZE
     config.VoilaConfiguration.multi_kernel_manager_class = VisitorKernels
     config.VoilaConfiguration.extension_allowlist = EXTENSIONS
     config.VoilaConfiguration.kernel_spec_manager_class = PageKernelSpecs
@@ -264,8 +325,10 @@ def _run(server, *, announce: Callable[[], None]) -> None:
 
 def _announce(server, *, token: str | None, open_browser: bool) -> None:
     """Print the link, with a QR code where others can come, and open the browser."""
-    address = page_address(server.ip, server.port, token=token)
+    address = page_address(server.ip, server.port, path=server.base_url, token=token)
     print(f"Draw at {address}  (Ctrl-C stops the page)", flush=True)
+    if server.base_url != "/":
+        print(f"A reverse proxy can show it under {server.base_url}; whoever it lets in can draw.", flush=True)
     if not is_loopback(server.ip):
         print(f"Anyone with this link can draw, {server.visitors_limit} at once; nobody else can.", flush=True)
         print_qr_code(address)
@@ -283,12 +346,12 @@ def print_qr_code(address: str) -> None:
         print(picture.getvalue(), flush=True)
 
 
-def page_address(host: str, port: int, *, token: str | None = None) -> str:
+def page_address(host: str, port: int, *, path: str = "/", token: str | None = None) -> str:
     """Return the link to the page, with the token where one is needed."""
     if host in ("", "0.0.0.0", "::"):  # all addresses of this machine: choose one that others can reach
         host = _outer_address(socket.AF_INET6 if host == "::" else socket.AF_INET)
     name = f"[{host}]" if ":" in host else host
-    return f"http://{name}:{port}/" + (f"?token={token}" if token else "")
+    return f"http://{name}:{port}{path}" + (f"?token={token}" if token else "")
 
 
 def _outer_address(family: socket.AddressFamily) -> str:

@@ -60,7 +60,8 @@ class _Notices:
     def write_error(self, status_code: int, **_) -> None:
         """Write a notice in place of the page that was asked for."""
         self.set_header("Content-Type", "text/html; charset=utf-8")
-        self.finish(notice(*(BROKEN if status_code >= 500 else NOT_FOUND)))
+        title, text = BROKEN if status_code >= 500 else NOT_FOUND
+        self.finish(notice(title, text.replace('href="/"', f'href="{html.escape(self.settings["base_url"])}"')))
 
 
 class ExtensionFiles(_Notices, FileFindHandler):
@@ -189,8 +190,15 @@ class DrawingServer(Voila):
         }
 
     def init_handlers(self) -> list[Any]:
-        """Return what can be fetched: the part of Voila's own list that the page needs."""
-        at = functools.partial(url_path_join, self.server_url)
+        """Return what can be fetched: the part of Voila's own list that the page needs.
+
+        With a base URL, at that path and at the root: a reverse proxy may pass the path on, or take it off.
+        """
+        prefixes = dict.fromkeys((self.server_url, "/"))
+        return [handler for prefix in prefixes for handler in self._handlers_at(prefix)]
+
+    def _handlers_at(self, prefix: str) -> list[Any]:
+        at = functools.partial(url_path_join, prefix)
         page = {
             "notebook_path": Path(self.notebook_path).relative_to(self.root_dir).as_posix(),
             "template_paths": self.template_paths,

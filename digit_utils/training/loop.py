@@ -100,7 +100,8 @@ def train(
                 history.append({"epoch": len(history) + 1, "loss": loss, "seconds": round(seconds, 2), **errors})
                 if len(history) == config.epochs:
                     network.set_weights(evaluated.get_weights())
-                    save_checkpoint(folder, to_float32(network), history, finished=True)
+                    # Uncompiled, so that it opens where this package, its optimizer and its loss are missing.
+                    save_checkpoint(folder, float32_copy(network), history, finished=True)
                 else:
                     save_checkpoint(folder, network, history)
                 report(_describe_epoch(history[-1], config.epochs))

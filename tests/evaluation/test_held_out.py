@@ -1,10 +1,13 @@
 """What notebook 03 reports beyond plain scores: groups, intervals that know of people, calibration, stand-ins."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 
 from digit_utils.datasets import base
 from digit_utils.datasets.base import DatasetUnavailable, Digits
+from digit_utils.datasets.own_data import load_own_data
 from digit_utils.evaluation import ablation, calibration, held_out, intervals, metrics
 from digit_utils.evaluation.predictions import Predictions
 
@@ -180,3 +183,20 @@ def test_a_table_of_steps_gives_the_mean_over_seeds_and_their_deviation():
     assert head.split() == ["pen", "scans"]
     assert naive.split() == ["naive", "4.00%", "+-", "1.00%", "-"]  # nothing was read of the scans
     assert shipped.split() == ["shipped", "1.00%", "1.00%"]
+
+
+def test_own_images_that_were_trained_with_are_asked_only_as_far_as_they_were_held_out(tmp_path):
+    images, labels = np.random.default_rng(0).integers(0, 255, (20, 8, 8), np.uint8), np.repeat([1, 7], 10)
+    np.savez(tmp_path / "mine.npz", x=images, y=labels)
+    own = load_own_data(tmp_path / "mine.npz")
+    for trained_with, expected, told in (
+        ({}, 20, "all 20 digits of mine.npz"),
+        ({"mnist": "ab12"}, 20, "all 20 digits of mine.npz"),
+        ({"a copy": own.sha256}, 4, "4 digits of mine.npz, a fifth of each class, which training holds out"),
+    ):
+        recognizer = SimpleNamespace(card=SimpleNamespace(provenance={"data": trained_with}))
+        digits, sentence = held_out.own_drawings_for(recognizer, str(tmp_path / "mine.npz"))
+        assert (len(digits), sentence) == (expected, told)
+    np.savez(tmp_path / "tested.npz", x_train=images, y_train=labels, x_test=images[:3], y_test=labels[:3])
+    digits, sentence = held_out.own_drawings_for(recognizer, str(tmp_path / "tested.npz"))
+    assert (len(digits), sentence) == (3, "the 3 test digits of tested.npz")

@@ -205,8 +205,18 @@ def test_ink_of_another_shape_is_refused(recognizer, shape):
 def test_bad_strokes_and_pictures_are_refused(recognizer):
     with pytest.raises(ValueError, match="stroke 0"):
         recognizer.recognize([np.zeros((4, 3))])
-    with pytest.raises(TypeError, match="uint8"):
-        recognizer.recognize_image(np.zeros((28, 28)))
+    with pytest.raises(TypeError, match="not list"):
+        recognizer.recognize_image([[0, 255]])
+    with pytest.raises(ValueError, match="looks like a batch"):
+        recognizer.recognize_image(np.zeros((2, 28, 28), np.uint8))
+
+
+@pytest.mark.parametrize(
+    ("ink", "found"), [(np.full((1, 28, 28), 255), "0 to 255"), (np.full((1, 28, 28), -1.0), "-1 to 0")]
+)
+def test_ink_outside_0_to_1_is_refused_with_the_remedy(recognizer, ink, found):
+    with pytest.raises(ValueError, match=rf"\[0, 1\].*from {found}: divide gray levels by 255"):
+        recognizer.recognize_ink(ink)
 
 
 def test_softmax_does_not_overflow():

@@ -144,7 +144,7 @@ def test_the_qr_code_is_the_link_and_a_terminal_without_its_characters_gets_none
 def test_whoever_starts_the_page_gets_a_link_a_browser_and_a_qr_code_for_others(host, shared, monkeypatch, capsys):
     opened = queue.Queue()
     monkeypatch.setattr(app.webbrowser, "open", opened.put)
-    server = SimpleNamespace(ip=host, port=8866, visitors_limit=5)
+    server = SimpleNamespace(ip=host, port=8866, base_url="/", visitors_limit=5)
     app._announce(server, token="secret" if shared else None, open_browser=True)
     told = capsys.readouterr().out
     link = told.split()[2]

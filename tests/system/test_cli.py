@@ -13,14 +13,14 @@ from digit_utils.recognition.recognizer import BUNDLED_MODEL
 from tests.support.tiny_sweep import write_tiny_notebook
 
 
-@pytest.mark.parametrize("command", [[], ["draw"], ["train"], ["evaluate"], ["sweep"], ["report"]])
+@pytest.mark.parametrize("command", [[], ["draw"], ["read"], ["train"], ["evaluate"], ["sweep"], ["report"]])
 def test_help_explains_every_option(command: list[str], capsys: pytest.CaptureFixture[str]):
     with pytest.raises(SystemExit) as ended:
         cli.main([*command, "--help"])
     assert ended.value.code == 0
     text = capsys.readouterr().out
     assert "usage: digits" in text
-    for name in ("draw", "train", "evaluate", "sweep", "report") if not command else ():
+    for name in ("draw", "read", "train", "evaluate", "sweep", "report") if not command else ():
         assert name in text
 
 
@@ -54,10 +54,35 @@ def test_bad_options_are_refused_by_name(arguments: list[str], expected: str, ca
 
 
 @pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (["train", "-p", "epochs=-3"], "epochs is -3; it must be a whole number from 0"),
+        (["train", "--data-dir", "nowhere"], "it must be a folder that exists"),
+        (["train", "--data", "nowhere.csv"], "nowhere.csv; --data takes"),
+        (["evaluate", "-p", "limit=few"], "limit is 'few'; it must be a whole number from 0"),
+        (["evaluate", "--data", "nowhere.csv"], "nowhere.csv; --data takes"),
+    ],
+)
+def test_a_slip_is_told_before_a_notebook_is_started_and_leaves_nothing_behind(
+    arguments: list[str], expected: str, tmp_path: Path, capsys, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(execute, "run_notebook", lambda *_, **__: pytest.fail("a notebook was run"))
+    assert cli.main(arguments) == 1
+    told = capsys.readouterr().err
+    assert told.startswith(f"digits {arguments[0]}: ")
+    assert expected in told
+    assert told.count("\n") == 1 + told.count("INFO")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
     "arguments",
     [
         ["draw", "--no-browser", "--model", "PATH.tflite"],
         ["draw", "--no-browser", "--drawings", "PATH.jsonl"],
+        ["read", "PATH"],
+        ["read", "--model", "PATH", "."],
         ["train", "--output", "PATH"],
         ["train", "--data-dir", "PATH"],
         ["train", "--drawings", "PATH.jsonl"],

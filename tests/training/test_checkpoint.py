@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import zipfile
 from dataclasses import replace
 from pathlib import Path
 
@@ -33,6 +34,14 @@ def test_the_folder_holds_the_network_and_its_curves(undisturbed, training_data)
         assert config["config"]["network"] == name
         assert config["config"]["data_mix"]["allographs"] == CONFIGS[name].data_mix.allographs
         assert config["data"] == training_data.hashes
+
+
+def test_a_finished_network_opens_without_this_package(undisturbed):
+    for result in undisturbed.values():
+        with zipfile.ZipFile(result.folder / "model.keras") as archive:
+            saved = archive.read("config.json").decode()
+        assert not json.loads(saved)["compile_config"]
+        assert "digit_utils" not in saved
 
 
 def test_the_learning_curves_are_the_history(undisturbed, training_data):
