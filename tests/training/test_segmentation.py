@@ -72,7 +72,7 @@ def test_the_exported_network_answers_as_the_trained_one_and_its_file_is_small(t
     assert card["config"]["pages"] == 32
     assert card["validation"] == figures
     levels = np.random.default_rng(0).normal(0, 1, (inference.CANVAS, inference.CANVAS)).astype(np.float32)
-    logits = network.predict(levels[np.newaxis, ..., np.newaxis], verbose=0)[0, ..., 0]
+    logits = np.asarray(network(levels[np.newaxis, ..., np.newaxis], training=False))[0, ..., 0]
     np.testing.assert_allclose(inference._Segmenter(flatbuffer)(levels), 1 / (1 + np.exp(-logits)), atol=0.02)
 
 
