@@ -12,11 +12,14 @@ LARGE = 48  # pixels, shorter side; from here on an image has enough pixels to b
 FINE_GRAINED = 40_000  # pixels; in such a photo strokes can be told from grids, holes, creases, shadows and desks
 SMALL_SIDE = 64  # pixels; enough to see how the illumination varies, while averaging removes the noise
 
+LEAST_INK = 0.1  # of full ink; fainter pixels do not count
 CLEAR_INK = 0.25  # of full ink; fainter pixels are the soft edge of a stroke, or noise
 UNDECIDED_VOTE = 0.2  # of 1; closer votes of border and area do not tell the page from the ink
 SMALLEST_SPECK = 0.02  # components with less than this part of the largest one's area are dust
 CLEAR_OF_SPECKS = 0.25  # of full ink, in a mean of 3x3 pixels; a line of one pixel has a third, a speck a ninth
 LARGE_COMPONENT = 0.1  # share of a mask; smaller components are specks and say nothing about its shape
+BESIDE = 0.15  # of the digit's size; what reaches into view at least as far from it is no part of the digit
+LEAST_INSIDE = 0.3  # of the largest component's size; a digit inside the image has at least this
 SHORTEST_STROKES = 1.5  # pen widths; the strokes of a digit are longer together, a shadow is about as wide as long
 
 
@@ -172,9 +175,27 @@ def without_specks(ink: np.ndarray) -> np.ndarray:
     return ink
 
 
+def without_neighbours(ink: np.ndarray) -> np.ndarray:
+    """Remove what reaches into view beside a digit: a neighbour, a finger, the edge of a desk.
+
+    That is what touches an edge of the image, at some distance from larger components that do not.
+    """
+    _, components, statistics, _ = cv2.connectedComponentsWithStats((ink > LEAST_INK).view(np.uint8), connectivity=8)
+    left, top, width, height = statistics[1:, :4].T
+    right, bottom, sizes = left + width, top + height, np.maximum(width, height)
+    at_edge = (left == 0) | (top == 0) | (right == ink.shape[1]) | (bottom == ink.shape[0])
+    inside = ~at_edge & (sizes >= LEAST_INSIDE * sizes.max(initial=0))
+    if not at_edge.any() or not inside.any():
+        return ink
+    box = left[inside].min(), top[inside].min(), right[inside].max(), bottom[inside].max()
+    gap = BESIDE * max(box[2] - box[0], box[3] - box[1])
+    is_beside = (left > box[2] + gap) | (right < box[0] - gap) | (top > box[3] + gap) | (bottom < box[1] - gap)
+    return np.where(np.concatenate([[False], at_edge & is_beside])[components], np.float32(0), ink)
+
+
 def ink_box(ink: np.ndarray) -> tuple[slice, slice]:
     """Return the rows and columns that hold ink; all of them if no pixel holds much."""
-    left, top, width, height = cv2.boundingRect((ink > 0.1).view(np.uint8))
+    left, top, width, height = cv2.boundingRect((ink > LEAST_INK).view(np.uint8))
     if not width:
         return slice(0, ink.shape[0]), slice(0, ink.shape[1])
     return slice(top, top + height), slice(left, left + width)

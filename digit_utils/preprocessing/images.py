@@ -4,7 +4,14 @@ import cv2
 import numpy as np
 
 from digit_utils.preprocessing.binarization import find_ink
-from digit_utils.preprocessing.components import LARGEST_IMAGE, crop_to_ink, ink_box, pen_width_of
+from digit_utils.preprocessing.components import (
+    LARGE,
+    LARGEST_IMAGE,
+    crop_to_ink,
+    ink_box,
+    pen_width_of,
+    without_neighbours,
+)
 from digit_utils.preprocessing.strokes import BOX_SIZE, CENTRE, blank_ink, centre_of_mass, ink_from_strokes
 from digit_utils.types import IMAGE_SIZE
 
@@ -35,11 +42,10 @@ def ink_from_image(image: np.ndarray) -> np.ndarray:
     _check_image(image)
     image = _with_margin(image)
     ink = find_ink(_shrink_to(image, LARGEST_IMAGE))
-    if ink is not None and max(image.shape) > LARGEST_IMAGE:
-        ink = _refine_small_digit(image, ink)
-    if ink is None:
-        return blank_ink()
-    return normalize_ink(ink)
+    if ink is not None:
+        ink = without_neighbours(ink) if min(image.shape) >= LARGE else ink  # small scans are cropped to their digit
+        ink = _refine_small_digit(image, ink) if max(image.shape) > LARGEST_IMAGE else ink
+    return blank_ink() if ink is None else normalize_ink(ink)
 
 
 def ink_at_full_size(image: np.ndarray, *, longest: int) -> np.ndarray | None:

@@ -1,31 +1,21 @@
 """The exported model: one `.tflite` file that contains its own calibration and a checksum.
 
-The file is a LiteRT flatbuffer with a small zip archive behind it, the way TensorFlow Lite's own metadata packs
-its associated files: LiteRT reads the flatbuffer from the front, `zipfile` reads the archive from the back. The
-archive holds `recognizer.json`: what the recogniser needs (temperature, threshold) and how the model was trained.
-The archive's comment, which ends the file, is the SHA-256 of every byte before it.
+Behind the LiteRT flatbuffer, in `recognizer.json`, stands what the recogniser needs (temperature, threshold) and how
+the model was trained; `files.write_bundle` says how the file is built.
 """
 
-import hashlib
-import io
-import json
 import math
-import zipfile
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from digit_utils.files import atomic_write
+from digit_utils.files import ModelFileError, read_bundle, write_bundle
 
 FORMAT = 1
-DIGEST_SIZE = 64  # bytes: a SHA-256, hexadecimal
 MEMBER = "recognizer.json"
 HEAD = "head"  # the network has an eleventh logit: whether the ink is a digit at all
 MAX_PROBABILITY = "max_probability"  # it has ten logits: the largest calibrated probability serves as the score
-
-
-class ModelFileError(ValueError):
-    """A model file is missing, truncated, changed or not one of this project's; the message names it."""
+REMEDY = "train one with `digits train`, or load without a path for the bundled one"
 
 
 @dataclass(frozen=True)
@@ -55,20 +45,7 @@ _DEFAULTS = {"features": 0, "confidence_weight": 0.0}  # for the first files of 
 
 def write_model_file(path: str | Path, flatbuffer: bytes, card: ModelCard) -> None:
     """Write a LiteRT flatbuffer and its card as one file, atomically."""
-    archive = io.BytesIO()
-    with zipfile.ZipFile(archive, "w", zipfile.ZIP_DEFLATED) as bundle:
-        # A fixed date and system: the same model gives the same file.
-        member = zipfile.ZipInfo(MEMBER, date_time=(1980, 1, 1, 0, 0, 0))
-        member.create_system = 3
-        bundle.writestr(member, json.dumps({"format": FORMAT, **asdict(card)}, indent=1, sort_keys=True))
-        bundle.comment = bytes(DIGEST_SIZE)  # a placeholder for the digest
-    content = flatbuffer + archive.getvalue()[:-DIGEST_SIZE]
-    with atomic_write(path) as temporary:
-        Path(temporary).write_bytes(content + _digest(content))
-
-
-def _digest(content: bytes) -> bytes:
-    return hashlib.sha256(content).hexdigest().encode()
+    write_bundle(path, flatbuffer, {"format": FORMAT, **asdict(card)}, member=MEMBER)
 
 
 def read_model_file(path: str | Path) -> tuple[bytes, ModelCard]:
@@ -78,36 +55,12 @@ def read_model_file(path: str | Path) -> tuple[bytes, ModelCard]:
     `write_model_file`. Nothing of the file is executed or unpickled, and LiteRT never sees unchecked bytes.
     """
     path = Path(path)
-    try:
-        data = path.read_bytes()
-    except FileNotFoundError:
-        raise ModelFileError(
-            f"there is no model file {path}; train one with `digits train`, or load without a path for the bundled one"
-        ) from None
-    except OSError as error:
-        raise ModelFileError(f"the model file {path} cannot be read: {error.strerror or error}") from error
-    if _digest(data[:-DIGEST_SIZE]) != data[-DIGEST_SIZE:]:
-        what = "is truncated, damaged, or not a model that this project exported" if data else "is empty"
-        raise ModelFileError(f"the model file {path} {what}. Export it again with `digits train`")
-    content, start = _read_archive(path, data)
+    flatbuffer, content = read_bundle(path, member=MEMBER, remedy=REMEDY)
     if content.get("format") != FORMAT:
         raise ModelFileError(
             f"the model file {path} has format {content.get('format')!r}; this version of digit_utils reads {FORMAT}"
         )
-    return data[:start], _card(path, content)
-
-
-def _read_archive(path: Path, data: bytes) -> tuple[dict[str, Any], int]:
-    """Return the content of `recognizer.json` and the byte at which the archive, hence not the network, starts."""
-    try:
-        with zipfile.ZipFile(io.BytesIO(data)) as bundle:
-            content = json.loads(bundle.read(MEMBER))
-            start = min(member.header_offset for member in bundle.infolist())
-    except (zipfile.BadZipFile, KeyError, ValueError) as error:
-        raise ModelFileError(f"the model file {path} does not end in a readable {MEMBER}: {error}") from error
-    if not isinstance(content, dict):
-        raise ModelFileError(f"the model file {path} is damaged: its {MEMBER} is not a JSON object")
-    return content, start
+    return flatbuffer, _card(path, content)
 
 
 def _card(path: Path, content: dict[str, Any]) -> ModelCard:

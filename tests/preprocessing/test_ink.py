@@ -520,3 +520,23 @@ def test_a_photo_that_is_dark_all_over_gives_ink_of_finite_amounts():
     for picture in (photo, 255 - photo, np.where(photo > 3, photo, 0).astype(np.uint8)):
         with np.errstate(all="raise"):
             assert np.isfinite(ink_from_image(picture)).all()
+
+
+@pytest.mark.parametrize("edge", range(4))
+def test_what_reaches_into_view_beside_a_digit_is_not_read(edge):
+    digit = np.full((200, 200), 230, np.uint8)
+    cv2.polylines(digit, [np.array([[80, 60], [120, 60], [95, 140]])], False, 40, 6)
+    neighbour = digit.copy()
+    cv2.polylines(neighbour, [np.array([[20, 80], [0, 80], [25, 120], [0, 150]])], False, 40, 6)
+    expected = ink_from_image(np.rot90(digit, edge))
+    np.testing.assert_array_equal(ink_from_image(np.rot90(neighbour, edge)), expected)
+
+
+def test_a_part_of_a_digit_that_reaches_the_edge_is_read():
+    """The flag of a 5, close to the rest of it; and a digit that touches an edge when nothing else is there."""
+    five = np.full((200, 200), 230, np.uint8)
+    cv2.polylines(five, [np.array([[90, 60], [85, 100], [130, 110], [125, 150], [85, 160]])], False, 40, 6)
+    cropped = five[48:].copy()
+    cv2.line(cropped, (92, 0), (140, 0), 40, 8)
+    assert np.abs(ink_from_image(cropped) - ink_from_image(five)).max() > 0.5
+    assert ink_from_image(five[:, 85:]).any()
