@@ -138,6 +138,9 @@ def _add_sweep(commands: argparse._SubParsersAction) -> None:
     sweep.add_argument("--workers", type=_at_least_one, help="runs at a time on this machine (default: one a core)")
     sweep.add_argument("--threads", type=_at_least_one, default=1, help="of each run (default: 1)")
     sweep.add_argument("--retry-failed", action="store_true", help="repeat the runs that failed")
+    sweep.add_argument(
+        "--max-failures", type=_at_least_one, metavar="N", help="stop when N runs have failed (default: go on)"
+    )
     sweep.add_argument("--dry-run", action="store_true", help="check everything, list the runs, start none")
     sweep.set_defaults(run=_sweep)
 
@@ -151,6 +154,7 @@ def _add_report(commands: argparse._SubParsersAction) -> None:
     )
     report.add_argument("folder", help="the sweep's output folder")
     report.add_argument("--output", metavar="FILE", help="default: FOLDER/report.html")
+    report.add_argument("--metric", help="to compare runs by, such as validation.loss (default: the sweep's own)")
     report.set_defaults(run=_report)
 
 
@@ -240,6 +244,7 @@ def _sweep(options: argparse.Namespace) -> int:
             workers=options.workers,
             threads=options.threads,
             retry_failed=options.retry_failed,
+            max_failures=options.max_failures,
         )
     except KeyboardInterrupt:
         print("stopped; what is finished is kept, and the same command goes on from here", file=sys.stderr)
@@ -252,7 +257,8 @@ def _sweep(options: argparse.Namespace) -> int:
 def _report(options: argparse.Namespace) -> None:
     from digit_utils.sweeps.report import write_report
 
-    print(f"The report is {write_report(_expanded(options.folder), _expanded(options.output))}.")
+    page = write_report(_expanded(options.folder), _expanded(options.output), metric=options.metric or "")
+    print(f"The report is {page}.")
 
 
 def _folder_of(model: str) -> Path:

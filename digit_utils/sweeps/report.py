@@ -48,8 +48,8 @@ class SweepResults:
 
     @property
     def measured(self) -> list[dict[str, Any]]:
-        """Return the rows that have the metric, the best first."""
-        rows = [row for row in self.rows if math.isfinite(row.get(self.metric, math.nan))]
+        """Return the rows that have the metric, the best first; not those of other code."""
+        rows = [row for row in self.rows if math.isfinite(row.get(self.metric, math.nan)) and "outdated" not in row]
         return sorted(rows, key=lambda row: self.sign * row[self.metric])
 
     @property
@@ -99,7 +99,7 @@ def read_results(folder: str | Path, *, metric: str = "") -> list[SweepResults]:
     plans, rows = store.plans(), {row["run"]: row for row in store.rows()}
     results = []
     for name, plan in plans.items():
-        own = [rows[planned["id"]] for planned in plan["runs"]]
+        own = [rows[planned["id"]] for planned in [*plan["runs"], *plan.get("outdated", ())]]
         results.append(SweepResults(store.root, name, own, _objective(plan, own, metric)))
     return results
 
@@ -260,13 +260,13 @@ def summary(results: SweepResults) -> str:
 # ------------------------------------------------------------------------------------------------------- page
 
 
-def write_report(folder: str | Path, output: str | Path | None = None) -> Path:
+def write_report(folder: str | Path, output: str | Path | None = None, *, metric: str = "") -> Path:
     """Write one HTML page of all sweeps in a folder, which fetches nothing from elsewhere, and return its path.
 
     The page is the notebook `report.ipynb` of this package, run for each sweep in the page's folder (made if needed),
     so its links to the runs are relative to that.
 
-    Raises SweepError if the folder holds no sweep, or `output` is a folder.
+    Raises SweepError if the folder holds no sweep, no run recorded the `metric`, or `output` is a folder.
     """
     from digit_utils.notebook.execute import execute_notebook
 
@@ -274,12 +274,12 @@ def write_report(folder: str | Path, output: str | Path | None = None) -> Path:
     path = with_home(output).resolve() if output else root / "report.html"
     if path.is_dir():
         raise SweepError(f"{path} is a folder; name the file of the page, such as {path / 'report.html'}")
-    found, bodies = read_results(root), []
+    found, bodies = read_results(root, metric=metric), []
     path.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as scratch:
         for results in found:
             notebook = Path(scratch) / f"{results.name}.ipynb"
-            parameters = {"folder": str(root), "sweep": results.name}
+            parameters = {"folder": str(root), "sweep": results.name, "metric": metric}
             execute_notebook(NOTEBOOK, notebook, parameters=parameters, folder=path.parent)
             bodies.append(_body_of(notebook))
     with atomic_write(path) as temporary:
