@@ -346,3 +346,11 @@ def test_a_full_disk_is_named_and_costs_nothing(tmp_path: Path, undisturbed: lis
         assert counted(place.journalled("ends")) == RUNS
     finally:
         subprocess.run(["umount", "--lazy", str(place.output)], check=False)
+
+
+def test_every_promise_of_the_documentation_names_a_test_that_exists():
+    root = Path(__file__).parents[2]
+    promised = re.findall(r"\| `(test_\w+)` \|", (root / "docs" / "sweeps.md").read_text())
+    assert len(promised) > 20
+    tests = "\n".join(path.read_text() for path in (root / "tests").rglob("test_*.py"))
+    assert [name for name in promised if f"def {name}(" not in tests] == []
