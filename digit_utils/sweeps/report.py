@@ -23,6 +23,7 @@ NOTEBOOK = Path(__file__).with_name("report.ipynb")
 PAGE = Path(__file__).with_name("report.html.j2")
 CURVES = "learning_curves.csv"  # as training writes it into a run's folder
 GROUPS = 4  # that the values of a number are put into, if it has more
+MOST_RENDERED = 12  # notebooks of one table that are made into pages
 SHUFFLES = 400  # to estimate what chance gives
 LOWEST_ERROR = 0.005  # per cent: an error rate of 0 has no place on a logarithmic axis
 
@@ -45,6 +46,12 @@ class SweepResults:
     def sign(self) -> int:
         """Return the factor that makes a lower value the better one."""
         return 1 if self.objective is None or self.objective.lower_is_better else -1
+
+    @property
+    def unit(self) -> tuple[float, str]:
+        """Return the factor that makes the metric what is shown, and its unit: error rates are shown in per cent."""
+        rates = self.metric.endswith("errors") and all(0 <= row[self.metric] <= 1 for row in self.measured)
+        return (100.0, " %") if rates else (1.0, "")
 
     @property
     def measured(self) -> list[dict[str, Any]]:
@@ -71,6 +78,11 @@ class Setting:
     def mean(self) -> float:
         """Return the mean over seeds."""
         return float(np.mean(self.values))
+
+    @property
+    def label(self) -> str:
+        """Return the parameters in words, such as "augmentation mild, learning_rate 0.01"."""
+        return ", ".join(f"{name} {short(value)}" for name, value in self.parameters.items()) or "the one setting"
 
     @property
     def half_width(self) -> float:
@@ -132,6 +144,48 @@ def settings_of(results: SweepResults) -> list[Setting]:
     return sorted(settings, key=lambda setting: results.sign * setting.mean)
 
 
+def verdict(results: SweepResults) -> str:
+    """Return in one sentence which setting is best, and whether it is better than the next by more than chance.
+
+    By Welch's t-test (1947) at 5 %, divided by the number of settings that the best was chosen over (Bonferroni).
+    """
+    from scipy.stats import ttest_ind
+
+    settings = settings_of(results)
+    if not settings:
+        return "No run has recorded a metric to compare by."
+    (best, *others), (factor, unit) = settings, results.unit
+    width = f" ± {factor * best.half_width:.2g}" if len(best.values) > 1 else ""
+    sentence = f"**{best.label}** is best: {factor * best.mean:.3g}{width}{unit}"
+    if not others:
+        return f"{sentence}."
+    sentence += f" against {factor * others[0].mean:.3g}{unit} ({others[0].label})"
+    if min(len(best.values), len(others[0].values)) < 2:
+        return f"{sentence}; with one seed nobody can tell whether that is chance."
+    p = ttest_ind(best.values, others[0].values, equal_var=False).pvalue
+    beyond = p < 0.05 / len(others)
+    return f"{sentence}; the difference {'is beyond' if beyond else 'may be'} chance (p = {p:.2g})."
+
+
+def grid_of_means(results: SweepResults) -> tuple[list[str], list[list[Any]], np.ndarray] | None:
+    """Return the names and values of two parameters, and the mean metric at each pair; None if not just two vary."""
+    settings = settings_of(results)
+    names = list(settings[0].parameters) if settings else []
+    if len(names) != 2:
+        return None
+    values = [list({repr(one.parameters[name]): one.parameters[name] for one in settings}.values()) for name in names]
+    for column in values:
+        if all(type(value) in (int, float) for value in column):
+            column.sort()
+    if min(map(len, values)) < 2 or len(settings) < 0.5 * len(values[0]) * len(values[1]):  # a random sample
+        return None
+    means = np.full([len(column) for column in values], np.nan)
+    for setting in settings:
+        place = tuple(column.index(setting.parameters[name]) for name, column in zip(names, values, strict=True))
+        means[place] = setting.mean
+    return names, values, means
+
+
 def importances(results: SweepResults, rng: np.random.Generator) -> list[Importance]:
     """Return the share of the variance between runs that each parameter accounts for alone, the largest first.
 
@@ -186,10 +240,11 @@ def learning_curve(results: SweepResults, row: Mapping[str, Any]) -> tuple[list[
 
 def settings_table(results: SweepResults) -> str:
     """Return the settings as an HTML table, the best first."""
-    rows = []
+    rows, (factor, unit) = [], results.unit
     for setting in settings_of(results):
-        width = "one seed" if math.isnan(setting.half_width) else f"± {setting.half_width:.3g}"
-        rows.append([*setting.parameters.values(), f"{setting.mean:.5g}", width, len(setting.values)])
+        width = "one seed" if math.isnan(setting.half_width) else f"± {factor * setting.half_width:.3g}{unit}"
+        mean = f"{factor * setting.mean:.5g}{unit}"
+        rows.append([*setting.parameters.values(), mean, width, len(setting.values)])
     names = [name.removeprefix("parameter.") for name in results.varied if name != f"parameter.{SEED}"]
     return html_table([*names, "mean", "95 % interval", "runs"], rows)
 
@@ -207,9 +262,26 @@ def runs_table(results: SweepResults, rows: Sequence[Mapping[str, Any]], *extra:
         folder = results.folder / row["run"]
         links = [link.format(_address(folder) + "/", row["run"])]
         if (folder / row["notebook"]).exists():
-            links.append(link.format(_address(folder / row["notebook"]), "notebook"))
+            page = _rendered(folder / row["notebook"], make=len(rows) <= MOST_RENDERED)
+            links.append(link.format(_address(page), "notebook"))
         table.append([Markup(", ").join(links), row["status"], *[row.get(name, "") for name in names]])
     return html_table(["run", "status", *[name.split(".", 1)[-1] for name in names]], table)
+
+
+def _rendered(notebook: Path, *, make: bool) -> Path:
+    """Return a run's notebook as a page, which is made if need be; the notebook itself if there is none."""
+    page = notebook.with_suffix(".html")
+    if page.exists() and page.stat().st_mtime >= notebook.stat().st_mtime:
+        return page
+    if not make:
+        return notebook
+    try:
+        body = _body_of(notebook, with_code=True)
+    except Exception:  # whatever nbconvert raises for what is no notebook
+        return notebook
+    with atomic_write(page) as temporary:
+        temporary.write_text(_template("page")(notebook.stem, [body]), encoding="utf-8")
+    return page
 
 
 def _address(path: Path) -> str:
@@ -287,10 +359,10 @@ def write_report(folder: str | Path, output: str | Path | None = None, *, metric
     return path
 
 
-def _body_of(notebook: Path) -> str:
+def _body_of(notebook: Path, *, with_code: bool = False) -> str:
     """Return a notebook's prose and outputs as HTML, with its figures embedded."""
     from nbconvert import HTMLExporter
 
-    exporter = HTMLExporter(template_name="basic", exclude_input=True, exclude_anchor_links=True)
+    exporter = HTMLExporter(template_name="basic", exclude_input=not with_code, exclude_anchor_links=True)
     exporter.exclude_input_prompt = exporter.exclude_output_prompt = True
     return exporter.from_filename(str(notebook))[0]
