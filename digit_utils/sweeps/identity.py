@@ -29,6 +29,7 @@ from digit_utils.sweeps.config import OUTPUT_FOLDER, Sweep, SweepError
 ID_LENGTH = 12  # hexadecimal characters: two of a million runs share one with a chance of 0.2 %, and that is noticed
 NEEDS_NO_NETWORK = "digits8x8"
 READS_DEVELOPMENT_DATA = "03_evaluate"
+DATA = "data"  # the parameter that names digits of one's own, a file or a folder, in place of the dataset
 MODEL = "model"  # the parameter that may name a folder instead of the model in it
 RECOGNIZER = "digit_utils.recognition.recognizer"  # the module that loads the bundled model
 
@@ -79,7 +80,11 @@ def _digest(content: Any) -> str:
 
 def _is_path_of_data(name: str, value: Any) -> bool:
     """Tell whether a parameter of our notebooks only says where data are; their content counts instead."""
-    return name in PATHS and isinstance(value, str) and (not value or Path(value).is_absolute())
+    if name not in (*PATHS, DATA) or not isinstance(value, str):
+        return False
+    return not value or (
+        Path(value).is_absolute() and (name == "data_dir" or _hash_of(name, value, ours=True) is not None)
+    )
 
 
 def data_of_runs(sweep: Sweep) -> list[str]:
@@ -88,17 +93,19 @@ def data_of_runs(sweep: Sweep) -> list[str]:
     Raises what loading a dataset raises: `DatasetCorrupt`, `ValueError` for an unknown name; OSError for a file that
     cannot be read; SweepError for scans that are not on this machine.
     """
-    for cached in (_scans, _pendigits, _development_data, _file_hash):
+    for cached in (_scans, _pendigits, _development_data, _known_hash):
         cached.cache_clear()  # each is read once per sweep, but may change before the next one
     return [json.dumps(_data(sweep, sweep.defaults | parameters), sort_keys=True) for parameters in sweep.runs]
 
 
 def _data(sweep: Sweep, values: Mapping[str, Any]) -> dict[str, str]:
     found = _datasets(sweep.notebook.stem, values) if sweep.ours else {}
-    found |= {name: _file_hash(path) for name, value in values.items() if (path := _named_file(name, value))}
+    for name, value in values.items():
+        if isinstance(value, str) and (content := _known_hash(name, value, ours=sweep.ours)):
+            found[name] = content
     reads_bundled = not values.get(MODEL) if sweep.ours and MODEL in values else not sweep.ours
     if reads_bundled and RECOGNIZER in modules_of(sweep.notebook):
-        found["bundled model"] = _file_hash(BUNDLED_MODEL)
+        found["bundled model"] = sha256_of(BUNDLED_MODEL)
     return found
 
 
@@ -117,9 +124,8 @@ def changed_file(run: Run) -> str:
     """
     planned = data_as_planned(run)
     for name, value in run.used.items():
-        path = _named_file(name, value)
-        if (name in planned and path is None) or (path and planned.get(name) not in (None, sha256_of(path))):
-            return str(value)
+        if name in planned and isinstance(value, str) and _hash_of(name, value, ours=True) != planned[name]:
+            return value
     return ""
 
 
@@ -127,7 +133,7 @@ def _datasets(notebook: str, values: Mapping[str, Any]) -> dict[str, str]:
     """Return the hashes of the datasets that one of the project's notebooks reads."""
     found = {}
     folder = values.get("data_dir") or ""
-    if "dataset" in values:
+    if "dataset" in values and not values.get(DATA):
         found[values["dataset"]] = _scans(values["dataset"], folder)
     if "dataset" in values or "data_dir" in values:
         offline = values.get("dataset") == NEEDS_NO_NETWORK and values.get("preset") != "full"
@@ -178,6 +184,14 @@ def _named_file(name: str, value: Any) -> Path | None:
     return next((place for place in places if os.path.isfile(place)), None)  # noqa: PTH113
 
 
-@cache
-def _file_hash(path: Path) -> str:
-    return sha256_of(path)
+def _hash_of(name: str, value: str, *, ours: bool) -> str | None:
+    """Return the hash of what a parameter names: a file or, if it is one of our notebooks' `data`, a folder's files."""
+    if path := _named_file(name, value):
+        return sha256_of(path)
+    if not (ours and name == DATA and Path(value).is_absolute() and Path(value).is_dir()):
+        return None
+    files = sorted(path for path in Path(value).rglob("*") if path.is_file())
+    return _digest([(path.relative_to(value).as_posix(), sha256_of(path)) for path in files])
+
+
+_known_hash = cache(_hash_of)

@@ -16,6 +16,7 @@ from urllib.parse import quote
 import numpy as np
 
 from digit_utils.files import atomic_write, with_home
+from digit_utils.notebook.scratch import scratch_folder
 from digit_utils.sweeps.config import SEED, Objective, SweepError
 from digit_utils.sweeps.store import FAILED, FINISHED, RunStore
 
@@ -257,6 +258,7 @@ def runs_table(results: SweepResults, rows: Sequence[Mapping[str, Any]], *extra:
     from markupsafe import Markup
 
     names = [*results.varied, *([results.metric] if results.metric else []), "seconds", *extra]
+    factor, unit = results.unit
     link, table = Markup('<a href="{}">{}</a>'), []
     for row in rows:
         folder = results.folder / row["run"]
@@ -264,8 +266,13 @@ def runs_table(results: SweepResults, rows: Sequence[Mapping[str, Any]], *extra:
         if (folder / row["notebook"]).exists():
             page = _rendered(folder / row["notebook"], make=len(rows) <= MOST_RENDERED)
             links.append(link.format(_address(page), "notebook"))
-        table.append([Markup(", ").join(links), row["status"], *[row.get(name, "") for name in names]])
-    return html_table(["run", "status", *[name.split(".", 1)[-1] for name in names]], table)
+        status = f"{row['status']}, of other {row['outdated']}" if "outdated" in row else row["status"]
+        shown = {**row, results.metric: factor * row[results.metric]} if results.metric in row else row
+        table.append([Markup(", ").join(links), status, *[shown.get(name, "") for name in names]])
+    heads = [
+        name.split(".", 1)[-1] + (f" ({unit.strip()})" if unit and name == results.metric else "") for name in names
+    ]
+    return html_table(["run", "status", *heads], table)
 
 
 def _rendered(notebook: Path, *, make: bool) -> Path:
@@ -348,7 +355,7 @@ def write_report(folder: str | Path, output: str | Path | None = None, *, metric
         raise SweepError(f"{path} is a folder; name the file of the page, such as {path / 'report.html'}")
     found, bodies = read_results(root, metric=metric), []
     path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory() as scratch:
+    with tempfile.TemporaryDirectory(dir=scratch_folder()) as scratch:
         for results in found:
             notebook = Path(scratch) / f"{results.name}.ipynb"
             parameters = {"folder": str(root), "sweep": results.name, "metric": metric}

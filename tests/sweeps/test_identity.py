@@ -47,6 +47,26 @@ def test_folders_are_not_searched(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     assert data_of_runs(sweep) == before
 
 
+def test_the_folder_of_ones_own_data_counts_by_its_files_in_our_notebooks(sweep: Sweep, tmp_path: Path):
+    for name in ("one", "other"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "a.png").write_text("an image")
+    runs = tuple({"data": str(tmp_path / name)} for name in ("one", "other"))
+    sweep = replace(sweep, ours=True, runs=runs)
+    first, second = data_of_runs(sweep)
+    assert first == second
+    with pytest.raises(SweepError, match="two runs differ only in data "):
+        plan_runs(sweep, [first, second])
+    (tmp_path / "other" / "a.png").write_text("another")
+    first, second = data_of_runs(sweep)
+    assert first != second
+    (run, _) = plan_runs(sweep, [first, second])
+    assert identity.changed_file(run) == ""
+    (tmp_path / "one" / "b.png").write_text("one more")
+    assert identity.changed_file(run) == str(tmp_path / "one")
+    assert data_of_runs(replace(sweep, ours=False))[0] == "{}"  # it might be the whole disk
+
+
 def test_a_text_that_only_begins_like_a_path_is_no_file(tmp_path: Path):
     sweep = sweep_of(tmp_path, f"notebook: tiny.ipynb\nparameters: {{word: /{'prompt ' * 1000}}}\n")
     assert len(data_of_runs(sweep)) == 1
