@@ -2,6 +2,7 @@
 
 import argparse
 import sys
+import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -201,8 +202,27 @@ def _train(options: argparse.Namespace) -> None:
     named = f"runs/{parameters['preset'] or 'quick'}-seed{parameters['seed'] or 0}"
     folder = Path(str(parameters["output_folder"] or named))
     parameters["output_folder"] = str(folder)
+    start = time.monotonic()
     notebook = run_notebook("02_train", folder / "02_train.ipynb", parameters=parameters)
     print(f"The run is in {folder}; the notebook with its figures is {notebook}.")
+    print(_outcome_of_training(folder, notebook, time.monotonic() - start))
+    print(f"Draw with it:  digits draw --model {folder}")
+
+
+def _outcome_of_training(folder: Path, notebook: Path, seconds: float) -> str:
+    """Return accuracy, interval and time in one line; only the time if the run recorded no score."""
+    from digit_utils.notebook.results import metrics_of_run
+
+    try:
+        metrics = metrics_of_run(folder, notebook)
+        test = metrics["test"]
+        low, high = 1 - test["error_high"], 1 - test["error_low"]
+        score = (
+            f"{1 - test['error_rate']:.2%} of {test['digits']:,} {metrics['dataset']} test digits are read correctly"
+        )
+        return f"{score}, 95 % interval [{low:.2%}, {high:.2%}], after {seconds:.0f} s."
+    except (OSError, KeyError, TypeError):
+        return f"It took {seconds:.0f} s."
 
 
 def _evaluate(options: argparse.Namespace) -> None:

@@ -9,6 +9,8 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import threading
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TextIO
@@ -79,9 +81,54 @@ def run_notebook(name: str, output: str | Path, *, parameters: dict[str, Any]) -
     given = {key: value for key, value in parameters.items() if value is not None}
     _check_names(inspect_parameters(source), given, source)
     failed = output.with_name(f"{output.stem}.failed.ipynb")
-    execute_notebook(source, output, parameters=given, stdout=sys.stdout, failed=failed if _succeeded(output) else None)
+    with Waiting(sys.stdout, f"{source.stem} is running") as stdout:
+        execute_notebook(source, output, parameters=given, stdout=stdout, failed=failed if _succeeded(output) else None)
     failed.unlink(missing_ok=True)
     return output
+
+
+class Waiting:
+    """A stream whose last line tells that time passes, and is replaced by what is written; for people at a terminal.
+
+    Elsewhere one line is written in the beginning.
+    """
+
+    def __init__(self, stream: TextIO, what: str):
+        self._stream, self._what, self._start = stream, what, time.monotonic()
+        self._lock, self._ended = threading.Lock(), threading.Event()
+        self._shown = False  # whether the line that tells the time is there
+        self._at_line_start = True
+
+    def __enter__(self) -> "Waiting":
+        if self._stream.isatty():
+            threading.Thread(target=self._tick, daemon=True).start()
+        else:
+            self.write(f"{self._what}; what it prints follows\n")
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._ended.set()
+        self.write("")
+
+    def _tick(self) -> None:
+        while True:
+            with self._lock:
+                if self._at_line_start and not self._ended.is_set():
+                    self._stream.write(f"\r\x1b[K{self._what}, {time.monotonic() - self._start:.0f} s")
+                    self._stream.flush()
+                    self._shown = True
+            if self._ended.wait(1):
+                return
+
+    def write(self, text: str) -> None:
+        """Write text in place of the line that tells the time."""
+        with self._lock:
+            self._stream.write("\r\x1b[K" * self._shown + text)
+            self._stream.flush()
+            self._shown, self._at_line_start = False, text.endswith("\n") or (self._at_line_start and not text)
+
+    def flush(self) -> None:
+        """Do nothing: everything is written at once."""
 
 
 def inspect_parameters(source: Path) -> dict[str, dict[str, Any]]:
@@ -142,7 +189,7 @@ def execute_notebook(
                 progress_bar=False,
                 stdout_file=stdout,
                 kernel_manager_class=_kernel_manager(
-                    scratch, folder, environment or {}, kernel or alone(), silent=stdout is None, on_start=on_start
+                    scratch, folder, environment or {}, kernel or alone(), on_start=on_start
                 ),
             )
         os.replace(part, output)  # noqa: PTH105
@@ -199,7 +246,6 @@ def _kernel_manager(
     environment: Mapping[str, str],
     command: Sequence[str],
     *,
-    silent: bool,
     on_start: Callable[[subprocess.Popen], None] | None,
 ) -> type:
     """Return the class of the kernel of one run.
@@ -225,8 +271,8 @@ def _kernel_manager(
             options["env"] = {**os.environ, **environment, **dict.fromkeys(TEMPORARY, scratch)}
             if folder is not None:
                 options["cwd"] = str(folder)
-            if silent:  # TensorFlow prints a greeting that is not the notebook's
-                options["stdout"] = options["stderr"] = subprocess.DEVNULL
+            # What cells print comes as messages; the process itself prints greetings and warnings of TensorFlow.
+            options["stdout"] = options["stderr"] = subprocess.DEVNULL
             await super().start_kernel(**options)
             if on_start is not None:
                 on_start(self.provisioner.process)

@@ -19,6 +19,7 @@ from digit_utils.files import package_versions, sha256_of
 from digit_utils.notebook.execute import PACKAGE
 
 OWN = PACKAGE.name
+DATA_SUFFIXES = (".json", ".npz")  # of the package's files that count for the modules that name them
 LAZY = "__getattr__"  # of a package: what it imports there counts only for those who ask for that name
 # What can change a result, by the name under which it is imported.
 DECIDING = {
@@ -36,8 +37,8 @@ def code_of_notebook(path: Path) -> dict[str, str]:
     for name in sorted(modules):
         package.update(f"{name} {_parsed(modules[name])[0]}\n".encode())
     texts = {text for module in modules.values() for text in _parsed(module)[3]}
-    for data in sorted(PACKAGE.rglob("*.json")):
-        if data.name in texts:
+    for data in sorted(PACKAGE.rglob("*")):
+        if data.suffix in DATA_SUFFIXES and data.name in texts:
             package.update(f"{data.name} {sha256_of(data)}\n".encode())
     return {"notebook": _parsed(path)[0], "package": package.hexdigest()}
 
