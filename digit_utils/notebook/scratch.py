@@ -30,12 +30,12 @@ def scratch_folder() -> Path:
         with contextlib.suppress(OSError):
             if stale.stat().st_uid == os.getuid() if hasattr(os, "getuid") else True:
                 _remove_if_stale(stale)
-    # Locked under another name first, lest another process take it for one that was left behind.
-    unnamed = Path(tempfile.mkdtemp(prefix=f".{PREFIX}"))
+    # Locked under another name first, lest another process take it for one that was left behind; Windows renames no
+    # folder with an open file.
+    unnamed = Path(tempfile.mkdtemp(prefix=PREFIX if os.name == "nt" else f".{PREFIX}"))
     lock = FileLock(unnamed / LOCK, thread_local=False)
     lock.acquire()
-    folder = unnamed.with_name(unnamed.name.lstrip("."))
-    unnamed.rename(folder)
+    folder = unnamed.rename(unnamed.with_name(unnamed.name.lstrip("."))) if os.name != "nt" else unnamed
     atexit.register(_remove, folder, lock, os.getpid())
     return folder
 
@@ -47,5 +47,5 @@ def _remove_if_stale(folder: Path) -> None:
 
 def _remove(folder: Path, lock: FileLock, owner: int) -> None:
     if os.getpid() == owner:  # not in a process that was forked from it
-        shutil.rmtree(folder, ignore_errors=True)
         lock.release()
+        shutil.rmtree(folder, ignore_errors=True)

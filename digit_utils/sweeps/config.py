@@ -56,6 +56,7 @@ from digit_utils.notebook.results import flat_metrics, metrics_within
 KEYS = ("name", "notebook", "parameters", "grid", "list", "random", "seeds", "lowest", "highest", "time_limit")
 RANDOM_KEYS, RANGE_KEYS = ("runs", "seed", "parameters"), ("from", "to", "scale")
 SEED, OUTPUT_FOLDER, DATASET = "seed", "output_folder", "dataset"
+DATA = "data"  # the parameter that names digits of one's own, a file or a folder, in place of the dataset
 MOST_RUNS = 100_000
 NO_TYPE = "None"  # how papermill says that a parameter has no annotation
 EXAMPLES = {"int": "3", "float": "0.5", "bool": "true", "str": "text", "list": "[1, 2]", "dict": "{a: 1}"}
@@ -397,7 +398,10 @@ def _check_metric(metric: str, runs: Iterable[Mapping[str, Any]], checks: _Check
     """Refuse a metric that the notebook does not record, as far as the outputs that it was saved with tell."""
     recorded = metrics_within(checks.notebook)
     own = str(recorded.get(DATASET))
-    datasets = {str((checks.defaults | run).get(DATASET)) for run in runs}
+    used = [checks.defaults | run for run in runs]
+    if any(values.get(DATA) for values in used):  # whose names are known once they are loaded
+        return
+    datasets = {str(values.get(DATASET)) for values in used}
     known = {name.replace(own, dataset): None for name in flat_metrics(recorded) for dataset in datasets}
     if known and metric not in known:
         raise SweepError(

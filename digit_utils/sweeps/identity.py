@@ -24,12 +24,11 @@ from digit_utils.files import sha256_of
 from digit_utils.notebook.parameters import PATHS
 from digit_utils.recognition.recognizer import BUNDLED_MODEL, MODEL_FILE_NAME
 from digit_utils.sweeps.code import code_of_notebook, deciding_versions, modules_of
-from digit_utils.sweeps.config import OUTPUT_FOLDER, Sweep, SweepError
+from digit_utils.sweeps.config import DATA, OUTPUT_FOLDER, Sweep, SweepError
 
 ID_LENGTH = 12  # hexadecimal characters: two of a million runs share one with a chance of 0.2 %, and that is noticed
 NEEDS_NO_NETWORK = "digits8x8"
 READS_DEVELOPMENT_DATA = "03_evaluate"
-DATA = "data"  # the parameter that names digits of one's own, a file or a folder, in place of the dataset
 MODEL = "model"  # the parameter that may name a folder instead of the model in it
 RECOGNIZER = "digit_utils.recognition.recognizer"  # the module that loads the bundled model
 
