@@ -2,6 +2,7 @@
 
 import argparse
 import sys
+import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -183,6 +184,9 @@ def _add_sweep(commands: argparse._SubParsersAction) -> None:
     sweep.add_argument("--workers", type=_at_least_one, help="runs at a time on this machine (default: one a core)")
     sweep.add_argument("--threads", type=_at_least_one, default=1, help="of each run (default: 1)")
     sweep.add_argument("--retry-failed", action="store_true", help="repeat the runs that failed")
+    sweep.add_argument(
+        "--max-failures", type=_at_least_one, metavar="N", help="stop when N runs have failed (default: go on)"
+    )
     sweep.add_argument("--dry-run", action="store_true", help="check everything, list the runs, start none")
     sweep.set_defaults(run=_sweep)
 
@@ -196,6 +200,7 @@ def _add_report(commands: argparse._SubParsersAction) -> None:
     )
     report.add_argument("folder", help="the sweep's output folder")
     report.add_argument("--output", metavar="FILE", help="default: FOLDER/report.html")
+    report.add_argument("--metric", help="to compare runs by, such as validation.loss (default: the sweep's own)")
     report.set_defaults(run=_report)
 
 
@@ -275,8 +280,27 @@ def _train(options: argparse.Namespace) -> None:
     named = f"runs/{parameters['preset'] or 'quick'}-seed{parameters['seed'] or 0}"
     folder = Path(str(parameters["output_folder"] or named))
     parameters["output_folder"] = str(folder)
+    start = time.monotonic()
     notebook = run_notebook("02_train", folder / "02_train.ipynb", parameters=parameters)
     print(f"The run is in {folder}; the notebook with its figures is {notebook}.")
+    print(_outcome_of_training(folder, notebook, time.monotonic() - start))
+    print(f"Draw with it:  digits draw --model {folder}")
+
+
+def _outcome_of_training(folder: Path, notebook: Path, seconds: float) -> str:
+    """Return accuracy, interval and time in one line; only the time if the run recorded no score."""
+    from digit_utils.notebook.results import metrics_of_run
+
+    try:
+        metrics = metrics_of_run(folder, notebook)
+        test = metrics["test"]
+        low, high = 1 - test["error_high"], 1 - test["error_low"]
+        score = (
+            f"{1 - test['error_rate']:.2%} of {test['digits']:,} {metrics['dataset']} test digits are read correctly"
+        )
+        return f"{score}, 95 % interval [{low:.2%}, {high:.2%}], after {seconds:.0f} s."
+    except (OSError, KeyError, TypeError):
+        return f"It took {seconds:.0f} s."
 
 
 def _evaluate(options: argparse.Namespace) -> None:
@@ -320,6 +344,7 @@ def _sweep(options: argparse.Namespace) -> int:
             workers=options.workers,
             threads=options.threads,
             retry_failed=options.retry_failed,
+            max_failures=options.max_failures,
         )
     except KeyboardInterrupt:
         print("stopped; what is finished is kept, and the same command goes on from here", file=sys.stderr)
@@ -332,7 +357,8 @@ def _sweep(options: argparse.Namespace) -> int:
 def _report(options: argparse.Namespace) -> None:
     from digit_utils.sweeps.report import write_report
 
-    print(f"The report is {write_report(_expanded(options.folder), _expanded(options.output))}.")
+    page = write_report(_expanded(options.folder), _expanded(options.output), metric=options.metric or "")
+    print(f"The report is {page}.")
 
 
 def _folder_of(model: str) -> Path:

@@ -1,8 +1,9 @@
 """What a sweep costs on top of the work itself.
 
+    python -m benchmarks.speed.sweeps              all of these
     python -m benchmarks.speed.sweeps overhead     a run of 02_train, its kernel alone or forked, against a script
     python -m benchmarks.speed.sweeps throughput   short runs per minute with 1, 2, 4 and 8 workers; the runs only sleep
-    python -m benchmarks.speed.sweeps queue        1,000 runs: the processor time that the client spends on each
+    python -m benchmarks.speed.sweeps queue        1,000 runs: the client's processor time on each, and its memory
 
 What counts are the ratios of one call on one machine, while nothing else runs.
 """
@@ -17,6 +18,8 @@ import tempfile
 import time
 from concurrent.futures import Executor, Future
 from pathlib import Path
+
+import psutil
 
 from digit_utils.notebook.execute import execute_notebook, find_notebook
 from digit_utils.notebook.fork_server import ForkServer, alone
@@ -106,13 +109,16 @@ def queue() -> None:
     class Immediate(Executor):
         """Does each task when it is submitted."""
 
+        def capacity(self) -> int:
+            return 16
+
         def submit(self, function, /, *arguments, **options) -> Future:
             future: Future[Outcome] = Future()
             future.set_result(function(*arguments, **options))
             return future
 
     scheduler.perform = record_only
-    scheduler.executor_for = lambda **_: nullcontext(Immediate())
+    scheduler._executor = lambda *_, **__: nullcontext(Immediate())
     for count in (100, 1000):
         with tempfile.TemporaryDirectory() as name:
             place = Place(Path(name), f"notebook: tiny.ipynb\nparameters: {{x: 1}}\nseeds: {count}\n")
@@ -120,14 +126,21 @@ def queue() -> None:
             start = time.process_time()
             scheduler.run_sweep(sweep, place.output, note=lambda text: None)
             seconds = time.process_time() - start
-            print(f"{count:5d} runs: {1000 * seconds / count:.1f} ms of the client's processor a run, records included")
+            megabytes = psutil.Process().memory_info().rss / 1e6
+            print(
+                f"{count:5d} runs: {1000 * seconds / count:.1f} ms of the client's processor a run, records included; "
+                f"{megabytes:.0f} MB of memory"
+            )
 
 
 def main() -> None:
     """Run the benchmark that the command line names."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=("overhead", "throughput", "queue"))
-    {"overhead": overhead, "throughput": throughput, "queue": queue}[parser.parse_args().what]()
+    parts = {"overhead": overhead, "throughput": throughput, "queue": queue}
+    parser.add_argument("what", nargs="?", choices=parts)
+    what = parser.parse_args().what
+    for part in [what] if what else parts:
+        parts[part]()
 
 
 if __name__ == "__main__":

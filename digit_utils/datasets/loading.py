@@ -14,6 +14,7 @@ network. Its content is verified by the SHA-256 of the decoded arrays, whatever 
 
 from __future__ import annotations
 
+import json
 import os
 import warnings
 from pathlib import Path
@@ -37,6 +38,9 @@ from digit_utils.datasets.pendigits import PENDIGITS
 from digit_utils.files import with_home
 
 SOURCES = {source.name: source for source in (MNIST, PENDIGITS, DIGITS8X8)}
+# An environment variable that a sweep sets for its runs: as JSON, the content hash of each dataset that the run was
+# planned with, or ABSENT. Other data raise DatasetUnavailable, and nothing takes the place of what is missing.
+PLANNED_DATA, ABSENT = "DIGITS_PLANNED_DATA", "absent"
 
 
 def load_dataset(
@@ -99,12 +103,14 @@ def load_with_fallback(
 ) -> DigitDataset | None:
     """Return the dataset; if it is unavailable, print why and return the `fallback` (None: return None).
 
-    This is for notebooks, which should run offline too. Damaged files and unknown names raise as in
-    `load_dataset`.
+    This is for notebooks, which should run offline too. In a run of a sweep there is no fallback. Damaged files and
+    unknown names raise as in `load_dataset`.
     """
     try:
         return load_dataset(name, path=path, data_dir=data_dir, download=download)
     except DatasetUnavailable as reason:
+        if fallback is not None and PLANNED_DATA in os.environ:
+            raise
         print(reason)
     if fallback is None:
         return None
@@ -120,6 +126,33 @@ def obtain(
     download: bool = True,
 ) -> list[np.ndarray]:
     """Return the verified arrays of a dataset from the first place that has it; see `load_dataset`."""
+    try:
+        arrays = _obtain(source, path=path, data_dir=data_dir, download=download)
+    except DatasetUnavailable as error:
+        _check_planned(source.name, ABSENT, error)
+        raise
+    _check_planned(source.name, source.sha256)
+    return arrays
+
+
+def _check_planned(name: str, found: str, reason: object = "") -> None:
+    """Raise ValueError in a run of a sweep that was planned with other data than are found."""
+    planned = json.loads(os.environ.get(PLANNED_DATA, "{}")).get(name, found)
+    if planned != found:
+        raise ValueError(
+            f"this run was planned {'without' if planned == ABSENT else 'with'} {name}, and this machine has "
+            f"{'none' if found == ABSENT else 'it' if planned == ABSENT else 'another'}; "
+            f"give all machines of a sweep the same data. {reason}".strip()
+        )
+
+
+def _obtain(
+    source: DatasetSource,
+    *,
+    path: str | os.PathLike[str] | None,
+    data_dir: str | os.PathLike[str] | None,
+    download: bool,
+) -> list[np.ndarray]:
     if source.find is None:
         if path:
             raise ValueError(f"{source.name} is {source.files}, which has no path, but path={str(path)!r} was given")

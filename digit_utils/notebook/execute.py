@@ -5,19 +5,24 @@ import errno
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 import tempfile
+import threading
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TextIO
 
 from digit_utils.notebook.fork_server import alone
+from digit_utils.notebook.scratch import scratch_folder
 
 PACKAGE = Path(__file__).parents[1]
 NOTEBOOK_FOLDERS = (PACKAGE.parent / "notebooks", PACKAGE / "notebooks")  # in a clone; as installed from a wheel
 FULL_DISK = ("No space left on device", "Disk quota exceeded")  # as the system says it, and a traceback repeats it
 FULL_DISK_NUMBERS = (errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC))
+TEMPORARY = ("TMPDIR", "TEMP", "TMP")  # where `tempfile` looks for the folder of temporary files
 LONGEST_SOCKET_PATH = 100  # bytes; Linux allows 107, macOS 103
 
 
@@ -76,9 +81,54 @@ def run_notebook(name: str, output: str | Path, *, parameters: dict[str, Any]) -
     given = {key: value for key, value in parameters.items() if value is not None}
     _check_names(inspect_parameters(source), given, source)
     failed = output.with_name(f"{output.stem}.failed.ipynb")
-    execute_notebook(source, output, parameters=given, stdout=sys.stdout, failed=failed if _succeeded(output) else None)
+    with Waiting(sys.stdout, f"{source.stem} is running") as stdout:
+        execute_notebook(source, output, parameters=given, stdout=stdout, failed=failed if _succeeded(output) else None)
     failed.unlink(missing_ok=True)
     return output
+
+
+class Waiting:
+    """A stream whose last line tells that time passes, and is replaced by what is written; for people at a terminal.
+
+    Elsewhere one line is written in the beginning.
+    """
+
+    def __init__(self, stream: TextIO, what: str):
+        self._stream, self._what, self._start = stream, what, time.monotonic()
+        self._lock, self._ended = threading.Lock(), threading.Event()
+        self._shown = False  # whether the line that tells the time is there
+        self._at_line_start = True
+
+    def __enter__(self) -> "Waiting":
+        if self._stream.isatty():
+            threading.Thread(target=self._tick, daemon=True).start()
+        else:
+            self.write(f"{self._what}; what it prints follows\n")
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._ended.set()
+        self.write("")
+
+    def _tick(self) -> None:
+        while True:
+            with self._lock:
+                if self._at_line_start and not self._ended.is_set():
+                    self._stream.write(f"\r\x1b[K{self._what}, {time.monotonic() - self._start:.0f} s")
+                    self._stream.flush()
+                    self._shown = True
+            if self._ended.wait(1):
+                return
+
+    def write(self, text: str) -> None:
+        """Write text in place of the line that tells the time."""
+        with self._lock:
+            self._stream.write("\r\x1b[K" * self._shown + text)
+            self._stream.flush()
+            self._shown, self._at_line_start = False, text.endswith("\n") or (self._at_line_start and not text)
+
+    def flush(self) -> None:
+        """Do nothing: everything is written at once."""
 
 
 def inspect_parameters(source: Path) -> dict[str, dict[str, Any]]:
@@ -130,7 +180,7 @@ def execute_notebook(
     part = output.with_name(f"{output.stem}.part.ipynb")
     with _translated_errors(papermill.PapermillExecutionError, part, output, failed or output):
         output.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix="digits-run-", ignore_cleanup_errors=True) as sockets:
+        with tempfile.TemporaryDirectory(dir=scratch_folder(), ignore_cleanup_errors=True) as scratch:
             papermill.execute_notebook(
                 str(source),
                 str(part),
@@ -139,7 +189,7 @@ def execute_notebook(
                 progress_bar=False,
                 stdout_file=stdout,
                 kernel_manager_class=_kernel_manager(
-                    sockets, folder, environment or {}, kernel or alone(), silent=stdout is None, on_start=on_start
+                    scratch, folder, environment or {}, kernel or alone(), on_start=on_start
                 ),
             )
         os.replace(part, output)  # noqa: PTH105
@@ -165,10 +215,19 @@ def _translated_errors(raised: type[Exception], part: Path, output: Path, failed
         raise _error_of_cell(error, part, failed) from error
     except OSError as error:
         if error.errno in FULL_DISK_NUMBERS:
-            raise DiskFull(f"no space is left for {output}") from error
+            raise DiskFull(full_disk(output.parent)) from error
         raise
     except RuntimeError as error:  # nbclient's DeadKernelError, and jupyter_client's for one that never answered
         raise NotebookInterrupted(f"the kernel of {output} died ({_without_colours(str(error))})") from error
+
+
+def full_disk(output: Path) -> str:
+    """Tell which of two folders has no space left: that of an output, or that of temporary files."""
+    temporary = Path(tempfile.gettempdir())
+    free = {folder: shutil.disk_usage(folder).free for folder in (output, temporary) if folder.exists()}
+    if free.get(temporary, 1) < free.get(output, 0):
+        return f"no space is left for temporary files in {temporary}, which the variable TMPDIR names"
+    return f"no space is left for {output}"
 
 
 def _error_of_cell(error: Any, part: Path, output: Path) -> NotebookError:
@@ -176,44 +235,44 @@ def _error_of_cell(error: Any, part: Path, output: Path) -> NotebookError:
     reason = f"{error.ename}: {_without_colours(str(error.evalue))}"
     traceback = _without_colours("\n".join(error.traceback))
     if any(sign in traceback or sign in reason for sign in FULL_DISK):
-        return DiskFull(f"no space is left for {output.parent}: {reason}")
+        return DiskFull(f"{full_disk(output.parent)} ({reason})")
     os.replace(part, output)  # noqa: PTH105
     return NotebookRaised(reason, traceback, output)
 
 
 def _kernel_manager(
-    sockets: str,
+    scratch: str,
     folder: Path | None,
     environment: Mapping[str, str],
     command: Sequence[str],
     *,
-    silent: bool,
     on_start: Callable[[subprocess.Popen], None] | None,
 ) -> type:
     """Return the class of the kernel of one run.
 
-    It runs on this very Python, whatever other kernels the user has installed; it ends with this process; and where
-    the system has them it is reached by sockets in a folder of its own, since another run could take a port between
-    its being chosen and its being opened (papermill #511).
+    It runs on this very Python, whatever other kernels the user has installed; it ends with this process; its temporary
+    files lie in `scratch`, which is removed with all that it leaves there; and where the system has them it is reached
+    by sockets there, since another run could take a port between its being chosen and its being opened (papermill
+    #511).
     """
     from jupyter_client.manager import AsyncKernelManager
 
     class RunKernel(AsyncKernelManager):
         def __init__(self, **options: Any):
             super().__init__(**options)
-            self.connection_file = str(Path(sockets) / "kernel.json")
-            if can_use_ipc(Path(sockets) / "kernel-ipc-5"):
+            self.connection_file = str(Path(scratch) / "kernel.json")
+            if can_use_ipc(Path(scratch) / "kernel-ipc-5"):
                 self.transport = "ipc"
 
         def format_kernel_cmd(self, extra_arguments: list[str] | None = None) -> list[str]:
             return [*command, "-f", self.connection_file, "--HistoryManager.enabled=False", *(extra_arguments or [])]
 
         async def start_kernel(self, **options: Any) -> None:
-            options["env"] = {**os.environ, **environment}
+            options["env"] = {**os.environ, **environment, **dict.fromkeys(TEMPORARY, scratch)}
             if folder is not None:
                 options["cwd"] = str(folder)
-            if silent:  # TensorFlow prints a greeting that is not the notebook's
-                options["stdout"] = options["stderr"] = subprocess.DEVNULL
+            # What cells print comes as messages; the process itself prints greetings and warnings of TensorFlow.
+            options["stdout"] = options["stderr"] = subprocess.DEVNULL
             await super().start_kernel(**options)
             if on_start is not None:
                 on_start(self.provisioner.process)

@@ -162,6 +162,8 @@ class Forker:
             os.environ.clear()
             os.environ.update(request["environment"], JPY_PARENT_PID=str(fork_server))
             os.chdir(request["folder"])
+            if "tempfile" in sys.modules:  # it keeps the fork server's folder in mind
+                sys.modules["tempfile"].tempdir = None
             if "numpy" in sys.modules:  # or all kernels would draw the same "random" numbers
                 sys.modules["numpy"].random.seed()
             run_kernel(request["arguments"])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -34,9 +35,17 @@ def record_metrics(metrics: Mapping[str, Any], folder: str | Path, *, notebook: 
     owner = _owner(path)
     if owner not in (None, notebook):
         raise MetricsError(f"{path} holds the metrics of {owner}; choose another output_folder for {notebook}")
-    content = _finite({"notebook": notebook, **metrics})
+    content = _finite({"notebook": notebook, **_device(), **metrics})
     write_json(path, content)
     _show(content, path)
+
+
+def _device() -> dict[str, str]:
+    """Return what Keras computes on, such as "gpu:0", if the notebook uses it and its backend can tell."""
+    try:
+        return {"device": ", ".join(sys.modules["keras"].distribution.list_devices())}
+    except (KeyError, AttributeError):  # not imported; or PyTorch, for which Keras cannot list any
+        return {}
 
 
 def _finite(tree: Any) -> Any:
@@ -69,15 +78,15 @@ def metrics_of_run(folder: str | Path, notebook: str | Path) -> dict[str, Any]:
     """
     path = Path(folder) / METRICS_FILE
     if not path.exists():
-        return _metrics_within(Path(notebook))
+        return metrics_within(Path(notebook))
     try:
         return read_json(path)
     except ValueError as error:
         raise MetricsError(f"{error}; remove the folder to run it again") from error
 
 
-def _metrics_within(notebook: Path) -> dict[str, Any]:
-    """Return the last metrics among a notebook's outputs."""
+def metrics_within(notebook: Path) -> dict[str, Any]:
+    """Return the last metrics among a notebook's outputs; {} if there are none."""
     found: dict[str, Any] = {}
     for cell in json.loads(notebook.read_text(encoding="utf-8")).get("cells", []):
         for output in cell.get("outputs", []):
@@ -97,3 +106,21 @@ def flat_metrics(metrics: Mapping[str, Any], prefix: str = "") -> dict[str, floa
         elif type(value) is int or (type(value) is float and math.isfinite(value)):
             result[prefix + name] = value
     return result
+
+
+def flat_settings(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Return the leaves of a tree of settings by their paths, such as "config.data_mix.augmentation"."""
+    result: dict[str, Any] = {}
+    for name, value in tree.items():
+        result |= flat_settings(value, f"{prefix}{name}.") if isinstance(value, Mapping) else {prefix + name: value}
+    return result
+
+
+def has_metric(metrics: Mapping[str, Any], name: str) -> bool:
+    """Tell whether a metric was recorded under a path, be it as null since it was not finite."""
+    tree: Any = metrics
+    for part in name.split("."):
+        if not isinstance(tree, Mapping) or part not in tree:
+            return False
+        tree = tree[part]
+    return tree is None or type(tree) in (int, float)

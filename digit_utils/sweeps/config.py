@@ -7,6 +7,7 @@
       learning_rate: [0.001, 0.002, 0.004]
     seeds: 5                                 # each setting with the seeds 0 to 4; or a list of them
     lowest: validation.mnist_errors          # the metric that is lowest (or `highest:`) in the best run
+    time_limit: 3600                         # seconds after which a run is stopped, and counts as failed
 
 Instead of a grid, a random sample, which the same seed draws again:
 
@@ -50,10 +51,12 @@ import numpy as np
 from digit_utils.files import with_home
 from digit_utils.notebook.execute import NOTEBOOK_FOLDERS, NotebookError, find_notebook, inspect_parameters
 from digit_utils.notebook.parameters import PATHS, problem
+from digit_utils.notebook.results import flat_metrics, metrics_within
 
-KEYS = ("name", "notebook", "parameters", "grid", "list", "random", "seeds", "lowest", "highest")
+KEYS = ("name", "notebook", "parameters", "grid", "list", "random", "seeds", "lowest", "highest", "time_limit")
 RANDOM_KEYS, RANGE_KEYS = ("runs", "seed", "parameters"), ("from", "to", "scale")
-SEED, OUTPUT_FOLDER = "seed", "output_folder"
+SEED, OUTPUT_FOLDER, DATASET = "seed", "output_folder", "dataset"
+DATA = "data"  # the parameter that names digits of one's own, a file or a folder, in place of the dataset
 MOST_RUNS = 100_000
 NO_TYPE = "None"  # how papermill says that a parameter has no annotation
 EXAMPLES = {"int": "3", "float": "0.5", "bool": "true", "str": "text", "list": "[1, 2]", "dict": "{a: 1}"}
@@ -85,6 +88,15 @@ class Sweep:
     defaults: dict[str, Any]  # of the notebook's parameters
     objective: Objective | None
     ours: bool  # whether the notebook is one of the project's, whose parameters mean what the rules say
+    time_limit: float | None = None  # seconds that a run may take
+
+
+def varied_names(sweep: Sweep) -> list[str]:
+    """Return the names of the parameters that differ between the runs of a sweep, the seed last."""
+    names = dict.fromkeys(name for run in sweep.runs for name in run)
+    used = [sweep.defaults | run for run in sweep.runs]
+    found = [name for name in names if len({repr(run.get(name)) for run in used}) > 1]
+    return sorted(found, key=lambda name: name == SEED)
 
 
 def read_sweep(path: str | Path) -> Sweep:
@@ -157,20 +169,29 @@ def _sweep_of(content: dict[str, Any], *, default_name: str, folder: Path) -> Sw
             f"it asks for {len(varied):,} settings with {len(seeds):,} seeds each; {MOST_RUNS:,} runs at most"
         )
     runs = [fixed | setting | seed for seed in seeds for setting in varied]
-    unique = list({repr(sorted(run.items())): run for run in runs}.values())
+    unique: dict[str, dict[str, Any]] = {}
+    for run in runs:
+        unique.setdefault(repr(sorted((checks.defaults | run).items())), run)
     name = content.get("name", default_name)
     if not isinstance(name, str) or not name or "/" in name or name.startswith("."):
         raise SweepError(f"name is {name!r}; it must be a word that can be a file's name")
-    return Sweep(name, checks.notebook, tuple(unique), checks.defaults, _objective(content), checks.ours)
+    limit = content.get("time_limit")
+    if limit is not None and (type(limit) not in (int, float) or not 0 < limit < math.inf):
+        raise SweepError(f"time_limit is {limit!r}; it must be a number of seconds above 0")
+    objective = _objective(content)
+    if objective is not None:
+        _check_metric(objective.metric, unique.values(), checks)
+    return Sweep(name, checks.notebook, tuple(unique.values()), checks.defaults, objective, checks.ours, limit)
 
 
 def _check_keys(content: Mapping[str, Any], known: Iterable[str], where: str) -> None:
     for key in content:
         if key not in known:
-            raise SweepError(f"{where} has the unknown key {key!r}; known are {', '.join(known)}{_hint(key, known)}")
+            raise SweepError(f"{where} has the unknown key {key!r}; known are {', '.join(known)}{hint(key, known)}")
 
 
-def _hint(name: object, known: Iterable[str]) -> str:
+def hint(name: object, known: Iterable[str]) -> str:
+    """Return a question for a name that was perhaps meant, in brackets, or ""."""
     close = difflib.get_close_matches(str(name), list(known), n=1)
     return f" (did you mean {close[0]}?)" if close else ""
 
@@ -216,7 +237,7 @@ class _Checks:
             raise SweepError(f"{where} sets {name}, which a sweep gives each run; leave it out")
         if name not in self._types:
             raise SweepError(
-                f"{where} has {name!r}, but {self.notebook.name} has no such parameter{_hint(name, self._types)}; "
+                f"{where} has {name!r}, but {self.notebook.name} has no such parameter{hint(name, self._types)}; "
                 f"it has {', '.join(self._types)}"
             )
 
@@ -371,3 +392,18 @@ def _objective(content: Mapping[str, Any]) -> Objective | None:
     if metric.split(".")[0] == "test":
         raise SweepError(f"{found[0]} is {metric}, but test digits choose nothing; name a metric of validation digits")
     return Objective(metric, lower_is_better=found == ["lowest"])
+
+
+def _check_metric(metric: str, runs: Iterable[Mapping[str, Any]], checks: _Checks) -> None:
+    """Refuse a metric that the notebook does not record, as far as the outputs that it was saved with tell."""
+    recorded = metrics_within(checks.notebook)
+    own = str(recorded.get(DATASET))
+    used = [checks.defaults | run for run in runs]
+    if any(values.get(DATA) for values in used):  # whose names are known once they are loaded
+        return
+    datasets = {str(values.get(DATASET)) for values in used}
+    known = {name.replace(own, dataset): None for name in flat_metrics(recorded) for dataset in datasets}
+    if known and metric not in known:
+        raise SweepError(
+            f"{checks.notebook.name} records no metric {metric!r}; it records {', '.join(known)}{hint(metric, known)}"
+        )

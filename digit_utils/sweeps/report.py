@@ -16,6 +16,7 @@ from urllib.parse import quote
 import numpy as np
 
 from digit_utils.files import atomic_write, with_home
+from digit_utils.notebook.scratch import scratch_folder
 from digit_utils.sweeps.config import SEED, Objective, SweepError
 from digit_utils.sweeps.store import FAILED, FINISHED, RunStore
 
@@ -23,6 +24,7 @@ NOTEBOOK = Path(__file__).with_name("report.ipynb")
 PAGE = Path(__file__).with_name("report.html.j2")
 CURVES = "learning_curves.csv"  # as training writes it into a run's folder
 GROUPS = 4  # that the values of a number are put into, if it has more
+MOST_RENDERED = 12  # notebooks of one table that are made into pages
 SHUFFLES = 400  # to estimate what chance gives
 LOWEST_ERROR = 0.005  # per cent: an error rate of 0 has no place on a logarithmic axis
 
@@ -47,9 +49,15 @@ class SweepResults:
         return 1 if self.objective is None or self.objective.lower_is_better else -1
 
     @property
+    def unit(self) -> tuple[float, str]:
+        """Return the factor that makes the metric what is shown, and its unit: error rates are shown in per cent."""
+        rates = self.metric.endswith("errors") and all(0 <= row[self.metric] <= 1 for row in self.measured)
+        return (100.0, " %") if rates else (1.0, "")
+
+    @property
     def measured(self) -> list[dict[str, Any]]:
-        """Return the rows that have the metric, the best first."""
-        rows = [row for row in self.rows if math.isfinite(row.get(self.metric, math.nan))]
+        """Return the rows that have the metric, the best first; not those of other code."""
+        rows = [row for row in self.rows if math.isfinite(row.get(self.metric, math.nan)) and "outdated" not in row]
         return sorted(rows, key=lambda row: self.sign * row[self.metric])
 
     @property
@@ -71,6 +79,11 @@ class Setting:
     def mean(self) -> float:
         """Return the mean over seeds."""
         return float(np.mean(self.values))
+
+    @property
+    def label(self) -> str:
+        """Return the parameters in words, such as "augmentation mild, learning_rate 0.01"."""
+        return ", ".join(f"{name} {short(value)}" for name, value in self.parameters.items()) or "the one setting"
 
     @property
     def half_width(self) -> float:
@@ -99,7 +112,7 @@ def read_results(folder: str | Path, *, metric: str = "") -> list[SweepResults]:
     plans, rows = store.plans(), {row["run"]: row for row in store.rows()}
     results = []
     for name, plan in plans.items():
-        own = [rows[planned["id"]] for planned in plan["runs"]]
+        own = [rows[planned["id"]] for planned in [*plan["runs"], *plan.get("outdated", ())]]
         results.append(SweepResults(store.root, name, own, _objective(plan, own, metric)))
     return results
 
@@ -130,6 +143,48 @@ def settings_of(results: SweepResults) -> list[Setting]:
         for rows in groups.values()
     ]
     return sorted(settings, key=lambda setting: results.sign * setting.mean)
+
+
+def verdict(results: SweepResults) -> str:
+    """Return in one sentence which setting is best, and whether it is better than the next by more than chance.
+
+    By Welch's t-test (1947) at 5 %, divided by the number of settings that the best was chosen over (Bonferroni).
+    """
+    from scipy.stats import ttest_ind
+
+    settings = settings_of(results)
+    if not settings:
+        return "No run has recorded a metric to compare by."
+    (best, *others), (factor, unit) = settings, results.unit
+    width = f" ± {factor * best.half_width:.2g}" if len(best.values) > 1 else ""
+    sentence = f"**{best.label}** is best: {factor * best.mean:.3g}{width}{unit}"
+    if not others:
+        return f"{sentence}."
+    sentence += f" against {factor * others[0].mean:.3g}{unit} ({others[0].label})"
+    if min(len(best.values), len(others[0].values)) < 2:
+        return f"{sentence}; with one seed nobody can tell whether that is chance."
+    p = ttest_ind(best.values, others[0].values, equal_var=False).pvalue
+    beyond = p < 0.05 / len(others)
+    return f"{sentence}; the difference {'is beyond' if beyond else 'may be'} chance (p = {p:.2g})."
+
+
+def grid_of_means(results: SweepResults) -> tuple[list[str], list[list[Any]], np.ndarray] | None:
+    """Return the names and values of two parameters, and the mean metric at each pair; None if not just two vary."""
+    settings = settings_of(results)
+    names = list(settings[0].parameters) if settings else []
+    if len(names) != 2:
+        return None
+    values = [list({repr(one.parameters[name]): one.parameters[name] for one in settings}.values()) for name in names]
+    for column in values:
+        if all(type(value) in (int, float) for value in column):
+            column.sort()
+    if min(map(len, values)) < 2 or len(settings) < 0.5 * len(values[0]) * len(values[1]):  # a random sample
+        return None
+    means = np.full([len(column) for column in values], np.nan)
+    for setting in settings:
+        place = tuple(column.index(setting.parameters[name]) for name, column in zip(names, values, strict=True))
+        means[place] = setting.mean
+    return names, values, means
 
 
 def importances(results: SweepResults, rng: np.random.Generator) -> list[Importance]:
@@ -186,10 +241,11 @@ def learning_curve(results: SweepResults, row: Mapping[str, Any]) -> tuple[list[
 
 def settings_table(results: SweepResults) -> str:
     """Return the settings as an HTML table, the best first."""
-    rows = []
+    rows, (factor, unit) = [], results.unit
     for setting in settings_of(results):
-        width = "one seed" if math.isnan(setting.half_width) else f"± {setting.half_width:.3g}"
-        rows.append([*setting.parameters.values(), f"{setting.mean:.5g}", width, len(setting.values)])
+        width = "one seed" if math.isnan(setting.half_width) else f"± {factor * setting.half_width:.3g}{unit}"
+        mean = f"{factor * setting.mean:.5g}{unit}"
+        rows.append([*setting.parameters.values(), mean, width, len(setting.values)])
     names = [name.removeprefix("parameter.") for name in results.varied if name != f"parameter.{SEED}"]
     return html_table([*names, "mean", "95 % interval", "runs"], rows)
 
@@ -202,14 +258,37 @@ def runs_table(results: SweepResults, rows: Sequence[Mapping[str, Any]], *extra:
     from markupsafe import Markup
 
     names = [*results.varied, *([results.metric] if results.metric else []), "seconds", *extra]
+    factor, unit = results.unit
     link, table = Markup('<a href="{}">{}</a>'), []
     for row in rows:
         folder = results.folder / row["run"]
         links = [link.format(_address(folder) + "/", row["run"])]
         if (folder / row["notebook"]).exists():
-            links.append(link.format(_address(folder / row["notebook"]), "notebook"))
-        table.append([Markup(", ").join(links), row["status"], *[row.get(name, "") for name in names]])
-    return html_table(["run", "status", *[name.split(".", 1)[-1] for name in names]], table)
+            page = _rendered(folder / row["notebook"], make=len(rows) <= MOST_RENDERED)
+            links.append(link.format(_address(page), "notebook"))
+        status = f"{row['status']}, of other {row['outdated']}" if "outdated" in row else row["status"]
+        shown = {**row, results.metric: factor * row[results.metric]} if results.metric in row else row
+        table.append([Markup(", ").join(links), status, *[shown.get(name, "") for name in names]])
+    heads = [
+        name.split(".", 1)[-1] + (f" ({unit.strip()})" if unit and name == results.metric else "") for name in names
+    ]
+    return html_table(["run", "status", *heads], table)
+
+
+def _rendered(notebook: Path, *, make: bool) -> Path:
+    """Return a run's notebook as a page, which is made if need be; the notebook itself if there is none."""
+    page = notebook.with_suffix(".html")
+    if page.exists() and page.stat().st_mtime >= notebook.stat().st_mtime:
+        return page
+    if not make:
+        return notebook
+    try:
+        body = _body_of(notebook, with_code=True)
+    except Exception:  # whatever nbconvert raises for what is no notebook
+        return notebook
+    with atomic_write(page) as temporary:
+        temporary.write_text(_template("page")(notebook.stem, [body]), encoding="utf-8")
+    return page
 
 
 def _address(path: Path) -> str:
@@ -260,13 +339,13 @@ def summary(results: SweepResults) -> str:
 # ------------------------------------------------------------------------------------------------------- page
 
 
-def write_report(folder: str | Path, output: str | Path | None = None) -> Path:
+def write_report(folder: str | Path, output: str | Path | None = None, *, metric: str = "") -> Path:
     """Write one HTML page of all sweeps in a folder, which fetches nothing from elsewhere, and return its path.
 
     The page is the notebook `report.ipynb` of this package, run for each sweep in the page's folder (made if needed),
     so its links to the runs are relative to that.
 
-    Raises SweepError if the folder holds no sweep, or `output` is a folder.
+    Raises SweepError if the folder holds no sweep, no run recorded the `metric`, or `output` is a folder.
     """
     from digit_utils.notebook.execute import execute_notebook
 
@@ -274,12 +353,12 @@ def write_report(folder: str | Path, output: str | Path | None = None) -> Path:
     path = with_home(output).resolve() if output else root / "report.html"
     if path.is_dir():
         raise SweepError(f"{path} is a folder; name the file of the page, such as {path / 'report.html'}")
-    found, bodies = read_results(root), []
+    found, bodies = read_results(root, metric=metric), []
     path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory() as scratch:
+    with tempfile.TemporaryDirectory(dir=scratch_folder()) as scratch:
         for results in found:
             notebook = Path(scratch) / f"{results.name}.ipynb"
-            parameters = {"folder": str(root), "sweep": results.name}
+            parameters = {"folder": str(root), "sweep": results.name, "metric": metric}
             execute_notebook(NOTEBOOK, notebook, parameters=parameters, folder=path.parent)
             bodies.append(_body_of(notebook))
     with atomic_write(path) as temporary:
@@ -287,10 +366,10 @@ def write_report(folder: str | Path, output: str | Path | None = None) -> Path:
     return path
 
 
-def _body_of(notebook: Path) -> str:
+def _body_of(notebook: Path, *, with_code: bool = False) -> str:
     """Return a notebook's prose and outputs as HTML, with its figures embedded."""
     from nbconvert import HTMLExporter
 
-    exporter = HTMLExporter(template_name="basic", exclude_input=True, exclude_anchor_links=True)
+    exporter = HTMLExporter(template_name="basic", exclude_input=not with_code, exclude_anchor_links=True)
     exporter.exclude_input_prompt = exporter.exclude_output_prompt = True
     return exporter.from_filename(str(notebook))[0]

@@ -13,7 +13,7 @@ import threading
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import CancelledError, Executor, Future, ThreadPoolExecutor
+from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -21,17 +21,19 @@ from typing import Any
 import psutil
 from tqdm import tqdm
 
-from digit_utils.notebook.execute import FULL_DISK_NUMBERS
-from digit_utils.sweeps.config import OUTPUT_FOLDER, Sweep, SweepError
+from digit_utils.notebook.execute import FULL_DISK_NUMBERS, full_disk
+from digit_utils.notebook.results import flat_metrics, has_metric, metrics_of_run
+from digit_utils.notebook.scratch import scratch_folder
+from digit_utils.sweeps.config import OUTPUT_FOLDER, Sweep, SweepError, hint, varied_names
 from digit_utils.sweeps.identity import Run, data_of_runs, plan_runs
 from digit_utils.sweeps.store import FAILED, FINISHED, INTERRUPTED, RunStore
-from digit_utils.sweeps.trial import BUSY, DISK_FULL, KERNELS, Outcome, Task, perform
+from digit_utils.sweeps.trial import BUSY, DISK_FULL, KERNELS, Outcome, Task, perform, visible_gpus
 
 MOST_LOSSES = 3  # times that a run is begun whose kernel or worker died
 MEMORY_OF_A_RUN = 1.5e9  # bytes: TensorFlow, the training data and the network of 02_train
 SECONDS_BETWEEN_TABLES = 2.0
 SECONDS_UNTIL_BUSY_AGAIN = 2.0  # before trying again a run that another process is doing
-SECONDS_TO_CONNECT = 10
+SECONDS_TO_APPEAR = 10.0  # that another machine's file may take to be seen here
 MAKE_SPACE = "make space and start again: what is finished is kept"
 BAR = "{percentage:3.0f}% {bar} {n}/{total} [{elapsed}<{remaining}{postfix}]"
 
@@ -50,6 +52,7 @@ def run_sweep(
     workers: int | None = None,
     threads: int = 1,
     retry_failed: bool = False,
+    max_failures: int | None = None,
     note: Callable[[str], None] = print_line,
 ) -> Counter[str]:
     """Do all runs of a sweep and keep them in a folder, which may hold some of them already.
@@ -59,30 +62,49 @@ def run_sweep(
         output: the folder.
         scheduler: address of a dask scheduler, such as "tcp://host:8786", whose workers see the same folder; None to
             use this machine.
-        workers: how many runs to do at a time on this machine; None for one per core, as far as memory allows.
+        workers: how many runs to do at a time on this machine; None for one per GPU, or else one per core, as far as
+            memory allows.
         threads: of each run.
         retry_failed: whether to repeat runs that failed.
+        max_failures: how many runs may fail before the sweep is stopped; None for any number.
         note: called with each line for the user.
 
     Returns how many runs are "finished", "failed" and "interrupted"; the table is in `results.csv`.
-    Raises SweepError if nothing can be run, the disk is full, or the folder is damaged. What is finished is kept.
+    Raises SweepError if nothing can be run, the disk is full, the folder is damaged, or too many
+    runs have failed. What is finished is kept.
     """
     store = RunStore(output)
     runs = plan_runs(sweep, data_of_runs(sweep))
     with _explained_full_disk(store):
-        store.save_plan(sweep, runs)
+        scratch_folder()  # also removes what a killed command has left there
+        for changed, count in store.save_plan(sweep, runs).items():
+            note(
+                f"{count} finished run{'s are' if count > 1 else ' is'} of other {changed}: "
+                "their rows stay in the table, marked as outdated, and their settings are run again"
+            )
         tasks, known = _open_tasks(store, runs, sweep, threads=threads, retry_failed=retry_failed)
         with Progress(sweep, total=len(runs), known=known, note=note) as progress:
             try:
                 if tasks:
-                    with executor_for(scheduler=scheduler, workers=workers, note=note) as executor:
-                        Scheduler(store, progress, executor).run(tasks)
+                    with _executor(store, runs[0], scheduler=scheduler, workers=workers, note=note) as executor:
+                        Scheduler(store, progress, executor, max_failures=max_failures).run(tasks)
             except BaseException:
                 with suppress(OSError, SweepError):  # the table can be made again; what went wrong counts
                     store.write_results()
                 raise
         store.write_results()
     return progress.counts
+
+
+def _executor(
+    store: RunStore, run: Run, *, scheduler: str | None, workers: int | None, note: Callable[[str], None]
+) -> Any:
+    """Return a context manager that yields an executor, and on leaving stops what still runs."""
+    if scheduler is None:
+        return local_executor(workers or default_workers(), note)
+    from digit_utils.sweeps.cluster import cluster_executor
+
+    return cluster_executor(scheduler, store.root, run, note)
 
 
 @contextmanager
@@ -93,7 +115,7 @@ def _explained_full_disk(store: RunStore) -> Iterator[None]:
     except OSError as error:
         if error.errno not in FULL_DISK_NUMBERS:
             raise
-        raise SweepError(f"no space is left for {store.root}; {MAKE_SPACE}") from error
+        raise SweepError(f"{full_disk(store.root)}; {MAKE_SPACE}") from error
 
 
 def _open_tasks(
@@ -108,23 +130,31 @@ def _open_tasks(
             known[run.id] = record
         else:
             attempts = record["attempts"] if repeat else -1
-            tasks.append(Task(run, str(store.root), OUTPUT_FOLDER in sweep.defaults, threads, attempts))
+            takes = OUTPUT_FOLDER in sweep.defaults
+            tasks.append(Task(run, str(store.root), takes, threads, attempts, sweep.time_limit))
     return tasks, known
 
 
 # ---------------------------------------------------------------------------------------------------- executors
 
 
-def executor_for(*, scheduler: str | None, workers: int | None, note: Callable[[str], None]) -> Any:
-    """Return a context manager that yields an executor, and on leaving stops what still runs."""
-    return dask_executor(scheduler, note) if scheduler else local_executor(workers or default_workers(), note)
+class LocalExecutor(ThreadPoolExecutor):
+    """Threads of this process, each of which waits for a kernel."""
+
+    def capacity(self) -> int:
+        """Return how many tasks it should have."""
+        return 2 * self._max_workers
+
+    def answers(self) -> bool:
+        """Tell whether it is still there."""
+        return True
 
 
 @contextmanager
-def local_executor(workers: int, note: Callable[[str], None]) -> Iterator[Executor]:
+def local_executor(workers: int, note: Callable[[str], None]) -> Iterator[LocalExecutor]:
     """Yield threads of this process. On leaving, the kernels that still run are killed."""
     note(f"{workers} run{'s' * (workers > 1)} at a time on this machine")
-    executor = ThreadPoolExecutor(workers)
+    executor = LocalExecutor(workers)
     try:
         yield executor
     finally:
@@ -136,31 +166,12 @@ def local_executor(workers: int, note: Callable[[str], None]) -> Iterator[Execut
         KERNELS.kill()
 
 
-@contextmanager
-def dask_executor(address: str, note: Callable[[str], None]) -> Iterator[Executor]:
-    """Yield the workers of a cluster. On leaving, the cluster is rid of what was not begun."""
-    try:
-        import distributed
-    except ImportError as error:
-        raise SweepError('--scheduler needs dask: run `pip install "digit-utils[sweep]"`') from error
-    try:
-        client = distributed.Client(address, timeout=SECONDS_TO_CONNECT)
-    except OSError as error:
-        raise SweepError(f"no scheduler answers at {address} ({error}); start one, or leave out --scheduler") from error
-    note(f"on the cluster at {client.scheduler.address}, watch it at {client.dashboard_link}")
-    executor = client.get_executor(pure=False)  # not "pure": no other command's tasks are mistaken for ours
-    try:
-        yield executor
-    finally:
-        with suppress(Exception):  # whatever a scheduler that is gone leads to
-            executor.shutdown(wait=False)
-            client.close(timeout=5)
-
-
 def default_workers() -> int:
-    """Return how many runs of one thread this machine has cores and memory for."""
+    """Return how many runs of one thread this machine has GPUs, or else cores, and memory for."""
     import joblib  # comes with scikit-learn, and respects the limits of containers
 
+    if gpus := visible_gpus():
+        return len(gpus)
     return max(1, min(joblib.cpu_count(), int(psutil.virtual_memory().total // MEMORY_OF_A_RUN)))
 
 
@@ -170,8 +181,9 @@ def default_workers() -> int:
 class Scheduler:
     """Hands tasks to an executor and deals with what can go wrong around a run."""
 
-    def __init__(self, store: RunStore, progress: Progress, executor: Executor):
+    def __init__(self, store: RunStore, progress: Progress, executor: Any, *, max_failures: int | None = None):
         self._store, self._progress, self._executor = store, progress, executor
+        self._failures_left = math.inf if max_failures is None else max_failures
         self._pending: dict[Future[Outcome], Task] = {}
         self._done: queue.SimpleQueue[Future[Outcome]] = queue.SimpleQueue()
         self._busy: deque[tuple[float, Task]] = deque()  # with the time to try again
@@ -180,14 +192,16 @@ class Scheduler:
 
     def run(self, tasks: Sequence[Task]) -> None:
         """Do all tasks, and write the table from time to time."""
-        for task in tasks:
-            self._submit(task)
-        while self._pending or self._busy:
+        backlog = deque(tasks)
+        while backlog or self._pending or self._busy:
+            capacity = self._executor.capacity()
+            while backlog and len(self._pending) < capacity:
+                self._submit(backlog.popleft())
             with suppress(queue.Empty):
                 future = self._done.get(timeout=0.5)
                 self._handle(self._pending.pop(future), future)
             while self._busy and self._busy[0][0] <= time.monotonic():
-                self._submit(self._busy.popleft()[1])
+                backlog.appendleft(self._busy.popleft()[1])
             self._progress.refresh()
             self._write_table()
 
@@ -197,7 +211,7 @@ class Scheduler:
         future.add_done_callback(self._done.put)
 
     def _handle(self, task: Task, future: Future[Outcome]) -> None:
-        outcome = _outcome_of(future)
+        outcome = self._outcome_of(task, future)
         if outcome.status == DISK_FULL:
             raise SweepError(f"{outcome.reason}; {MAKE_SPACE}")
         if outcome.status == BUSY:
@@ -206,9 +220,47 @@ class Scheduler:
         if outcome.status == INTERRUPTED:
             self._losses[task.run.id] += 1
             if self._losses[task.run.id] < MOST_LOSSES:
-                self._submit(task)
+                self._busy.append((time.monotonic(), task))
                 return
         self._progress.ended(task.run, outcome)
+        if outcome.status == FAILED:
+            self._failures_left -= 1
+            if self._failures_left <= 0:
+                raise SweepError("as many runs have failed as --max-failures allows; what is finished is kept")
+        if outcome.status == FINISHED:
+            self._progress.check_metric(task.run, self._store)
+
+    def _outcome_of(self, task: Task, future: Future[Outcome]) -> Outcome:
+        """Return the outcome of a task, also if it got lost; what is finished is believed once its record is read here.
+
+        Raises SweepError if no task can be done any more.
+        """
+        try:
+            outcome = future.result()
+        except SweepError:
+            raise
+        except CancelledError as error:
+            if self._executor.answers():
+                return Outcome(BUSY)
+            raise SweepError("the scheduler is gone; start the same command again: what is finished is kept") from error
+        except Exception as error:
+            killed = type(error).__name__ == "KilledWorker"  # by its name, since dask may not be installed
+            reason = "its worker died again and again" if killed else f"{type(error).__name__}: {error}"
+            return Outcome(INTERRUPTED, reason=reason)
+        if outcome.status == FINISHED and not self._reads_back(task.run):
+            return Outcome(
+                INTERRUPTED, reason=f"its worker finished it, but {self._store.folder(task.run)} lacks its record"
+            )
+        return outcome
+
+    def _reads_back(self, run: Run) -> bool:
+        """Tell whether a run is recorded as finished; a shared folder may take some seconds to show it."""
+        end = time.monotonic() + SECONDS_TO_APPEAR
+        while self._store.record(run)["status"] != FINISHED:
+            if time.monotonic() > end:
+                return False
+            time.sleep(0.2)
+        return True
 
     def _write_table(self) -> None:
         if time.monotonic() >= self._next_table:
@@ -216,20 +268,6 @@ class Scheduler:
             with suppress(OSError):  # if the disk is full, the next run will say so
                 self._store.write_results()
             self._next_table = time.monotonic() + max(SECONDS_BETWEEN_TABLES, 20 * (time.monotonic() - start))
-
-
-def _outcome_of(future: Future[Outcome]) -> Outcome:
-    """Return the outcome of a task, also if it got lost. Raises SweepError if no task can be done any more."""
-    try:
-        return future.result()
-    except SweepError:
-        raise
-    except CancelledError as error:
-        raise SweepError("the scheduler is gone; start the same command again: what is finished is kept") from error
-    except Exception as error:
-        killed = type(error).__name__ == "KilledWorker"  # by its name, since dask may not be installed
-        reason = "its worker died again and again" if killed else f"{type(error).__name__}: {error}"
-        return Outcome(INTERRUPTED, reason=reason)
 
 
 class Progress:
@@ -241,9 +279,10 @@ class Progress:
         """Begin; `known` holds the records of the runs that were done before, by their names."""
         self.counts: Counter[str] = Counter(record["status"] for record in known.values())
         self._objective, self._total, self._note = sweep.objective, total, note
+        self._varied, self._metric_seen = varied_names(sweep), False
         self._best: tuple[float, str] | None = None
         for run_id, record in known.items():
-            self._compare(record.get("metrics") or {}, run_id)
+            self._compare(record.get("metrics") or {}, self._label(record["parameters"], run_id))
         self._bar = tqdm(total=total, initial=len(known), bar_format=BAR, disable=None, postfix=self.summary())
 
     def __enter__(self) -> Progress:
@@ -255,12 +294,13 @@ class Progress:
     def ended(self, run: Run, outcome: Outcome) -> None:
         """Count a run that has ended."""
         self.counts[outcome.status] += 1
-        self._compare(outcome.metrics or {}, run.id)
+        label = self._label(run.used, run.id)
+        self._compare(outcome.metrics or {}, label)
         if outcome.status != FINISHED:
             reason = (outcome.reason.splitlines() or ["no reason was given"])[0]
-            self._note(f"{run.id} {outcome.status}: {reason}")
+            self._note(f"{label} {outcome.status}: {reason}")
         elif self._bar.disable:
-            self._note(f"{run.id} finished in {outcome.seconds:.0f} s; {self.summary()}")
+            self._note(f"{label} finished in {outcome.seconds:.0f} s; {self.summary()}")
         self._bar.set_postfix_str(self.summary(), refresh=False)
         self._bar.update()
 
@@ -271,12 +311,29 @@ class Progress:
     def summary(self) -> str:
         """Return the counts and the best in one line."""
         failed = f", {self.counts[FAILED]} failed" if self.counts[FAILED] else ""
-        best = f", best {self._best[0]:.4g} ({self._best[1]})" if self._best else ""
+        best = f", best {self._objective.metric} {self._best[0]:.4g} ({self._best[1]})" if self._best else ""
         return f"{self.counts[FINISHED]} of {self._total} finished{failed}{best}"
 
-    def _compare(self, metrics: Mapping[str, float], run_id: str) -> None:
+    def check_metric(self, run: Run, store: RunStore) -> None:
+        """Raise SweepError if the first run that finishes has not recorded the metric by which runs are compared."""
+        if self._objective is None or self._metric_seen:
+            return
+        recorded, metric = metrics_of_run(store.folder(run), store.notebook(run)), self._objective.metric
+        self._metric_seen = has_metric(recorded, metric)
+        if not self._metric_seen:
+            names = flat_metrics(recorded)
+            raise SweepError(
+                f"{self._label(run.used, run.id)} finished without recording {metric}, the metric to compare runs by; "
+                f"it recorded {', '.join(names) or 'nothing'}{hint(metric, names)}"
+            )
+
+    def _label(self, parameters: Mapping[str, Any], otherwise: str) -> str:
+        """Return what makes a run different, such as "learning_rate 0.01, seed 2"."""
+        return ", ".join(f"{name} {parameters[name]}" for name in self._varied if name in parameters) or otherwise
+
+    def _compare(self, metrics: Mapping[str, float], label: str) -> None:
         value = metrics.get(self._objective.metric, math.nan) if self._objective else math.nan
         if not math.isfinite(value):  # a run that diverged is not the best, and nothing would compare as better
             return
         if self._best is None or self._objective.better(value, self._best[0]):
-            self._best = (value, run_id)
+            self._best = (value, label)

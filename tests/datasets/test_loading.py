@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import subprocess
 import sys
@@ -12,7 +13,7 @@ import pytest
 from digit_utils.datasets import download, loading
 from digit_utils.datasets import pendigits as pendigits_module
 from digit_utils.datasets.base import DatasetCorrupt, DatasetUnavailable, Digits, content_hash
-from digit_utils.datasets.loading import load_dataset
+from digit_utils.datasets.loading import PLANNED_DATA, load_dataset, load_with_fallback
 from tests.datasets.small_mnist import assert_is_small_mnist, changed, idx_files, npz_bytes, write_files
 
 pytestmark = pytest.mark.usefixtures("isolated")
@@ -356,3 +357,29 @@ def test_loading_a_dataset_starts_no_recogniser():
     )
     process = subprocess.run([sys.executable, "-c", code], stderr=subprocess.PIPE, text=True, timeout=60)
     assert process.returncode == 0, f"it imports {process.stderr}"
+
+
+@pytest.mark.parametrize(
+    ("planned", "expected"),
+    [
+        ({"mnist": "ab12"}, "this run was planned with mnist, and this machine has none; give all machines of a sweep"),
+        ({"digits8x8": "absent"}, "this run was planned without digits8x8, and this machine has it; give all machines"),
+        ({"digits8x8": "ab12"}, "this run was planned with digits8x8, and this machine has another; give all machines"),
+        ({}, None),
+    ],
+)
+def test_a_run_of_a_sweep_refuses_other_data_than_it_was_planned_with(planned, expected, tmp_path, monkeypatch):
+    """Also where a notebook would do without, or with the stand-in; what the plan does not name is not compared."""
+    monkeypatch.setenv(PLANNED_DATA, json.dumps(planned))
+
+    def load() -> None:
+        load_with_fallback("mnist", data_dir=tmp_path, fallback=None)
+        load_with_fallback("digits8x8")
+
+    if expected is None:
+        load()
+        with pytest.raises(DatasetUnavailable, match="does not hold mnist"):
+            load_with_fallback("mnist", data_dir=tmp_path)
+    else:
+        with pytest.raises(ValueError, match=expected):
+            load()

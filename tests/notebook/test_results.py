@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import math
+import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import nbformat
 import pytest
@@ -34,7 +36,16 @@ def test_a_training_that_diverged_leaves_json_and_all_its_other_figures(tmp_path
     assert flat_metrics(found) == {"validation.errors": 0.9}
 
 
-def test_the_file_names_its_notebook(tmp_path: Path):
+def test_what_keras_computes_on_is_recorded_if_it_is_in_use(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    keras = SimpleNamespace(distribution=SimpleNamespace(list_devices=lambda: ["gpu:0"]))
+    for module, recorded in ((keras, {"device": "gpu:0"}), (SimpleNamespace(), {})):  # the second: it cannot tell
+        monkeypatch.setitem(sys.modules, "keras", module)
+        record_metrics({"a": 1}, tmp_path, notebook="mine")
+        assert json.loads((tmp_path / "metrics.json").read_text()) == {"notebook": "mine", **recorded, "a": 1}
+
+
+def test_the_file_names_its_notebook(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.delitem(sys.modules, "keras", raising=False)
     record_metrics(TREE, tmp_path / "new", notebook="02_train")
     assert json.loads((tmp_path / "new" / "metrics.json").read_text()) == {"notebook": "02_train", **TREE}
     record_metrics({"a": 1}, tmp_path / "new", notebook="02_train")  # its own it may write again

@@ -125,6 +125,16 @@ def test_a_parameter_without_a_type_is_drawn_as_whole_numbers_if_its_default_and
         (HEAD + "random: {runs: 1, parameters: {x: {from: -.inf, to: 1}}}", "x must have numbers as `from` and `to`"),
         (HEAD + "random: {runs: 1, parameters: {x: {from: 0.2, to: 0.8}}}", "x must be a whole number, and none lies"),
         (HEAD + "lowest: a\nhighest: b", "it has lowest and highest; keep one"),
+        (HEAD + "time_limit: soon", "time_limit is 'soon'; it must be a number of seconds above 0"),
+        (
+            "notebook: 02_train\nlowest: validation.mnist_error",
+            r"02_train.ipynb records no metric 'validation.mnist_error'",
+        ),
+        ("notebook: 02_train\nlowest: validation.mnist_error", r"did you mean validation.mnist_errors\?"),
+        (
+            "notebook: 02_train\nparameters: {dataset: digits8x8}\nlowest: validation.mnist_errors",
+            r"did you mean validation.digits8x8_errors\?",
+        ),
         (HEAD + "lowest: test.errors", "test digits choose nothing; name a metric of validation digits"),
         (
             HEAD + f"grid: {{x: {MANY}, seed: {MANY}}}",

@@ -3,17 +3,25 @@
 from __future__ import annotations
 
 import contextlib
+import http.server
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
 import sys
+import threading
+import time
 from collections.abc import Iterator
+from concurrent.futures import Future
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
+from digit_utils.sweeps import cluster as cluster_module
+from digit_utils.sweeps.config import SweepError
 from tests.support.tiny_sweep import Place, alive, counted, finish, wait_until
 
 pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="looks at processes in /proc")
@@ -113,25 +121,24 @@ def test_two_sweeps_at_once_on_one_folder_share_the_work(place: Place, undisturb
 
 
 @contextlib.contextmanager
-def cluster(place: Place) -> Iterator[tuple[str, subprocess.Popen]]:
-    """Yield the address and the process of a dask scheduler with one worker."""
+def cluster(place: Place, *elsewhere: list[str]) -> Iterator[tuple[str, subprocess.Popen]]:
+    """Yield the address and the process of a dask scheduler with one worker, and one below each other command."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = str(probe.getsockname()[1])
     address = f"tcp://127.0.0.1:{port}"
-    commands = [
-        ["scheduler", "--host", "127.0.0.1", "--port", port, "--no-dashboard"],
-        ["worker", address, "--nthreads", "1", "--no-dashboard", "--death-timeout", "30"],
-    ]
+    scheduler = ["scheduler", "--host", "127.0.0.1", "--port", port, "--no-dashboard"]
+    worker = ["worker", address, "--nthreads", "1", "--no-dashboard", "--death-timeout", "30"]
+    commands = [([], scheduler), ([], worker), *((before, worker) for before in elsewhere)]
     processes = [
         subprocess.Popen(
-            [sys.executable, "-m", f"distributed.cli.dask_{name}", *options],
+            [*before, sys.executable, "-m", f"distributed.cli.dask_{name}", *options],
             cwd=place.folder,
             env=place.environment,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
         )
-        for name, *options in commands
+        for before, (name, *options) in commands
     ]
     try:
         yield address, processes[0]
@@ -171,15 +178,130 @@ def test_a_sweep_whose_scheduler_goes_away_says_so_and_can_be_started_again(plac
     assert place.table() == undisturbed
 
 
-@pytest.mark.slow
-def test_a_scheduler_that_does_not_answer_is_named(place: Place):
-    with socket.socket() as probe:  # bound, but it does not listen
+@contextlib.contextmanager
+def wrong_server(kind: str) -> Iterator[str]:
+    """Yield an address at which something else is, or nothing."""
+    if kind == "web page":
+        with http.server.ThreadingHTTPServer(("127.0.0.1", 0), http.server.SimpleHTTPRequestHandler) as server:
+            threading.Thread(target=server.serve_forever, daemon=True).start()
+            yield f"tcp://127.0.0.1:{server.server_port}"
+            server.shutdown()
+        return
+    with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
-        address = f"tcp://127.0.0.1:{probe.getsockname()[1]}"
+        if kind == "silent server":
+            probe.listen()
+        yield f"tcp://127.0.0.1:{probe.getsockname()[1]}"
+
+
+@pytest.mark.parametrize(
+    "kind", ["web page", *(pytest.param(kind, marks=pytest.mark.slow) for kind in ("silent server", "nothing"))]
+)
+def test_an_address_without_a_scheduler_is_one_sentence_within_ten_seconds(kind: str):
+    pytest.importorskip("distributed")
+    with wrong_server(kind) as address:
+        start = time.monotonic()
+        with pytest.raises(SweepError) as caught, cluster_module.cluster_executor(address, Path(), None, print):
+            pass
+        assert time.monotonic() - start < 10
+    assert re.fullmatch(
+        rf"no dask scheduler answers at {address} \(.+\); start one, or leave out --scheduler", str(caught.value)
+    )
+
+
+@pytest.mark.parametrize("address", ["sweep.yaml", "tcp://host", "http://host:8787", "host:8786/status", ""])
+def test_what_is_no_address_is_refused_at_once(address: str):
+    with pytest.raises(SweepError, match="is not the address of a dask scheduler, which looks like tcp://host:8786"):
+        cluster_module._connect(address)
+
+
+class Client:
+    """A dask client in miniature: workers by their threads, and who was asked to do what."""
+
+    status = "running"
+
+    def __init__(self, **workers: int):
+        self.workers, self.asked, self.scheduler = workers, [], SimpleNamespace(address="tcp://here:1")
+
+    def nthreads(self) -> dict[str, int]:
+        return dict(self.workers)
+
+    def get_executor(self, *, pure: bool, workers: list[str]) -> Client:
+        self.asked = workers
+        return self
+
+    def submit(self, function: object, task: object) -> Future:
+        return Future()
+
+
+def cluster_of(client: Client, told: list[str], monkeypatch: pytest.MonkeyPatch) -> cluster_module.Cluster:
+    monkeypatch.setattr(cluster_module, "SECONDS_BETWEEN_LOOKS", 0.0)
+    return cluster_module.Cluster(client, lambda worker: f"{worker} is bad" if worker == "bad" else "", told.append)
+
+
+def test_an_unfit_worker_is_told_once_and_given_no_runs_and_a_new_one_takes_over(monkeypatch: pytest.MonkeyPatch):
+    client, told = Client(good=2, bad=8), []
+    cluster = cluster_of(client, told, monkeypatch)
+    assert [cluster.capacity(), cluster.capacity()] == [4, 4]
+    assert told == ["bad is bad"]
+    future = cluster.submit(print, 1)
+    assert client.asked == ["good"]
+    del client.workers["good"]
+    client.workers["new"] = 1
+    assert cluster.capacity() == 2
+    assert future.cancelled()  # it would have waited for the one that is gone
+    cluster.submit(print, 1)
+    assert client.asked == ["new"]
+
+
+def test_a_cluster_without_workers_is_waited_for_and_said_but_not_forever(monkeypatch: pytest.MonkeyPatch):
+    client, told = Client(), []
+    cluster = cluster_of(client, told, monkeypatch)
+    assert [cluster.capacity(), cluster.capacity()] == [0, 0]
+    assert told == ["no workers yet; start some with `dask worker tcp://here:1`, which are found at once"]
+    monkeypatch.setattr(cluster_module, "SECONDS_FOR_WORKERS", 0)
+    with pytest.raises(SweepError, match="the scheduler has had no workers for"):
+        cluster.capacity()
+    client.workers["bad"] = 1
+    with pytest.raises(SweepError, match="none of the 1 workers of the cluster can do the runs"):
+        cluster.capacity()
+
+
+@pytest.mark.slow
+def test_a_worker_that_does_not_see_the_folder_does_no_runs(place: Place, undisturbed: list):
+    place.output.mkdir()
+    script = f'mount -t tmpfs tmpfs {place.output} && exec "$@"'
+    elsewhere = ["unshare", "--mount", "sh", "-c", script, "sh"]
+    if subprocess.run([*elsewhere, "true"], capture_output=True).returncode:
+        pytest.skip("only root can hide a folder from a worker")
+    with cluster(place, elsewhere) as (address, _):
         code, printed = place.run("--scheduler", address)
+    assert code == 0, printed
+    assert printed.count(f"does no runs: it does not see the folder {place.output}; mount it there, too") == 1
+    assert place.table() == undisturbed
+
+
+def test_a_run_that_hangs_is_stopped_and_failures_are_limited(tmp_path: Path):
+    text = "notebook: tiny.ipynb\nparameters: {seconds: 600.0}\ngrid: {x: [1, 2, 3, 4]}\ntime_limit: 3\n"
+    place = Place(tmp_path, text, TMPDIR=str(tmp_path / "temporary"))
+    (tmp_path / "temporary").mkdir()
+    code, printed = place.run("--workers", "1", "--max-failures", "1")
     assert code == 1
-    assert f"digits sweep: no scheduler answers at {address}" in printed
-    assert "start one, or leave out --scheduler" in printed
+    assert "x 1 failed: it was stopped after 3 seconds, its time_limit" in printed
+    assert "digits sweep: as many runs have failed as --max-failures allows; what is finished is kept" in printed
+    assert [row["status"] for row in place.table()].count("failed") == 1
+    assert place.table()[-1]["status"] == "waiting"
+    assert not list((tmp_path / "temporary").iterdir())
+    wait_until(lambda: not any(map(alive, kernels_and_fork_servers(place))), "all kernels to end")
+
+
+def test_a_misspelt_metric_stops_the_sweep_after_its_first_run(tmp_path: Path):
+    place = Place(tmp_path, "notebook: tiny.ipynb\ngrid: {x: [1, 2, 3, 4]}\nlowest: validation.erors\n")
+    code, printed = place.run("--workers", "1")
+    assert code == 1
+    assert "x 1 finished without recording validation.erors, the metric to compare runs by" in printed
+    assert "it recorded validation.errors (did you mean validation.errors?)" in printed
+    assert len(place.journalled("ends")) < 4
 
 
 def test_a_run_that_raises_is_recorded_and_stops_no_other(tmp_path: Path):
@@ -224,3 +346,11 @@ def test_a_full_disk_is_named_and_costs_nothing(tmp_path: Path, undisturbed: lis
         assert counted(place.journalled("ends")) == RUNS
     finally:
         subprocess.run(["umount", "--lazy", str(place.output)], check=False)
+
+
+def test_every_promise_of_the_documentation_names_a_test_that_exists():
+    root = Path(__file__).parents[2]
+    promised = re.findall(r"\| `(test_\w+)` \|", (root / "docs" / "sweeps.md").read_text())
+    assert len(promised) > 20
+    tests = "\n".join(path.read_text() for path in (root / "tests").rglob("test_*.py"))
+    assert [name for name in promised if f"def {name}(" not in tests] == []

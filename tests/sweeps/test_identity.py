@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from digit_utils.sweeps import identity
+from digit_utils.sweeps import code, identity
 from digit_utils.sweeps.config import Sweep, SweepError, read_sweep
 from digit_utils.sweeps.identity import Run, data_of_runs, plan_runs
+from digit_utils.sweeps.store import FINISHED, RunStore
 from tests.support.tiny_sweep import write_tiny_notebook
 
 
@@ -45,6 +47,26 @@ def test_folders_are_not_searched(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     assert data_of_runs(sweep) == before
 
 
+def test_the_folder_of_ones_own_data_counts_by_its_files_in_our_notebooks(sweep: Sweep, tmp_path: Path):
+    for name in ("one", "other"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "a.png").write_text("an image")
+    runs = tuple({"data": str(tmp_path / name)} for name in ("one", "other"))
+    sweep = replace(sweep, ours=True, runs=runs)
+    first, second = data_of_runs(sweep)
+    assert first == second
+    with pytest.raises(SweepError, match="two runs differ only in data "):
+        plan_runs(sweep, [first, second])
+    (tmp_path / "other" / "a.png").write_text("another")
+    first, second = data_of_runs(sweep)
+    assert first != second
+    (run, _) = plan_runs(sweep, [first, second])
+    assert identity.changed_file(run) == ""
+    (tmp_path / "one" / "b.png").write_text("one more")
+    assert identity.changed_file(run) == str(tmp_path / "one")
+    assert data_of_runs(replace(sweep, ours=False))[0] == "{}"  # it might be the whole disk
+
+
 def test_a_text_that_only_begins_like_a_path_is_no_file(tmp_path: Path):
     sweep = sweep_of(tmp_path, f"notebook: tiny.ipynb\nparameters: {{word: /{'prompt ' * 1000}}}\n")
     assert len(data_of_runs(sweep)) == 1
@@ -71,7 +93,6 @@ def test_names_of_data_mean_nothing_in_another_notebook(tmp_path: Path, monkeypa
         raise AssertionError("a dataset was loaded")
 
     monkeypatch.setattr(identity, "load_dataset", refuse)
-    monkeypatch.setattr(identity, "load_with_fallback", refuse)
     (tmp_path / "more").mkdir()
     text = f"notebook: tiny.ipynb\ngrid: {{data_dir: ['{tmp_path}', '{tmp_path / 'more'}']}}\n"
     sweep = sweep_of(tmp_path, text, parameters='dataset: str = \\"cifar10\\"\\ndata_dir: str = \\"\\"\\n')
@@ -137,28 +158,93 @@ def test_an_identity_changes_with_data_parameters_and_code_but_not_with_prose(sw
     content["cells"][1]["source"] = [*content["cells"][1]["source"], "\nx = 2"]
     sweep.notebook.write_text(json.dumps(content))
     assert plan_runs(sweep, ["data"] * 2)[0].id != runs[0].id
-    sweep.notebook.write_text(sweep.notebook.read_text().replace("\\nx = 2", ""))
-    monkeypatch.setattr(identity, "code_of_package", lambda: "other code")
+    content["cells"][1]["source"][-1] = "\n# a comment, and a blank line\n\n"
+    sweep.notebook.write_text(json.dumps(content))
+    assert plan_runs(sweep, ["data"] * 2) == runs
+    monkeypatch.setattr(identity, "deciding_versions", lambda notebook: {"keras": "0.1"})
     assert plan_runs(sweep, ["data"] * 2)[0].id != runs[0].id
 
 
-def test_the_package_counts_by_its_code_alone(tmp_path: Path, monkeypatch):
-    def code() -> str:
-        identity.code_of_package.cache_clear()
-        return identity.code_of_package()
+@pytest.fixture
+def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A package in the place of this one, with a notebook that imports one of its modules."""
+    folder = tmp_path / code.OWN
+    (folder / "room").mkdir(parents=True)
+    (folder / "__init__.py").write_text(
+        "def __getattr__(name):\n    from digit_utils.lazy import widget\n    return widget\n"
+    )
+    (folder / "room" / "__init__.py").write_text("")
+    (folder / "room" / "used.py").write_text("from digit_utils import indirect\nx = 1\n")
+    (folder / "indirect.py").write_text("import keras\nfile = 'table.json'\n")
+    for name in ("lazy", "unused"):
+        (folder / f"{name}.py").write_text("x = 1")
+    for name in ("table", "other"):
+        (folder / f"{name}.json").write_text("{}")
+    monkeypatch.setattr(code, "PACKAGE", folder)
+    return folder
 
-    monkeypatch.setattr(identity, "PACKAGE", tmp_path)
-    (tmp_path / "a.py").write_text("x = 1")
-    first = code()
-    (tmp_path / "a.pyc").write_text("compiled")
-    assert code() == first
-    (tmp_path / "a.py").write_text("x = 2")
-    assert code() != first
-    (tmp_path / "a.py").rename(tmp_path / "b.py")
-    second = code()
-    (tmp_path / "b.py").write_text("x = 1")
-    assert second != code() != first
-    identity.code_of_package.cache_clear()
+
+def notebook_with(folder: Path, source: str) -> Path:
+    path = folder / "n.ipynb"
+    path.write_text(json.dumps({"cells": [{"cell_type": "code", "source": [source], "metadata": {}}]}))
+    return path
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "counts"),
+    [
+        ("room/used.py", "from digit_utils import indirect\nx = 2\n", True),
+        ("room/used.py", '"""Prose."""\nfrom digit_utils import indirect\n\nx = 1  # a comment\n', False),
+        ("indirect.py", "import keras\nfile = 'table.json' + ''\n", True),
+        ("table.json", "[]", True),
+        ("other.json", "[]", False),
+        ("unused.py", "x = 2", False),
+        ("lazy.py", "x = 2", False),
+        ("room/used.pyc", "compiled", False),
+    ],
+)
+def test_of_the_package_counts_the_code_that_the_notebook_imports(name: str, content: str, counts: bool, package: Path):
+    notebook = notebook_with(package.parent, "%matplotlib inline\nfrom digit_utils.room import used\n")
+    before = code.code_of_notebook(notebook)
+    (package / name).write_text(content)
+    assert (code.code_of_notebook(notebook) != before) is counts
+    (package / "room" / "used.py").unlink()
+    assert code.code_of_notebook(notebook) != before
+
+
+def test_what_a_package_imports_when_it_is_asked_counts_for_those_who_ask(package: Path):
+    for source, asks in (("from digit_utils import widget", True), ("from digit_utils.room import used", False)):
+        assert ("digit_utils.lazy" in code.modules_of(notebook_with(package.parent, f"{source}  # {asks}"))) is asks
+
+
+def test_versions_count_of_the_libraries_that_are_imported(package: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("KERAS_BACKEND", "tensorflow")
+    used = code.deciding_versions(notebook_with(package.parent, "from digit_utils.room import used"))
+    assert used == {"backend": "tensorflow", "keras": version("keras"), "tensorflow": version("tensorflow")}
+    assert code.deciding_versions(notebook_with(package.parent, "import numpy as np")) == {"numpy": version("numpy")}
+
+
+@pytest.mark.parametrize("before", ["notebook", "package", "versions", "data"])
+def test_finished_runs_of_other_code_are_told_and_their_rows_stay(before: str, sweep: Sweep, runs: list[Run], tmp_path):
+    store = RunStore(tmp_path / "runs")
+    old = [replace(run, id=f"old{place}", identity=run.identity | {before: "other"}) for place, run in enumerate(runs)]
+    store.save_plan(sweep, old)
+    store.end(old[0], store.begin(old[0]), status=FINISHED, metrics={"errors": 0.5}, seconds=1.0)
+    for _ in range(2):  # also when the same is started once more
+        changed = {"versions": "versions", "data": "data"}.get(before, "code")
+        assert store.save_plan(sweep, runs) == {changed: 1}
+        rows = store.rows()
+        assert [(row["run"], row.get("outdated")) for row in rows] == [
+            *((run.id, None) for run in runs),
+            ("old0", changed),
+        ]
+        assert rows[-1]["metric.errors"] == 0.5
+
+
+def test_a_sweep_takes_no_other_data_in_place_of_those_it_asks_for(tmp_path: Path):
+    sweep = sweep_of(tmp_path, f"notebook: 02_train\nparameters: {{data_dir: '{tmp_path}'}}\n")
+    with pytest.raises(SweepError, match=r"does not hold mnist .* A sweep uses no other data in its place"):
+        data_of_runs(sweep)
 
 
 def test_paths_of_data_count_in_other_notebooks_but_not_in_ours(sweep):

@@ -39,6 +39,28 @@ def test_interval_over_seeds_is_that_of_student():
     assert setting.half_width == pytest.approx((high - low) / 2)
 
 
+def test_the_first_sentence_names_the_best_and_says_whether_it_is_better_by_more_than_chance():
+    apart = {("mild", 0): 0.0050, ("mild", 1): 0.0054, ("none", 0): 0.0089, ("none", 1): 0.0091}
+    clear = report.verdict(results_of(apart))
+    p = stats.ttest_ind([0.0050, 0.0054], [0.0089, 0.0091], equal_var=False).pvalue
+    assert clear == (
+        f"**x mild** is best: 0.52 ± 0.25 % against 0.9 % (x none); the difference is beyond chance (p = {p:.2g})."
+    )
+    alike = report.verdict(results_of(apart | {("none", 0): 0.0049, ("none", 1): 0.0060}))
+    assert "the difference may be chance" in alike
+    assert "with one seed nobody can tell" in report.verdict(results_of({("a", 0): 0.3, ("b", 0): 0.1}))
+    assert report.verdict(results_of({})) == "No run has recorded a metric to compare by."
+
+
+def test_two_parameters_make_a_grid_of_means():
+    results = results_of({(x, seed): x + seed for x in (2.0, 1.0) for seed in (0, 1)})
+    assert report.grid_of_means(results) is None  # the seed is no setting
+    rows = [row | {"parameter.y": y} for row in results.rows for y in ("b", "a")]
+    names, values, means = report.grid_of_means(replace(results, rows=rows))
+    assert (names, values) == (["x", "y"], [[1.0, 2.0], ["b", "a"]])
+    np.testing.assert_allclose(means, [[1.5, 1.5], [2.5, 2.5]])
+
+
 def test_one_seed_has_no_interval_and_the_best_comes_first():
     settings = report.settings_of(results_of({("a", 0): 0.3, ("b", 0): 0.1, ("b", 1): 0.3}))
     assert [setting.parameters["x"] for setting in settings] == ["b", "a"]
@@ -106,7 +128,7 @@ def test_page_holds_everything_and_fetches_nothing(tmp_path: Path, capsys: pytes
     assert cli.main(["report", str(place.output)]) == 0
     page = (place.output / "report.html").read_text()
     assert not re.findall(r"(?:src|href)=[\"']?(?:https?:)?//", page)
-    assert not re.findall(r"@import|<script|url\(", page)
+    assert not re.findall(r"@import|<script [^>]*src|url\(", page)
     assert page.count("data:image/png;base64,") == 1  # of the settings; there are no learning curves
     assert '<td class="text">x</td><td class="text">' in page, "which parameter matters"
     assert "4 of 8 runs finished, 4 failed, 0 still to be done" in page

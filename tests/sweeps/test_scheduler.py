@@ -18,9 +18,9 @@ from digit_utils.sweeps.trial import Outcome
 @pytest.mark.parametrize("diverged", [math.nan, math.inf, -math.inf])
 def test_a_run_that_diverged_is_never_the_best(diverged: float, lower_is_better: bool):
     sweep = Sweep("s", Path("tiny.ipynb"), (), {}, Objective("errors", lower_is_better), ours=False)
-    known = {"before": {"status": FINISHED, "metrics": {"errors": diverged}}}
+    known = {"before": {"status": FINISHED, "parameters": {}, "metrics": {"errors": diverged}}}
     with Progress(sweep, total=3, known=known, note=lambda text: None) as progress:
         assert "best" not in progress.summary()
         for name, value in (("first", 0.5), ("second", diverged)):
             progress.ended(Run(name, "tiny.ipynb", {}, {}), Outcome(FINISHED, metrics={"errors": value}))
-        assert progress.summary() == "3 of 3 finished, best 0.5 (first)"
+        assert progress.summary() == "3 of 3 finished, best errors 0.5 (first)"

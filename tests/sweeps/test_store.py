@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import csv
+import json
+import socket
 from pathlib import Path
 
 import pytest
 
+from digit_utils.files import write_json
 from digit_utils.sweeps.config import SweepError, read_sweep
 from digit_utils.sweeps.identity import plan_runs
 from digit_utils.sweeps.store import FAILED, FINISHED, INTERRUPTED, RUNNING, WAITING, RunStore, columns_of
@@ -62,7 +65,7 @@ def test_the_table_has_one_row_per_run_and_grouped_columns(store, runs):
     assert first["version.python"]
     kinds = [name.partition(".")[0] for name in first]
     assert list(dict.fromkeys(kinds)) == [
-        "run", "sweep", "notebook", "status", "parameter", "metric", "seconds", "version", "error",
+        "run", "sweep", "notebook", "status", "parameter", "metric", "seconds", "host", "version", "error",
     ]  # fmt: skip
 
 
@@ -81,8 +84,31 @@ def test_a_record_that_is_damaged_or_of_another_run_is_named(text: str, store, r
 
 
 def test_a_damaged_plan_and_a_folder_without_one_are_named(store, tmp_path: Path):
-    (store.root / "sweeps" / "s.json").write_text("{")
-    with pytest.raises(SweepError, match=r"sweeps/s.json is damaged"):
-        store.plans()
+    for text, reason in (("{", "Expecting"), ("{}", "it lacks notebook, objective, runs")):
+        (store.root / "sweeps" / "s.json").write_text(text)
+        with pytest.raises(SweepError, match=rf"sweeps/s.json is damaged \({reason}.*; remove it and start the sweep"):
+            store.plans()
     with pytest.raises(SweepError, match="holds no sweep"):
         RunStore(tmp_path / "empty").plans()
+
+
+def test_the_table_tells_what_was_used_and_its_typed_twin_keeps_nothing_from_empty_text(tmp_path: Path):
+    notebook = write_tiny_notebook(tmp_path)
+    notebook.write_text(notebook.read_text().replace("x: int = 1", "x: int = 1\\nnothing = None\\nmode = 'None'"))
+    (tmp_path / "s.yaml").write_text("notebook: tiny.ipynb\ngrid: {word: ['', 'None']}\n")
+    sweep = read_sweep(tmp_path / "s.yaml")
+    runs, store = plan_runs(sweep, ["data"] * 2), RunStore(tmp_path / "runs")
+    store.save_plan(sweep, runs)
+    folder = store.folder(runs[0])
+    record = store.begin(runs[0])
+    metrics = {"errors": 0.5, "device": "gpu:0", "config": {"batch_size": 512, "data_mix": {"augmentation": "mild"}}}
+    write_json(folder / "metrics.json", {"notebook": "tiny", **metrics})
+    store.end(runs[0], record, status=FINISHED, seconds=1.0, **store.findings(runs[0]))
+    store.write_results()
+    first, second = json.loads((store.root / "results.json").read_text())
+    assert (first["parameter.word"], second["parameter.word"]) == ("", "None")
+    assert (first["parameter.nothing"], first["parameter.mode"], first["parameter.x"]) == (None, "None", 1)
+    used = {"used.config.batch_size": 512, "used.config.data_mix.augmentation": "mild", "used.device": "gpu:0"}
+    assert used.items() <= first.items()
+    assert first["host"] == socket.gethostname()
+    assert first["metric.errors"] == 0.5

@@ -1,16 +1,19 @@
 """The command line: help, clear errors, exit codes."""
 
+import io
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
 
 from digit_utils import cli
+from digit_utils.files import write_json
 from digit_utils.notebook import execute
 from digit_utils.notebook.execute import NotebookError, execute_notebook, read_parameter, run_notebook
 from digit_utils.recognition.recognizer import BUNDLED_MODEL
-from tests.support.tiny_sweep import write_tiny_notebook
+from tests.support.tiny_sweep import wait_until, write_tiny_notebook
 
 
 @pytest.mark.parametrize("command", [[], ["draw"], ["read"], ["train"], ["evaluate"], ["sweep"], ["report"]])
@@ -182,6 +185,41 @@ def test_a_run_that_fails_leaves_the_notebook_of_a_finished_one_alone(tmp_path: 
     run_notebook("tiny", output, parameters=good)
     assert output.read_bytes() != finished
     assert [path.name for path in output.parent.iterdir()] == ["out.ipynb"]
+
+
+def test_a_notebook_that_runs_shows_that_time_passes_at_a_terminal_and_one_line_elsewhere():
+    class Terminal(io.StringIO):
+        def isatty(self) -> bool:
+            return True
+
+    with execute.Waiting(terminal := Terminal(), "it is running") as stream:
+        wait_until(lambda: "it is running, 1 s" in terminal.getvalue(), "the seconds to be counted")
+        stream.write("loss 0.5\n")
+        stream.write("no end of line")
+        time.sleep(1.5)
+    first, last = terminal.getvalue().split("loss 0.5\n")
+    assert first.startswith("\r\x1b[Kit is running, 0 s\r\x1b[K")
+    assert first.endswith("\r\x1b[K")
+    assert last.rpartition("\x1b[K")[2] == "no end of line"  # which is not overwritten
+    with execute.Waiting(file := io.StringIO(), "it is running") as stream:
+        stream.write("loss 0.5\n")
+    assert file.getvalue() == "it is running; what it prints follows\nloss 0.5\n"
+
+
+def test_training_ends_with_accuracy_interval_time_and_the_next_command(tmp_path: Path, monkeypatch, capsys):
+    test = {"digits": 10_000, "errors": 80, "error_rate": 0.008, "error_low": 0.0064, "error_high": 0.0099}
+
+    def run(name: str, output: Path, *, parameters: dict) -> Path:
+        write_json(output.parent / "metrics.json", {"dataset": "mnist", "test": test})
+        return output
+
+    monkeypatch.setattr(execute, "run_notebook", run)
+    assert cli.main(["train", "--output", str(tmp_path)]) == 0
+    accuracy, command = capsys.readouterr().out.splitlines()[-2:]
+    assert accuracy.startswith(
+        "99.20% of 10,000 mnist test digits are read correctly, 95 % interval [99.01%, 99.36%], after"
+    )
+    assert command == f"Draw with it:  digits draw --model {tmp_path}"
 
 
 @pytest.mark.usefixtures("tiny_notebook")
