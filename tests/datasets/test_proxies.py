@@ -7,16 +7,15 @@ import socket
 import ssl
 import threading
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
+import trustme
 
 from digit_utils.datasets.base import DatasetUnavailable, RemoteFile
 from digit_utils.datasets.loading import load_dataset
 from tests.datasets.test_download import use_mirrors
 
 pytestmark = pytest.mark.usefixtures("isolated")
-CERTIFICATE = Path(__file__).with_name("inspecting_proxy.pem")  # self-signed, with its key, for this test alone
 
 
 @contextlib.contextmanager
@@ -35,7 +34,7 @@ def proxy(answer: bytes, *, inspects: bool = False) -> Iterator[str]:
                 connection.sendall(answer)
                 if inspects:
                     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-                    context.load_cert_chain(CERTIFICATE)
+                    trustme.CA().issue_cert("mirror.example").configure_cert(context)  # of an authority unknown here
                     context.wrap_socket(connection, server_side=True)
 
     threading.Thread(target=serve, daemon=True).start()
