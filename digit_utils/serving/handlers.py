@@ -16,6 +16,7 @@ import tornado.httputil
 import tornado.ioloop
 import tornado.iostream
 import tornado.web
+import tornado.websocket
 from jupyter_server.auth.decorator import allow_unauthenticated
 from jupyter_server.base.handlers import FileFindHandler
 from jupyter_server.services.kernels.handlers import KernelHandler
@@ -177,7 +178,8 @@ class VisitorWebsocket(_Notices, KernelWebsocketHandler):
         try:
             sent = super().write_message(message, binary)
         except tornado.iostream.StreamBufferFullError:
-            self.cut_off()
+            return self.cut_off()
+        except tornado.websocket.WebSocketClosedError:  # the kernel has not heard of it yet
             return None
         sent.add_done_callback(lambda sent: sent.cancelled() or sent.exception())  # a page that left is no error
         return sent

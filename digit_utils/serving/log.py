@@ -3,7 +3,7 @@
 import logging
 import traceback
 
-LOUD = ("tornado.application", "asyncio")  # loggers that print tracebacks, which visitors can cause
+LOUD = ("tornado.application", "tornado.general", "asyncio")  # loggers that print tracebacks, which visitors can cause
 
 
 class OneLine(logging.Filter):

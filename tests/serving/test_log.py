@@ -4,7 +4,7 @@ import logging
 
 import pytest
 
-from digit_utils.serving.log import keep_to_one_line
+from digit_utils.serving.log import LOUD, keep_to_one_line
 
 
 @pytest.fixture
@@ -13,11 +13,11 @@ def logger():
     logger = logging.Logger("page")
     keep_to_one_line(logger)
     yield logger
-    for name in ("tornado.application", "asyncio"):
+    for name in LOUD:
         logging.getLogger(name).filters.clear()
 
 
-@pytest.mark.parametrize("name", ["page", "tornado.application", "asyncio"])
+@pytest.mark.parametrize("name", ["page", *LOUD])
 def test_an_error_is_one_line_that_says_what_happened_and_where(logger, name, capsys):
     logger = logger if name == "page" else logging.getLogger(name)
     handler = logging.StreamHandler()
