@@ -7,12 +7,16 @@ styles of the front end, and a filtered connection to the visitor's own kernel.
 import functools
 import html
 import logging
+import re
 import string
 from pathlib import Path
 from typing import Any
 
+import tornado.httputil
 import tornado.ioloop
+import tornado.iostream
 import tornado.web
+import tornado.websocket
 from jupyter_server.auth.decorator import allow_unauthenticated
 from jupyter_server.base.handlers import FileFindHandler
 from jupyter_server.services.kernels.handlers import KernelHandler
@@ -23,14 +27,19 @@ from voila.shutdown_kernel_handler import VoilaShutdownKernelHandler
 from voila.static_file_handler import MultiStaticFileHandler
 from voila.tornado.handler import TornadoVoilaHandler
 
+from digit_utils.serving.log import keep_to_one_line
 from digit_utils.serving.message_filter import MAX_MESSAGE_BYTES, PROTOCOL, FilteredConnection
 from digit_utils.serving.sessions import SWEEP_SECONDS, Visitors
 from digit_utils.serving.voila_adapter import ReportingKernels
 
 BASE_TEMPLATE = "lab"  # of Voila, whose styles and scripts the page uses
 MAX_BODY_BYTES = 4096  # of a request; a page that is left sends an empty one
+MAX_REQUEST_SECONDS = 10  # until a request's headers have come, and until its body has; also between two requests
+MAX_UNSENT_BYTES = 4_000_000  # that a page has not read; it is sent a few kilobytes at a time
 PING_SECONDS = 20  # between two pings to a page; after three without an answer its connection is closed
 KERNEL_ID = r"(?P<kernel_id>\w+-\w+-\w+-\w+-\w+)"
+SESSION_ID = r"[\w-]{1,64}"
+HASHED_NAME = re.compile(r"\.[0-9a-f]{8,}\.js$")  # of a file whose contents never change under this name
 HERE = Path(__file__).parent
 SECURITY_HEADERS = {
     # The page's own scripts and styles are inline, the front end compiles its schemas; nothing comes from elsewhere.
@@ -43,6 +52,7 @@ SECURITY_HEADERS = {
 
 FULL = ("The page is full", "All places are taken. Keep this page open: it tries again every ten seconds.")
 NO_TOKEN = ("This link is incomplete", "Open the complete link, or scan the QR code on the other screen.")
+EMBEDDED = ("Open the page by itself", 'It cannot be part of another page. <a href="/">Open the drawing page</a>.')
 NOT_FOUND = ("Page not found", 'Go to <a href="/">the drawing page</a>.')
 BROKEN = ("Something went wrong", "The error is on our side. Reload the page to try again.")
 
@@ -67,6 +77,25 @@ class _Notices:
 class ExtensionFiles(_Notices, FileFindHandler):
     """The scripts of the widgets and the canvas."""
 
+    def set_headers(self) -> None:
+        """Let browsers keep, without asking again, what has a hash in its name."""
+        super().set_headers()
+        if HASHED_NAME.search(self.request.path):
+            self.set_header("Cache-Control", "public, max-age=31536000, immutable")
+
+
+def is_opened(headers: tornado.httputil.HTTPHeaders) -> bool:
+    """Tell from a request's Fetch Metadata whether somebody opens the page, rather than a page embeds or prefetches it.
+
+    Otherwise a few images on another site could take all places. Old browsers say nothing of the kind, nor does any
+    browser to an address without https that is not loopback; where others can come, the token keeps strangers out.
+    """
+    if "prefetch" in headers.get("Sec-Purpose", ""):
+        return False
+    if headers.get("Sec-Fetch-Site", "none") in ("none", "same-origin"):
+        return True
+    return headers.get("Sec-Fetch-Mode") == "navigate" and headers.get("Sec-Fetch-Dest") == "document"
+
 
 class DrawingPage(_Notices, TornadoVoilaHandler):
     """The page: a kernel for the visitor, and the pad. Or a notice why there is none."""
@@ -79,6 +108,8 @@ class DrawingPage(_Notices, TornadoVoilaHandler):
         visitors: Visitors = self.settings["visitors"]
         if self.current_user is None:
             self._refuse(403, notice(*NO_TOKEN))
+        elif not is_opened(self.request.headers):
+            self._refuse(403, notice(*EMBEDDED))
         elif path or self.get_argument("theme", "light") not in ("light", "dark"):
             raise tornado.web.HTTPError(404)
         elif visitors.is_full():
@@ -109,17 +140,54 @@ class VisitorWebsocket(_Notices, KernelWebsocketHandler):
 
     async def pre_get(self) -> None:
         """Find the kernel; answer 404 when it is gone."""
-        if PROTOCOL not in self.request.headers.get("Sec-WebSocket-Protocol", ""):
-            raise tornado.web.HTTPError(400)  # an older protocol, which the filter does not understand
+        if not self._is_handshake() or not re.fullmatch(SESSION_ID, self.get_argument("session_id", "")):
+            raise tornado.web.HTTPError(400)
         if self.kernel_id not in self.kernel_manager:
             raise tornado.web.HTTPError(404)
         await super().pre_get()
 
+    def _is_handshake(self) -> bool:
+        # Tornado looks at these, too, but after Jupyter has noted the connection as open. An older protocol than ours
+        # the filter would not understand.
+        headers = self.request.headers
+        return (
+            headers.get("Upgrade", "").lower() == "websocket"
+            and "upgrade" in headers.get("Connection", "").lower()
+            and headers.get("Sec-WebSocket-Version") == "13"
+            and bool(headers.get("Sec-WebSocket-Key"))
+            and PROTOCOL in headers.get("Sec-WebSocket-Protocol", "")
+            and self.check_origin()
+        )
+
+    def check_origin(self, origin: str | None = None) -> bool:
+        """Tell whether the page that connects is ours."""
+        try:
+            return super().check_origin(origin)
+        except ValueError:  # an address that is none
+            return False
+
     async def open(self, kernel_id: str) -> None:
         """Connect a page to its kernel."""
+        self.ws_connection.stream.max_write_buffer_size = MAX_UNSENT_BYTES
         self.settings["visitors"].connected(kernel_id, self)
         self.set_nodelay(True)
         await super().open(kernel_id)
+
+    def write_message(self, message: bytes | str, binary: bool = False) -> Any:
+        """Send a message, or cut off a page that does not read: a browser that falls behind connects again."""
+        try:
+            sent = super().write_message(message, binary)
+        except tornado.iostream.StreamBufferFullError:
+            return self.cut_off()
+        except tornado.websocket.WebSocketClosedError:  # the kernel has not heard of it yet
+            return None
+        sent.add_done_callback(lambda sent: sent.cancelled() or sent.exception())  # a page that left is no error
+        return sent
+
+    def cut_off(self) -> None:
+        """Close the connection at once, with all that has not been sent."""
+        if self.ws_connection is not None:
+            self.ws_connection.stream.close()
 
     def on_message(self, ws_message: str | bytes) -> None:
         """Receive a message of the page."""
@@ -176,6 +244,7 @@ class DrawingServer(Voila):
         self.visitors = Visitors(self.kernel_manager, limit=self.visitors_limit)
         # Tornado takes Jupyter's milliseconds between pings for seconds, and logs a warning about them.
         logging.getLogger("tornado.general").setLevel(logging.ERROR)
+        keep_to_one_line(self.log)
         sweep = tornado.ioloop.PeriodicCallback(self.visitors.sweep, SWEEP_SECONDS * 1000)
         sweep.start()
         return settings | {
@@ -187,6 +256,7 @@ class DrawingServer(Voila):
             "ws_ping_timeout": 3 * PING_SECONDS * 1000,
             "headers": SECURITY_HEADERS,
             "log_function": lambda handler: None,
+            "compress_response": True,
         }
 
     def init_handlers(self) -> list[Any]:
@@ -217,6 +287,11 @@ class DrawingServer(Voila):
         ]
 
     def listen(self) -> None:
-        """Listen until stopped, and refuse requests that are larger than any of the page's."""
-        self.app.listen = functools.partial(self.app.listen, max_body_size=MAX_BODY_BYTES)
+        """Listen until stopped; refuse requests that are larger or slower than any of the page's."""
+        limits = {
+            "max_body_size": MAX_BODY_BYTES,
+            "idle_connection_timeout": MAX_REQUEST_SECONDS,
+            "body_timeout": MAX_REQUEST_SECONDS,
+        }
+        self.app.listen = functools.partial(self.app.listen, **limits)
         super().listen()

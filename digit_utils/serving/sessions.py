@@ -26,6 +26,7 @@ SWEEP_SECONDS = 2.0
 DISCONNECTED_SECONDS = 60.0  # since a page's last websocket closed, or since the page was fetched
 UNUSED_SECONDS = 3600.0  # since the last event of a page that is connected
 UNUSED_SECONDS_WHEN_FULL = 600.0
+MAX_CONNECTIONS = 4  # of a visitor; a page has one, and lost ones are noticed late
 ENDED = 4001  # close code of the websocket: the kernel of this page is gone, a reload brings a new one
 
 _log = logging.getLogger(__name__)
@@ -70,8 +71,11 @@ class Visitors:
             self._arriving -= not is_known
 
     def connected(self, kernel_id: str, page) -> None:
-        """Note that a page has opened its websocket."""
-        self._pages.setdefault(kernel_id, []).append(page)
+        """Note that a page has opened its websocket; cut off the oldest of too many."""
+        pages = self._pages.setdefault(kernel_id, [])
+        pages.append(page)
+        if len(pages) > MAX_CONNECTIONS:
+            pages.pop(0).cut_off()
         self.used(kernel_id)
 
     def disconnected(self, kernel_id: str, page) -> None:

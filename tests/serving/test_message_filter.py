@@ -5,7 +5,14 @@ import json
 import numpy as np
 import pytest
 
-from digit_utils.serving.message_filter import MAX_MESSAGE_BYTES, TokenBucket, allowed_type, split_message
+from digit_utils.serving.message_filter import (
+    MAX_MESSAGE_BYTES,
+    TokenBucket,
+    UnansweredMessages,
+    WidgetMessage,
+    allowed_message,
+    split_message,
+)
 from tests.support.page_client import packed
 
 
@@ -30,12 +37,12 @@ def framed(*parts):
         ("comm_msg", {"comm_id": "a1", "data": {"method": "request_states"}}),
         ("comm_msg", event(event="mouse_move", x=1.5, y=2)),
         ("comm_msg", event(kind="ink", view="k3x9", stroke=4, start=12, points=[800.25] * 1000, end=None)),
-        ("comm_msg", {"comm_id": "a1", "data": {"method": "update", "state": {"value": "7"}, "buffer_paths": []}}),
+        ("comm_msg", {"comm_id": "a1", "data": {"method": "request_state"}}),
         ("comm_close", {"comm_id": "a1", "data": {}}),
     ],
 )
 def test_what_the_page_sends_passes(kind, content):
-    assert allowed_type(packed(kind, content)) == kind
+    assert allowed_message(packed(kind, content)).kind == kind
 
 
 @pytest.mark.parametrize(
@@ -64,18 +71,18 @@ def test_what_runs_code_looks_around_or_ends_kernels_does_not_pass(kind):
         parts = split_message(message)
         header = json.loads(parts[1]) | {"msg_type": kind}
         message = framed(parts[0], json.dumps(header).encode(), *parts[2:])
-    assert allowed_type(message) is None
+    assert allowed_message(message) is None
 
 
 @pytest.mark.parametrize("channel", ["control", "stdin", "iopub", "", "Shell"])
 def test_only_the_shell_channel_is_open(channel):
-    assert allowed_type(packed("comm_msg", event(), channel=channel)) is None
+    assert allowed_message(packed("comm_msg", event(), channel=channel)) is None
 
 
 def test_a_second_type_in_the_header_does_not_smuggle_one_through():
     parts = split_message(packed("comm_msg", event()))
     header = b'{"msg_type": "comm_msg", "msg_type": "execute_request"}'
-    assert allowed_type(framed(parts[0], header, *parts[2:])) is None
+    assert allowed_message(framed(parts[0], header, *parts[2:])) is None
 
 
 @pytest.mark.parametrize(
@@ -87,13 +94,16 @@ def test_a_second_type_in_the_header_does_not_smuggle_one_through():
         ("comm_msg", {}),
         ("comm_msg", {"comm_id": "a1"}),
         ("comm_msg", {"comm_id": "a1", "data": {"method": "execute"}}),
+        ("comm_msg", {"comm_id": "a1", "data": {"method": "update", "state": {"value": "7"}, "buffer_paths": []}}),
+        ("comm_msg", {"comm_id": "a1", "data": {"method": "update", "state": {}}}),
+        ("comm_msg", {"comm_id": "a1", "data": {"method": "echo_update", "state": {"value": "7"}}}),
         ("comm_msg", {"comm_id": "a1", "data": ["custom"]}),
         ("comm_msg", {"comm_id": {"a": 1}, "data": {"method": "custom"}}),
         ("comm_msg", {"comm_id": "a1", "data": {"method": ["custom"]}}),
     ],
 )
 def test_comm_messages_that_no_pad_sends_do_not_pass(kind, content):
-    assert allowed_type(packed(kind, content)) is None
+    assert allowed_message(packed(kind, content)) is None
 
 
 @pytest.mark.parametrize(
@@ -120,7 +130,7 @@ def test_comm_messages_that_no_pad_sends_do_not_pass(kind, content):
     ids=range(17),
 )
 def test_a_malformed_message_is_dropped(nonsense):
-    assert allowed_type(nonsense) is None
+    assert allowed_message(nonsense) is None
 
 
 def test_offsets_that_run_backwards_or_overlap_are_malformed():
@@ -140,6 +150,40 @@ def test_a_token_bucket_empties_and_fills_again(monkeypatch):
     assert sum(bucket.take() for _ in range(20)) == 5
 
 
+def test_a_bucket_of_bytes_lets_a_large_message_wait_and_not_a_small_one(monkeypatch):
+    monkeypatch.setattr("digit_utils.serving.message_filter.time.monotonic", lambda: 0.0)
+    bucket = TokenBucket(per_second=10, burst=100)
+    assert [bucket.take(count) for count in (60, 60, 40, 0, 1)] == [True, False, True, True, False]
+
+
+@pytest.mark.parametrize("message_id", [None, 7, ["a"], "a" * 1000])
+def test_a_message_without_a_usable_name_does_not_pass(message_id):
+    parts = split_message(packed("comm_msg", event()))
+    header = json.dumps(json.loads(parts[1]) | {"msg_id": message_id}).encode()
+    assert allowed_message(framed(parts[0], header, *parts[2:])) is None
+
+
+def test_requests_for_states_are_counted_and_one_for_all_counts_more():
+    def states(method):
+        return allowed_message(packed("comm_msg", {"comm_id": "a1", "data": {"method": method}})).states
+
+    assert states("custom") == 0
+    assert 1 == states("request_state") < states("request_states")
+    assert allowed_message(packed("comm_open", {"target_name": "jupyter.widget.control"}, msg_id="b")) == WidgetMessage(
+        "comm_open", "b"
+    )
+
+
+def test_no_more_messages_wait_for_the_kernel_than_allowed_and_an_answer_covers_those_before_it():
+    waiting = UnansweredMessages(3)
+    assert [waiting.add(name) for name in ("a", "a", "b", "c", "d")] == [True, False, True, True, False]
+    waiting.answered("unknown")
+    waiting.answered(["a"])
+    assert not waiting.add("d")
+    waiting.answered("b")
+    assert [waiting.add(name) for name in ("d", "e", "f")] == [True, True, False]
+
+
 def test_of_600_corrupted_messages_only_well_formed_widget_messages_pass():
     rng = np.random.default_rng(0)
     dangerous = packed("execute_request", {"code": "1"})
@@ -151,11 +195,11 @@ def test_of_600_corrupted_messages_only_well_formed_widget_messages_pass():
             message[place] = rng.integers(256)
         if index % 5 == 0:
             message = message[: rng.integers(len(message))]
-        kind = allowed_type(bytes(message))
-        if kind is not None:
+        allowed = allowed_message(bytes(message))
+        if allowed is not None:
             passed += 1
             channel, header, _, _, content = split_message(bytes(message))[:5]
             assert channel == b"shell"
-            assert json.loads(header)["msg_type"] == kind == "comm_msg"
+            assert json.loads(header)["msg_type"] == allowed.kind == "comm_msg"
             assert json.loads(content)["data"]["method"] == "custom"
     assert 0 < passed < 300

@@ -5,6 +5,8 @@ import http.client
 import json
 import os
 import re
+import select
+import socket
 import sys
 import time
 from urllib.parse import urlsplit
@@ -16,7 +18,8 @@ import websockets
 
 from digit_utils.datasets.drawings import LabelledDrawing, append_drawing, read_drawings
 from digit_utils.datasets.samples import sample_digits
-from digit_utils.serving.message_filter import MAX_MESSAGE_BYTES
+from digit_utils.serving.handlers import MAX_REQUEST_SECONDS, is_opened
+from digit_utils.serving.message_filter import ALL_STATES, BURST_STATES, MAX_MESSAGE_BYTES
 from digit_utils.serving.sessions import ENDED
 from tests.support.page_client import PROTOCOL, Visitor, kernel_process, running_page
 
@@ -159,6 +162,146 @@ def test_thousands_of_strokes_and_a_flood_of_events_slow_no_neighbour(server):
     asyncio.run(attack())
 
 
+# ------------------------------------------------------------------------------------ nothing is exhausted
+
+
+def test_a_visitor_can_write_into_no_widget(server):
+    async def attack():
+        visitor = await Visitor(server).arrive()
+        for widget in list(visitor._names):
+            update = {"method": "update", "state": {"value": "x" * 60_000}, "buffer_paths": []}
+            await visitor.send("comm_msg", {"comm_id": widget, "data": update})
+            await visitor.send("comm_msg", {"comm_id": widget, "data": {"method": "request_state"}})
+        await is_read(visitor, 4)
+        assert "xxxx" not in json.dumps([content for _, _, content in visitor.received])
+        await leave(visitor)
+
+    asyncio.run(attack())
+
+
+def test_all_states_are_sent_a_few_times_a_minute_only(server):
+    async def attack():
+        visitor = await Visitor(server).arrive()
+        await visitor.send("comm_open", {"comm_id": "c", "target_name": "jupyter.widget.control", "data": {}})
+        for _ in range(50):
+            await visitor.send("comm_msg", {"comm_id": "c", "data": {"method": "request_states"}})
+        await is_read(visitor, 3)
+        answers = [content for _, _, content in visitor.received if content.get("data", {}).get("method")]
+        answers = [content for content in answers if content["data"]["method"] == "update_states"]
+        assert 2 <= len(answers) <= BURST_STATES / ALL_STATES + 1
+        await leave(visitor)
+
+    asyncio.run(attack())
+
+
+def test_a_visitor_who_reads_nothing_is_cut_off_and_the_server_stays_small(capfd):
+    async def attack(address: str) -> None:
+        visitor = await Visitor(address).arrive()
+        for stroke in range(20):  # a full sheet, which the pad draws anew for each page that says that it is ready
+            points = np.random.default_rng(stroke).uniform(0, 800, (1000, 2)).round(1).tolist()
+            await visitor.ink(stroke, points, start=0, end="lift")
+        visitor._listener.cancel()
+        with pytest.raises(websockets.ConnectionClosed):
+            await ask_for_drawings(visitor)
+
+    async def ask_for_drawings(visitor: Visitor) -> None:
+        for _ in range(6000):
+            await visitor.event("client_ready")
+            await asyncio.sleep(0.003)
+
+    with running_page() as (process, address):
+        server = psutil.Process(process.pid)
+        before = server.memory_info().rss
+        asyncio.run(attack(address))
+        assert server.memory_info().rss - before < 150e6
+        asyncio.run(draw_once(address))
+    assert "Traceback" not in capfd.readouterr().err
+
+
+async def draw_once(address: str) -> None:
+    """See that a new visitor is served."""
+    visitor = await Visitor(address).arrive()
+    await is_read(visitor, 7)
+    await leave(visitor)
+
+
+def test_half_open_requests_do_not_stay(server):
+    place = urlsplit(server)
+    started = [
+        b"",
+        b"GET / HT",
+        b"GET / HTTP/1.1\r\nHost: x\r\n",
+        b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\n",
+    ]
+    waiting = []
+    for index in range(400):
+        waiting.append(socket.create_connection((place.hostname, place.port), timeout=20))
+        waiting[-1].sendall(started[index % len(started)])
+    end = time.monotonic() + MAX_REQUEST_SECONDS + 10
+    try:
+        while waiting:
+            assert time.monotonic() < end, f"{len(waiting)} connections are still open"
+            for one in select.select(waiting, [], [], 1)[0]:
+                if not one.recv(4096):
+                    one.close()
+                    waiting.remove(one)
+    finally:
+        for one in waiting:
+            one.close()
+
+
+def test_malformed_requests_cost_the_operator_one_line_each_at_most(capfd):
+    async def attack(address: str) -> None:
+        visitor = await Visitor(address).arrive()
+        channels = f"GET /api/kernels/{visitor.kernel_id}/channels?session_id="
+        upgrade = f"Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Protocol: {PROTOCOL}\r\n"
+        key = "Sec-WebSocket-Key: YWJjZGVmZ2hpamtsbW5vcA==\r\n"
+        version = "Sec-WebSocket-Version: 13\r\n"
+        for line, headers in (
+            ("GET /", "Host: [::1\r\n"),
+            ("GET /", "no colon\r\n"),
+            ("GET /", "X: " + "a" * 70_000 + "\r\n"),
+            ("GET /?theme=%ff", ""),
+            ("GET //[", ""),
+            ("POST /", "Content-Length: abc\r\n"),
+            ("POST /", "Transfer-Encoding: chunked\r\n\r\nzz\r\n"),
+            (f"{channels}a", upgrade + version),
+            (f"{channels}a", upgrade + version),  # Jupyter has the one before in its books
+            (f"{channels}a", upgrade + version + "Sec-WebSocket-Key: \r\n"),
+            (f"{channels}a", upgrade + key + "Sec-WebSocket-Version: x\r\n"),
+            (f"{channels}a", upgrade + key + version + "Origin: http://[\r\n"),
+            (f"{channels}a", upgrade + key + version + "Origin: \x1b[31m\r\n"),
+            (f"{channels}{'a' * 400}", upgrade + key + version),
+            (f"{channels}%ff%00", upgrade + key + version),
+        ):
+            host = "" if "Host:" in headers else f"Host: {urlsplit(address).netloc}\r\n"
+            request = f"{line} HTTP/1.1\r\n{host}{headers}\r\n".encode("latin-1")
+            answer = await asyncio.to_thread(answer_to, address, request)
+            assert answer == b"" or re.match(rb"HTTP/1.1 40[0-9] ", answer), (line, headers, answer)
+            sent.append(request)
+        await is_read(visitor, 5)
+        await leave(visitor)
+
+    sent = []
+    with running_page() as (_, address):
+        asyncio.run(attack(address))
+    told = capfd.readouterr().err
+    assert "Traceback" not in told
+    assert "\x1b" not in told
+    assert len(told.splitlines()) <= len(sent)
+
+
+def answer_to(address: str, request: bytes) -> bytes:
+    """Send bytes; return the beginning of the answer, nothing where the connection is closed without one."""
+    place = urlsplit(address)
+    with socket.create_connection((place.hostname, place.port), timeout=20) as connection:
+        try:
+            connection.sendall(request)
+            return connection.recv(4096)
+        except ConnectionError:
+            return b""
+
+
 # ---------------------------------------------------------------------------- other visitors, other sites
 
 
@@ -228,6 +371,36 @@ def test_another_site_can_neither_connect_nor_end_a_visit(server):
     asyncio.run(attack())
 
 
+@pytest.mark.parametrize(
+    ("expected", "headers"),
+    [
+        (True, {}),  # an old browser, or an address without https
+        (True, {"Sec-Fetch-Site": "none", "Sec-Fetch-Mode": "navigate", "Sec-Fetch-Dest": "document"}),
+        (True, {"Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": "navigate", "Sec-Fetch-Dest": "document"}),  # a link
+        (True, {"Sec-Fetch-Site": "same-origin", "Sec-Fetch-Mode": "cors", "Sec-Fetch-Dest": "empty"}),
+        (False, {"Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": "no-cors", "Sec-Fetch-Dest": "image"}),
+        (False, {"Sec-Fetch-Site": "same-site", "Sec-Fetch-Mode": "no-cors", "Sec-Fetch-Dest": "image"}),
+        (False, {"Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": "no-cors", "Sec-Fetch-Dest": "script"}),
+        (False, {"Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": "cors", "Sec-Fetch-Dest": "empty"}),
+        (False, {"Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": "navigate", "Sec-Fetch-Dest": "iframe"}),
+        (False, {"Sec-Fetch-Site": "cross-site"}),
+        (False, {"Sec-Fetch-Site": "none", "Sec-Purpose": "prefetch;prerender"}),
+    ],
+)
+def test_a_link_opens_the_page_and_nothing_embeds_or_prefetches_it(expected, headers):
+    assert is_opened(headers) is expected
+
+
+def test_images_on_another_site_take_no_places(guarded):
+    place = urlsplit(guarded)
+    image = {"Sec_Fetch_Site": "cross-site", "Sec_Fetch_Mode": "no-cors", "Sec_Fetch_Dest": "image"}
+    for _ in range(5):
+        status, _, body = ask(guarded, f"/?{place.query}", **image)
+        assert status == 403
+        assert "kernelId" not in body
+    asyncio.run(draw_once(guarded))
+
+
 def test_the_page_may_load_nothing_from_elsewhere_and_is_framed_by_nobody(server):
     status, headers, body = ask(server, "/")
     assert status == 200
@@ -240,6 +413,19 @@ def test_the_page_may_load_nothing_from_elsewhere_and_is_framed_by_nobody(server
 
 
 # ---------------------------------------------------------------------------------------------- files
+
+
+def test_scripts_are_compressed_and_those_with_a_hash_in_their_name_are_kept(server):
+    body = ask(server, "/")[2]
+    name = re.search(r"static/remoteEntry\.[0-9a-f]{8,}\.js", body)[0]
+    extension = re.search(rf'"name": ?"([^"]*)", ?"load": ?"{name}"|"load": ?"{name}", ?"name": ?"([^"]*)"', body)
+    path = f"/voila/labextensions/{extension[1] or extension[2]}/{name}"
+    whole, compressed = (ask(server, path, Accept_Encoding=coding) for coding in ("identity", "gzip"))
+    assert whole[0] == compressed[0] == 200
+    assert compressed[1]["Content-Encoding"] == "gzip"
+    assert len(compressed[2]) < len(whole[2]) / 2
+    assert "immutable" in compressed[1]["Cache-Control"]
+    assert "immutable" not in (ask(server, "/voila/static/voila.js")[1]["Cache-Control"] or "")
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ from digit_utils.serving import sessions
 from digit_utils.serving.sessions import (
     DISCONNECTED_SECONDS,
     ENDED,
+    MAX_CONNECTIONS,
     UNUSED_SECONDS,
     UNUSED_SECONDS_WHEN_FULL,
     Visitors,
@@ -32,9 +33,13 @@ class Page:
     """Stands for a page's websocket."""
 
     closed = None
+    is_cut_off = False
 
     def close(self, code, reason):
         self.closed = code
+
+    def cut_off(self):
+        self.is_cut_off = True
 
 
 @pytest.fixture
@@ -84,6 +89,17 @@ def test_a_place_is_taken_from_the_moment_of_asking_and_only_once(visitors, kern
     with pytest.raises(RuntimeError, match="no kernel"), visitors.arriving():
         raise RuntimeError("no kernel could be started")
     assert visitors.count == 2
+
+
+def test_of_too_many_connections_of_a_visitor_the_oldest_is_cut_off(visitors, kernels):
+    let_in(visitors, kernels, "a")
+    pages = [Page() for _ in range(MAX_CONNECTIONS + 2)]
+    for page in pages:
+        visitors.connected("a", page)
+    assert [page.is_cut_off for page in pages] == [True] * 2 + [False] * MAX_CONNECTIONS
+    visitors.disconnected("a", pages[0])  # as its websocket tells later
+    asyncio.run(visitors.end("a"))
+    assert [page.closed for page in pages] == [None] * 2 + [ENDED] * MAX_CONNECTIONS
 
 
 def test_without_memory_nobody_else_comes_in(visitors, monkeypatch):

@@ -13,6 +13,8 @@ import voila
 from jupyter_server.services.kernels.connection.channels import ZMQChannelsWebsocketConnection
 from jupyter_server.services.kernels.kernelmanager import AsyncMappingKernelManager
 from jupyter_server.services.kernels.websocket import KernelWebsocketHandler
+from tornado.httpserver import HTTPServer
+from tornado.iostream import BaseIOStream
 from traitlets.config import Configurable
 from voila.app import Voila
 from voila.configuration import VoilaConfiguration
@@ -47,6 +49,10 @@ VERSIONS = f"Voila {voila.__version__}, Jupyter Server {jupyter_server.__version
         (KernelWebsocketHandler, "open", ["kernel_id"]),
         (KernelWebsocketHandler, "on_message", ["ws_message"]),
         (KernelWebsocketHandler, "on_close", []),
+        (KernelWebsocketHandler, "check_origin", ["origin"]),
+        (KernelWebsocketHandler, "write_message", ["message", "binary"]),
+        (BaseIOStream, "__init__", ["max_write_buffer_size"]),
+        (HTTPServer, "initialize", ["max_body_size", "idle_connection_timeout", "body_timeout"]),
         (ZMQChannelsWebsocketConnection, "handle_incoming_message", ["incoming_msg"]),
         (ZMQChannelsWebsocketConnection, "handle_outgoing_message", ["stream", "outgoing_msg"]),
     ],
