@@ -19,7 +19,7 @@ from digit_utils.recognition.recognizer import Prediction
 
 CERTAIN = 0.9  # probability from which the digit is stated without "probably"
 CLOSE = 0.2  # a runner-up is named from this fraction of the best digit's probability
-PAPER_DESCRIPTION = "Paper to draw on with mouse, finger or pen. Control Z undoes a stroke, Escape clears the paper."
+PAPER_DESCRIPTION = "Paper to draw on with mouse, finger or pen. Control Z undoes, Control Y redoes, Escape clears."
 STYLE_FILE = Path(__file__).with_name("pad.css")
 
 _pad_numbers = itertools.count(1)
@@ -81,7 +81,8 @@ class PadView:
         The paper is `size` CSS pixels wide where there is room; `saving_notice` says what is saved of the drawings.
         """
         self._scope = f"digit-pad-{next(_pad_numbers)}"  # so that each pad in a page has its own bars
-        self.undo = widgets.Button(description="Undo", tooltip="Undo the last stroke (Ctrl+Z on the paper)")
+        self.undo = widgets.Button(description="Undo", tooltip="Take back what was done last (Ctrl+Z on the paper)")
+        self.redo = widgets.Button(description="Redo", tooltip="Do again what was undone (Ctrl+Y on the paper)")
         self.clear = widgets.Button(description="Clear", tooltip="Clear the paper (Escape on the paper)")
         self.predict = widgets.Button(description="Predict", tooltip="Recognise the drawing now")
         self.corrections = CorrectionRow(saving_notice=saving_notice)
@@ -94,7 +95,7 @@ class PadView:
         self.show(BLANK, np.zeros((28, 28)))
 
     def _lay_out(self, canvas: Canvas, size: int) -> list[widgets.Widget]:
-        buttons = widgets.Box([self.undo, self.clear, self.predict]).add_class("digit-pad-buttons")
+        buttons = widgets.Box([self.undo, self.redo, self.clear, self.predict]).add_class("digit-pad-buttons")
         paper = widgets.Box([canvas, widgets.HTML(PAPER_DESCRIPTION).add_class("digit-pad-unseen")])
         paper.add_class("digit-pad-paper")
         self._paper = paper

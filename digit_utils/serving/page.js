@@ -100,10 +100,10 @@
   addEventListener("keydown", event => {
     const paper = document.querySelector(".digit-pad canvas");
     if (!paper || !event.isTrusted || event.target.closest("input, textarea, select")) return;
-    const undoes = event.key.toLowerCase() === "z" && (event.ctrlKey || event.metaKey) && !event.shiftKey;
+    const isUndoOrRedo = ["z", "y"].includes(event.key.toLowerCase()) && (event.ctrlKey || event.metaKey) && !event.altKey;
     const modified = event.ctrlKey || event.metaKey || event.altKey;
     const onPaper = event.target === paper;
-    if (!undoes && (modified || !(onPaper ? KEYS_ON_PAPER : KEYS).includes(event.key))) {
+    if (!isUndoOrRedo && (modified || !(onPaper ? KEYS_ON_PAPER : KEYS).includes(event.key))) {
       // The canvas would keep any key from the browser: Tab could not leave the paper, F5 would not reload.
       if (onPaper) event.stopImmediatePropagation();
       return;
