@@ -85,6 +85,7 @@ class PadView:
         self.redo = widgets.Button(description="Redo", tooltip="Do again what was undone (Ctrl+Y on the paper)")
         self.clear = widgets.Button(description="Clear", tooltip="Clear the paper (Escape on the paper)")
         self.predict = widgets.Button(description="Predict", tooltip="Recognise the drawing now")
+        self.predict.add_class("digit-pad-predict")
         self.corrections = CorrectionRow(saving_notice=saving_notice)
         self._mark = widgets.HTML().add_class("digit-pad-mark")
         self._caption = widgets.HTML().add_class("digit-pad-caption")
@@ -116,7 +117,7 @@ class PadView:
     def show(self, display: DisplayedPrediction, image: np.ndarray) -> None:
         """Show a prediction, and the (28, 28) image that the network saw."""
         # Image and bars change with every prediction and are sent as one message; the others, when they change.
-        self._seen.value = self._levels_html(display) + _picture_html(display, image)
+        self._seen.value = self._levels_html(display) + _picture_html(display, image) + _percentages_html(display)
         self._mark.value = f'<div class="digit-pad-{display.state}" aria-hidden="true">{display.mark}</div>'
         self._caption.value = display.caption
 
@@ -133,6 +134,7 @@ class PadView:
 
     def _levels_html(self, display: DisplayedPrediction) -> str:
         rules = [f"--bar-{digit}:{length:.3f}" for digit, length in enumerate(display.bars)]
+        rules += [f"--percent-{digit}:{100 * length:.0f}" for digit, length in enumerate(display.bars)]
         if display.best is not None:
             rules.append(f"--colour-{display.best}:var(--pad-accent)")
         if display.runner_up is not None:
@@ -151,6 +153,13 @@ def _picture_html(display: DisplayedPrediction, image: np.ndarray) -> str:
     )
 
 
+def _percentages_html(display: DisplayedPrediction) -> str:
+    """Return what the bars show as a sentence for screen readers, likeliest digits first, those below 1 % left out."""
+    percentages = sorted(((round(100 * length), digit) for digit, length in enumerate(display.bars)), reverse=True)
+    words = ", ".join(f"{digit}: {percentage} %" for percentage, digit in percentages if percentage)
+    return f'<p class="digit-pad-unseen">Probabilities: {words}</p>' if words else ""
+
+
 def _tile(title: str, content: widgets.Widget) -> widgets.Box:
     return widgets.Box([widgets.HTML(title).add_class("digit-pad-title"), content]).add_class("digit-pad-tile")
 
@@ -158,7 +167,8 @@ def _tile(title: str, content: widgets.Widget) -> widgets.Box:
 def _chart_html() -> str:
     """Return ten bars, and the style of the whole pad."""
     columns = "".join(
-        f'<div class="digit-pad-column" style="--level:var(--bar-{digit},0);--colour:var(--colour-{digit},'
+        f'<div class="digit-pad-column" style="--level:var(--bar-{digit},0);'
+        f"--percent:var(--percent-{digit},0);--colour:var(--colour-{digit},"
         f'var(--pad-quiet))"><div class="digit-pad-track"><div class="digit-pad-bar"></div></div></div>'
         for digit in range(10)
     )
