@@ -12,7 +12,6 @@
       body.classList.toggle("theme-light", !dark.matches);
       body.dataset.jpThemeLight = String(!dark.matches);
       body.dataset.jpThemeName = dark.matches ? "JupyterLab Dark" : "JupyterLab Light";
-      document.querySelector('link[href*="theme-dark"]').media = dark.matches ? "all" : "not all";
     };
     dark.addEventListener("change", follow);
     follow();

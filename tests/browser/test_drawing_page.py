@@ -497,6 +497,20 @@ def test_the_answer_is_in_view_on_every_screen_and_the_paper_as_large_as_fits(ch
                 assert pad.button(name).evaluate("e => e.scrollWidth <= e.clientWidth"), (width, height, name)
 
 
+def test_while_the_pad_loads_its_outline_is_there_and_no_unstyled_text(chromium, drawing_page):
+    context = chromium.new_context(**DESKTOP)
+    page = context.new_page()
+    page.route("**/*.js*", lambda route: None)  # scripts that never come
+    page.goto(drawing_page, wait_until="commit")
+    page.locator("#skeleton").get_by_text("Loading the drawing pad").wait_for()
+    paper = page.locator("#skeleton div").first.bounding_box()
+    assert paper["width"] == pytest.approx(paper["height"], abs=1)
+    assert paper["width"] > 600
+    context.close()
+    with opened(chromium, drawing_page, **DESKTOP) as pad:
+        assert not pad.page.locator("#skeleton").is_visible()
+
+
 def test_a_tap_leaves_no_ring_around_the_paper_and_keys_do(chromium, drawing_page):
     shadow = "element => getComputedStyle(element).boxShadow"
     with opened(chromium, drawing_page, **PHONE) as pad:
