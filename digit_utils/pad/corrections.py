@@ -21,6 +21,11 @@ RESULTS = {
     SaveResult.REMOVED_ONLY: "The earlier correction is removed, but there is no room to save this one.",
     SaveResult.FAILED: "It could not be saved.",
 }
+FORGOTTEN = {
+    SaveResult.NOT_SAVED: "The correction is forgotten.",
+    SaveResult.REMOVED: "The correction is forgotten, and removed from the file.",
+    SaveResult.FAILED: "The correction is forgotten, but could not be removed from the file.",
+}
 
 _turns = itertools.count(1)
 
@@ -40,7 +45,10 @@ class CorrectionRow:
         ]
         self._note = widgets.HTML(self._question).add_class("digit-pad-note")
         row = widgets.Box(self._buttons).add_class("digit-pad-labels")
-        self.root = widgets.Box([row, self._note]).add_class("digit-pad-corrections")
+        self.forget = widgets.Button(description="Forget this", tooltip="Take this label back (Ctrl+Z on the paper)")
+        self.forget.add_class("digit-pad-forget")
+        foot = widgets.Box([self._note, self.forget]).add_class("digit-pad-foot")
+        self.root = widgets.Box([row, foot]).add_class("digit-pad-corrections")
         self._chosen: int | None = None
 
     def on_label(self, action: Callable[[int], None]) -> None:
@@ -48,10 +56,15 @@ class CorrectionRow:
         for digit, button in enumerate(self._buttons):
             button.on_click(lambda _, digit=digit: action(digit))
 
-    def show_label(self, digit: int, result: SaveResult) -> None:
+    def show_label(self, digit: int, result: SaveResult | None = None) -> None:
         """Show which digit was chosen, and whether it was saved."""
         self._choose(digit)
-        self._say(f"Labelled {digit}. {RESULTS[result]}")
+        self._say(f"Labelled {digit}. {RESULTS[result] if result else ''}".strip())
+
+    def show_forgotten(self, result: SaveResult) -> None:
+        """Show that the label was taken back, and whether it was removed from the file."""
+        self._choose(None)
+        self._say(FORGOTTEN[result])
 
     def show_nothing_drawn(self) -> None:
         """Show that there is no drawing to label."""
@@ -71,6 +84,8 @@ class CorrectionRow:
             self._buttons[self._chosen].remove_class("digit-pad-chosen")
         if digit is not None:
             self._buttons[digit].add_class("digit-pad-chosen")
+        if (digit is None) != (self._chosen is None):
+            (self.root.remove_class if digit is None else self.root.add_class)("digit-pad-is-labelled")
         self._chosen = digit
 
 

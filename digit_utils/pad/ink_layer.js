@@ -443,6 +443,17 @@ async function paperIsPainted(paper) {
   }
 }
 
+// Give the canvas the focus, for its keys. Only whoever uses keys is shown where it is: browsers would take a focus that
+// a script has set for one set by keys.
+function focusByPointer(canvas) {
+  if (!canvas) return;
+  canvas.dataset.pointed = "";
+  for (const name of ["keydown", "blur"]) {
+    canvas.addEventListener(name, () => { delete canvas.dataset.pointed; }, { once: true });
+  }
+  canvas.focus({ preventScroll: true });
+}
+
 async function render({ model, el }) {
   isShown = true;
   const paper = await paperOf(model);
@@ -455,7 +466,7 @@ async function render({ model, el }) {
   });
   const ink = new WetInk(model, canvas, isWet => el.toggleAttribute("data-wet", isWet));
   const hand = new Hand(canvas, model, ink, {
-    onDown: () => el.parentElement?.querySelector(":scope > canvas")?.focus({ preventScroll: true }),  // for its keys
+    onDown: () => focusByPointer(el.parentElement?.querySelector(":scope > canvas")),
   });
   const resize = () => {
     canvas.width = model.get("width");

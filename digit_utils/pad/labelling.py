@@ -2,9 +2,7 @@
 
 import logging
 import threading
-import uuid
 import warnings
-from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import Path
 from typing import Protocol
@@ -19,6 +17,7 @@ from digit_utils.datasets.drawings import (
     read_drawings,
 )
 from digit_utils.files import with_home
+from digit_utils.pad.state import LabelState
 from digit_utils.recognition.adaptation import MAX_CORRECTIONS, AdaptiveRecognizer
 from digit_utils.recognition.recognizer import Prediction, Recognizer
 from digit_utils.types import Strokes
@@ -49,16 +48,6 @@ class SaveResult(Enum):
     FULL = "full"  # there is no room for it in the file, or this pad has added as much as it may
     REMOVED_ONLY = "removed only"  # likewise, but the earlier label, a slip, was removed
     FAILED = "failed"  # the log says why
-
-
-@dataclass
-class LabelState:
-    """One drawing, which may be labelled more than once."""
-
-    drawing_id: str = field(default_factory=lambda: uuid.uuid4().hex[:16])
-    is_labelled: bool = False
-    predicted: int | None = None  # the digit recognised before the first label; None for "no digit"
-    saved: int | None = None  # its label in the file; None when it is not there
 
 
 class DrawingLabeller:
@@ -103,8 +92,22 @@ class DrawingLabeller:
                 state.predicted = recognizer.recognize(strokes).digit
             if isinstance(recognizer, AdaptiveRecognizer):
                 recognizer.add_correction(strokes, digit, name=state.drawing_id)
-            state.is_labelled = True
+            state.digit = digit
             return self._update_file(state, strokes, digit)
+
+    def remove_label(self, recognizer: StrokeRecognizer, state: LabelState) -> SaveResult:
+        """Take a drawing's label back: from the recogniser's memory, and from the file if it is there."""
+        with self._lock:
+            if isinstance(recognizer, AdaptiveRecognizer):
+                recognizer.remove_correction(state.drawing_id)
+            state.digit = None
+            if self.drawings is None or state.saved is None:
+                return SaveResult.NOT_SAVED
+            try:
+                return self._remove(state)
+            except DrawingsFileError as error:
+                _log.error("%s", error)
+                return SaveResult.FAILED
 
     def _update_file(self, state: LabelState, strokes: Strokes, digit: int) -> SaveResult:
         is_wanted = self.keep_all or digit != state.predicted

@@ -1,7 +1,9 @@
 """A drawing as it is made: strokes of points. There are no widgets here, so all of it is easily tested."""
 
 import math
+import uuid
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -11,6 +13,7 @@ Point = tuple[float, float]  # x to the right, y down, in pixels of the pad
 
 MAX_POINTS = 20_000  # further ones are ignored, so that no visitor can fill the memory
 MAX_STROKES = 500  # likewise: each takes time whenever the drawing is recognised or redrawn
+MAX_STEPS = 2_000  # that can be undone
 STEPS_PER_CURVE = 6  # short lines that make up the curve between two pointer events
 
 
@@ -23,8 +26,50 @@ def are_coordinates(*values: object) -> bool:
     )
 
 
+@dataclass(eq=False)
+class LabelState:
+    """One drawing, which may be labelled more than once."""
+
+    drawing_id: str = field(default_factory=lambda: uuid.uuid4().hex[:16])
+    digit: int | None = None  # the label
+    predicted: int | None = None  # the digit recognised before the first label; None for "no digit"
+    saved: int | None = None  # its label in the file; None when it is not there
+
+    @property
+    def is_labelled(self) -> bool:
+        """Whether the drawing has a label."""
+        return self.digit is not None
+
+
+@dataclass(frozen=True)
+class StrokeDrawn:
+    """A step: the newest stroke was drawn. `points` are known once the step is undone."""
+
+    points: Sequence[Point] = ()
+
+
+@dataclass(frozen=True)
+class PaperCleared:
+    """A step: these strokes were removed."""
+
+    strokes: Sequence[list[Point]]
+    size: int  # how many points they have
+
+
+@dataclass(frozen=True)
+class Labelled:
+    """A step: the label of a drawing was changed. None stands for no label."""
+
+    label_state: LabelState
+    before: int | None
+    after: int | None
+
+
+Step = StrokeDrawn | PaperCleared | Labelled
+
+
 class DrawingState:
-    """The strokes drawn so far on a square paper, and the stroke that is being drawn.
+    """The strokes drawn so far on a square paper, the stroke that is being drawn, and the steps that led there.
 
     Points beyond the edge are never kept: a stroke that leaves the paper ends at the edge.
     """
@@ -35,6 +80,18 @@ class DrawingState:
         self.is_drawing = False
         self._strokes: list[list[Point]] = []
         self._size = 0
+        self._done: list[Step] = []
+        self._undone: list[Step] = []
+
+    @property
+    def newest_step(self) -> Step | None:
+        """What was done last and has not been undone, None at the beginning."""
+        return self._done[-1] if self._done else None
+
+    @property
+    def label_state(self) -> LabelState:
+        """The label of this very drawing: that of the newest step, or a new one where the drawing has changed since."""
+        return self.newest_step.label_state if isinstance(self.newest_step, Labelled) else LabelState()
 
     @property
     def is_blank(self) -> bool:
@@ -63,6 +120,7 @@ class DrawingState:
         self._strokes.append([(x, y)])
         self._size += 1
         self.is_drawing = True
+        self._record(StrokeDrawn())
         return True
 
     def extend(self, x: float, y: float) -> bool:
@@ -87,27 +145,72 @@ class DrawingState:
             return False
         self._strokes.insert(len(self._strokes) - self.is_drawing, points)  # the one being drawn stays the newest
         self._size += len(points)
+        self._record(StrokeDrawn())
         return True
+
+    def label(self, label_state: LabelState, digit: int | None) -> None:
+        """Record that the drawing is about to be labelled, or its label to be removed (None)."""
+        if digit != label_state.digit:
+            self._record(Labelled(label_state, label_state.digit, digit))
 
     def end(self) -> bool:
         """Lift the pen; tell whether it was down."""
         was_drawing, self.is_drawing = self.is_drawing, False
         return was_drawing
 
-    def undo(self) -> bool:
-        """Remove the newest stroke; tell whether there was one."""
-        self.end()
-        if not self._strokes:
-            return False
-        self._size -= len(self._strokes.pop())
-        return True
-
     def clear(self) -> bool:
         """Remove all strokes; tell whether there were any."""
         self.end()
-        had_ink = bool(self._strokes)
+        if not self._strokes:
+            return False
+        self._record(PaperCleared(self._strokes, self._size))
         self._strokes, self._size = [], 0
-        return had_ink
+        return True
+
+    def undo(self) -> Step | None:
+        """Take back the newest step and return it, None when there is none.
+
+        Strokes change here. What a label has changed elsewhere is for the caller to take back.
+        """
+        self.end()
+        if self._done:
+            step = self._done.pop()
+        elif self._strokes:  # drawn longer ago than steps are kept
+            step = StrokeDrawn()
+        else:
+            return None
+        if isinstance(step, StrokeDrawn):
+            step = StrokeDrawn(self._strokes.pop())
+            self._size -= len(step.points)
+        elif isinstance(step, PaperCleared):
+            self._strokes, self._size = list(step.strokes), step.size
+        self._undone.append(step)
+        return step
+
+    def redo(self) -> Step | None:
+        """Take the step that was undone last once more and return it, None when there is none."""
+        self.end()
+        if not self._undone:
+            return None
+        step = self._undone.pop()
+        if isinstance(step, StrokeDrawn):
+            self._strokes.append(list(step.points))
+            self._size += len(step.points)
+            self._done.append(StrokeDrawn())
+            return step
+        if isinstance(step, PaperCleared):
+            self._strokes, self._size = [], 0
+        self._done.append(step)
+        return step
+
+    def _record(self, step: Step) -> None:
+        """Keep a new step, and forget what was undone before it, and steps so old that they would fill the memory."""
+        self._undone.clear()
+        self._done.append(step)
+        cleared = sum(old.size for old in self._done if isinstance(old, PaperCleared))
+        while len(self._done) > MAX_STEPS or cleared > MAX_POINTS:
+            oldest = self._done.pop(0)
+            cleared -= oldest.size if isinstance(oldest, PaperCleared) else 0
 
     def _edge_between(self, inside: Point, outside: Point) -> Point:
         """Return where the line from a point on the paper to one beyond it crosses the edge."""

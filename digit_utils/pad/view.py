@@ -19,7 +19,7 @@ from digit_utils.recognition.recognizer import Prediction
 
 CERTAIN = 0.9  # probability from which the digit is stated without "probably"
 CLOSE = 0.2  # a runner-up is named from this fraction of the best digit's probability
-PAPER_DESCRIPTION = "Paper to draw on with mouse, finger or pen. Control Z undoes a stroke, Escape clears the paper."
+PAPER_DESCRIPTION = "Paper to draw on with mouse, finger or pen. Control Z undoes, Control Y redoes, Escape clears."
 STYLE_FILE = Path(__file__).with_name("pad.css")
 
 _pad_numbers = itertools.count(1)
@@ -81,9 +81,11 @@ class PadView:
         The paper is `size` CSS pixels wide where there is room; `saving_notice` says what is saved of the drawings.
         """
         self._scope = f"digit-pad-{next(_pad_numbers)}"  # so that each pad in a page has its own bars
-        self.undo = widgets.Button(description="Undo", tooltip="Undo the last stroke (Ctrl+Z on the paper)")
+        self.undo = widgets.Button(description="Undo", tooltip="Take back what was done last (Ctrl+Z on the paper)")
+        self.redo = widgets.Button(description="Redo", tooltip="Do again what was undone (Ctrl+Y on the paper)")
         self.clear = widgets.Button(description="Clear", tooltip="Clear the paper (Escape on the paper)")
         self.predict = widgets.Button(description="Predict", tooltip="Recognise the drawing now")
+        self.predict.add_class("digit-pad-predict")
         self.corrections = CorrectionRow(saving_notice=saving_notice)
         self._mark = widgets.HTML().add_class("digit-pad-mark")
         self._caption = widgets.HTML().add_class("digit-pad-caption")
@@ -94,7 +96,7 @@ class PadView:
         self.show(BLANK, np.zeros((28, 28)))
 
     def _lay_out(self, canvas: Canvas, size: int) -> list[widgets.Widget]:
-        buttons = widgets.Box([self.undo, self.clear, self.predict]).add_class("digit-pad-buttons")
+        buttons = widgets.Box([self.undo, self.redo, self.clear, self.predict]).add_class("digit-pad-buttons")
         paper = widgets.Box([canvas, widgets.HTML(PAPER_DESCRIPTION).add_class("digit-pad-unseen")])
         paper.add_class("digit-pad-paper")
         self._paper = paper
@@ -115,7 +117,7 @@ class PadView:
     def show(self, display: DisplayedPrediction, image: np.ndarray) -> None:
         """Show a prediction, and the (28, 28) image that the network saw."""
         # Image and bars change with every prediction and are sent as one message; the others, when they change.
-        self._seen.value = self._levels_html(display) + _picture_html(display, image)
+        self._seen.value = self._levels_html(display) + _picture_html(display, image) + _percentages_html(display)
         self._mark.value = f'<div class="digit-pad-{display.state}" aria-hidden="true">{display.mark}</div>'
         self._caption.value = display.caption
 
@@ -132,6 +134,7 @@ class PadView:
 
     def _levels_html(self, display: DisplayedPrediction) -> str:
         rules = [f"--bar-{digit}:{length:.3f}" for digit, length in enumerate(display.bars)]
+        rules += [f"--percent-{digit}:{100 * length:.0f}" for digit, length in enumerate(display.bars)]
         if display.best is not None:
             rules.append(f"--colour-{display.best}:var(--pad-accent)")
         if display.runner_up is not None:
@@ -150,6 +153,13 @@ def _picture_html(display: DisplayedPrediction, image: np.ndarray) -> str:
     )
 
 
+def _percentages_html(display: DisplayedPrediction) -> str:
+    """Return what the bars show as a sentence for screen readers, likeliest digits first, those below 1 % left out."""
+    percentages = sorted(((round(100 * length), digit) for digit, length in enumerate(display.bars)), reverse=True)
+    words = ", ".join(f"{digit}: {percentage} %" for percentage, digit in percentages if percentage)
+    return f'<p class="digit-pad-unseen">Probabilities: {words}</p>' if words else ""
+
+
 def _tile(title: str, content: widgets.Widget) -> widgets.Box:
     return widgets.Box([widgets.HTML(title).add_class("digit-pad-title"), content]).add_class("digit-pad-tile")
 
@@ -157,7 +167,8 @@ def _tile(title: str, content: widgets.Widget) -> widgets.Box:
 def _chart_html() -> str:
     """Return ten bars, and the style of the whole pad."""
     columns = "".join(
-        f'<div class="digit-pad-column" style="--level:var(--bar-{digit},0);--colour:var(--colour-{digit},'
+        f'<div class="digit-pad-column" style="--level:var(--bar-{digit},0);'
+        f"--percent:var(--percent-{digit},0);--colour:var(--colour-{digit},"
         f'var(--pad-quiet))"><div class="digit-pad-track"><div class="digit-pad-bar"></div></div></div>'
         for digit in range(10)
     )

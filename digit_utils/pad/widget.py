@@ -23,8 +23,8 @@ from digit_utils.pad.debounce import Debouncer
 from digit_utils.pad.events import PointerEvents
 from digit_utils.pad.ink import INK_COLOUR, InkCanvas
 from digit_utils.pad.ink_layer import InkLayer
-from digit_utils.pad.labelling import DrawingLabeller, LabelState, StrokeRecognizer, with_adaptation
-from digit_utils.pad.state import DrawingState
+from digit_utils.pad.labelling import DrawingLabeller, StrokeRecognizer, with_adaptation
+from digit_utils.pad.state import DrawingState, Labelled, LabelState, Step
 from digit_utils.pad.view import BLANK, PadView, displayed
 from digit_utils.preprocessing.strokes import clean_strokes
 from digit_utils.recognition.recognizer import Prediction, Recognizer
@@ -72,7 +72,6 @@ class DigitPad(widgets.Box):
             DrawingsFileError: drawings cannot be saved in the file.
         """
         self._labeller = DrawingLabeller(drawings=drawings, keep_all=keep_all)
-        self._label_state = LabelState()
         self._recognizer = with_adaptation(Recognizer.load() if recognizer is None else recognizer)
         if recall:
             self._labeller.load_corrections(self._recognizer)
@@ -128,23 +127,45 @@ class DigitPad(widgets.Box):
         """
         digit = check_digit(digit)
         with self._lock:
-            strokes, label_state = self.strokes, self._label_state
-        if not strokes:
-            self._view.corrections.show_nothing_drawn()
-            return None
-        result = self._labeller.label(self._recognizer, label_state, strokes, digit)
+            strokes = self.strokes
+            if not strokes:
+                self._view.corrections.show_nothing_drawn()
+                return None
+            label_state = LabelState() if self._layer.wet_strokes else self._state.label_state
+            self._state.label(label_state, digit)
+            step = self._state.newest_step
+        self._label(label_state, strokes, digit, step=step)
+        return self.predict()
+
+    def forget(self) -> Prediction | None:
+        """Take the drawing's label back, from memory and file, and show and return how it is recognised then."""
         with self._lock:
-            if label_state is self._label_state:  # or the drawing has changed meanwhile
-                self._view.corrections.show_label(digit, result)
+            strokes, label_state = self.strokes, self._state.label_state
+            if not label_state.is_labelled:
+                return self._prediction
+            self._state.label(label_state, None)
+            step = self._state.newest_step
+        self._label(label_state, strokes, None, step=step)
         return self.predict()
 
     def undo(self) -> None:
-        """Remove the newest stroke."""
+        """Take back what was done last: a stroke, a label, or clearing the paper."""
         with self._lock:
-            if not self._layer.drop_wet():
-                self._state.undo()
-            self._reset_label()
-            self._redraw()
+            undone = None if self._layer.drop_wet() else self._state.undo()
+            strokes, step = self.strokes, self._state.newest_step
+            self._show_state()
+        if isinstance(undone, Labelled):
+            self._label(undone.label_state, strokes, undone.before, step=step)
+        self._recognize_and_show(announce=True)
+
+    def redo(self) -> None:
+        """Do again what was undone last, unless something else was done since."""
+        with self._lock:
+            redone = self._state.redo()
+            strokes, step = self.strokes, self._state.newest_step
+            self._show_state()
+        if isinstance(redone, Labelled):
+            self._label(redone.label_state, strokes, redone.after, step=step)
         self._recognize_and_show(announce=True)
 
     def clear(self) -> None:
@@ -152,8 +173,7 @@ class DigitPad(widgets.Box):
         with self._lock:
             self._layer.drop_wet()
             self._state.clear()
-            self._reset_label()
-            self._redraw()
+            self._show_state()
         self._recognize_and_show(announce=True)
 
     def replay(self, strokes: Strokes) -> Prediction | None:
@@ -180,18 +200,23 @@ class DigitPad(widgets.Box):
         self._layer.on_wet(self._on_wet_ink)
         self._layer.on_stroke(self._on_stroke)
         view.undo.on_click(lambda _: self.undo())
+        view.redo.on_click(lambda _: self.redo())
         view.clear.on_click(lambda _: self.clear())
         view.predict.on_click(lambda _: self.predict())
         view.corrections.on_label(self.correct)
+        view.corrections.forget.on_click(lambda _: self.forget())
 
     def _on_key_down(self, key: str, shift: bool, ctrl: bool, meta: bool) -> None:
-        if ((ctrl or meta) and key.lower() == "z") or key == "Backspace":
+        is_shortcut = ctrl or meta
+        if is_shortcut and (key.lower() == "y" or (shift and key.lower() == "z")):
+            self.redo()
+        elif (is_shortcut and key.lower() == "z") or key == "Backspace":
             self.undo()
         elif key in ("Escape", "Delete"):
             self.clear()
         elif key == "Enter":
             self.predict()
-        elif key in DIGIT_KEYS and not (ctrl or meta):
+        elif key in DIGIT_KEYS and not is_shortcut:
             self.correct(DIGIT_KEYS.index(key))
         elif key == "Tab" and hasattr(self._view.undo, "focus"):
             # In a notebook, unlike on the page, the canvas keeps every key: without this Tab could not leave it.
@@ -201,7 +226,7 @@ class DigitPad(widgets.Box):
 
     def _on_wet_ink(self) -> None:
         with self._lock:
-            self._reset_label()
+            self._view.corrections.reset()
         self._recognition.request()
 
     def _on_stroke(self, points: np.ndarray, is_tap: bool) -> None:
@@ -216,7 +241,7 @@ class DigitPad(widgets.Box):
         with self._lock:
             if not self._state.begin(x, y):
                 return
-            self._reset_label()
+            self._view.corrections.reset()
             self._ink.begin(x, y)
         self._recognition.request()
 
@@ -244,11 +269,30 @@ class DigitPad(widgets.Box):
         with self._lock:
             self._ink.redraw(self._state.strokes)
 
-    def _reset_label(self) -> None:
-        """Ask for a label anew, because the drawing has changed."""
-        if self._label_state.is_labelled:
-            self._label_state = LabelState()
-        self._view.corrections.reset()
+    # ------------------------------------------------------------------------------------------------ labels
+
+    def _label(self, label_state: LabelState, strokes: Strokes, digit: int | None, *, step: Step | None) -> None:
+        """Give a drawing a label, or take it back (None), and show that unless something was done since `step`."""
+        if digit is None:
+            result = self._labeller.remove_label(self._recognizer, label_state)
+        else:
+            result = self._labeller.label(self._recognizer, label_state, strokes, digit)
+        with self._lock:
+            if self._state.newest_step is not step:
+                return
+            if digit is None:
+                self._view.corrections.show_forgotten(result)
+            else:
+                self._view.corrections.show_label(digit, result)
+
+    def _show_state(self) -> None:
+        """Show the strokes after undo, redo or clear, and the label of the drawing if it has one."""
+        self._redraw()
+        label_state = self._state.label_state
+        if label_state.is_labelled:
+            self._view.corrections.show_label(label_state.digit)
+        else:
+            self._view.corrections.reset()
 
     # ------------------------------------------------------------------------------------------ predictions
 

@@ -3,6 +3,20 @@
 (() => {
   "use strict";
 
+  // ------------------------------------------------------------------------------- the system's light or dark colours
+  if ("followsSystem" in document.body.dataset) {
+    const dark = matchMedia("(prefers-color-scheme: dark)");
+    const follow = () => {
+      const { body } = document;
+      body.classList.toggle("theme-dark", dark.matches);
+      body.classList.toggle("theme-light", !dark.matches);
+      body.dataset.jpThemeLight = String(!dark.matches);
+      body.dataset.jpThemeName = dark.matches ? "JupyterLab Dark" : "JupyterLab Light";
+    };
+    dark.addEventListener("change", follow);
+    follow();
+  }
+
   // ------------------------------------------------------------------------------- the connection, and its loss
   const ENDED = 4001;            // close code of the server: the kernel of this page is gone
   const SLOW_AFTER = 4000;       // milliseconds without an answer until the page says that it waits
@@ -78,15 +92,18 @@
   addEventListener("pageshow", event => { if (event.persisted) location.reload(); });
   addEventListener("click", event => { if (event.target.closest("#page-banner button")) location.reload(); });
   setTimeout(() => {
-    const waiting = document.querySelector("#loading p");
+    const waiting = document.querySelector("#skeleton p");
     if (waiting && !document.querySelector(".digit-pad canvas")) {
       waiting.textContent = "This is taking too long. Reload the page to try again.";
     }
   }, 45000);
 
-  // ------------------------------------------------------------------------------- a name for screen readers
+  // ------------------------------------------------------------------------------- once the pad is there
+  const showPage = () => document.body.classList.remove("page-is-loading");
   new MutationObserver((_, observer) => {
+    if (document.querySelector('#rendered_cells p[role="alert"]')) showPage();
     for (const paper of document.querySelectorAll(".digit-pad canvas")) {
+      showPage();
       paper.setAttribute("role", "img");
       paper.setAttribute("aria-label", "Paper to draw a digit on");
       observer.disconnect();
@@ -100,10 +117,10 @@
   addEventListener("keydown", event => {
     const paper = document.querySelector(".digit-pad canvas");
     if (!paper || !event.isTrusted || event.target.closest("input, textarea, select")) return;
-    const undoes = event.key.toLowerCase() === "z" && (event.ctrlKey || event.metaKey) && !event.shiftKey;
+    const isUndoOrRedo = ["z", "y"].includes(event.key.toLowerCase()) && (event.ctrlKey || event.metaKey) && !event.altKey;
     const modified = event.ctrlKey || event.metaKey || event.altKey;
     const onPaper = event.target === paper;
-    if (!undoes && (modified || !(onPaper ? KEYS_ON_PAPER : KEYS).includes(event.key))) {
+    if (!isUndoOrRedo && (modified || !(onPaper ? KEYS_ON_PAPER : KEYS).includes(event.key))) {
       // The canvas would keep any key from the browser: Tab could not leave the paper, F5 would not reload.
       if (onPaper) event.stopImmediatePropagation();
       return;

@@ -48,3 +48,29 @@ def test_every_digit_can_be_tapped_on_a_small_phone_and_reached_by_keyboard(chro
         assert shown_after(pad, 7) == "7"
         pad.button("It is a 0").scroll_into_view_if_needed()
         pad.page.screenshot(path=artifacts / "page-small-phone-corrected.png")
+
+
+def test_a_slip_is_taken_back_by_undo_or_forget_and_nothing_moves(chromium, drawing_page):
+    with opened(chromium, drawing_page, **DESKTOP) as pad:
+        paper_and_note = "[...document.querySelectorAll('.digit-pad-paper, .digit-pad-note')].map(e => e.offsetTop)"
+        before = pad.page.evaluate(paper_and_note)
+        pad.draw_by_mouse(SAMPLES[1])
+        assert pad.answer() == "1"
+        assert not pad.button("Forget this").is_visible()
+        pad.button("It is a 7").click()
+        assert shown_after(pad, 7) == "7"
+        assert pad.page.evaluate(paper_and_note) == before
+        pad.page.keyboard.press("Control+z")
+        assert shown_after(pad, 1) == "1", "the ink stays, the label goes"
+        pad.page.keyboard.press("Control+y")
+        assert shown_after(pad, 7) == "7"
+        pad.button("Forget this").click()
+        assert shown_after(pad, 1) == "1"
+        assert pad.page.evaluate(paper_and_note) == before
+        ink = pad.dry_ink()
+        pad.clear()
+        pad.button("Undo").click()
+        assert shown_after(pad, 1) == "1"
+        assert (pad.dry_ink() == ink).all()
+        pad.page.keyboard.press("Control+Shift+Z")
+        assert shown_after(pad, "") == ""

@@ -1,5 +1,6 @@
 import contextlib
 import os
+import re
 import signal
 import time
 from urllib.parse import urlsplit
@@ -149,11 +150,11 @@ def test_undo_clear_predict_and_their_keys(pad):
 def test_the_keyboard_reaches_every_button_and_can_leave_the_paper(pad):
     pad.canvas.focus()
     focused = []
-    for _ in range(3):
+    for _ in range(4):
         pad.page.keyboard.press("Tab")
         pad.page.wait_for_timeout(250)
         focused.append(pad.page.evaluate("document.activeElement.innerText"))
-    assert focused == ["Undo", "Clear", "Predict"]
+    assert focused == ["Undo", "Redo", "Clear", "Predict"]
 
 
 @pytest.mark.slow
@@ -169,7 +170,7 @@ def test_without_a_connection_the_keyboard_leaves_the_paper_all_the_same(chromiu
 
 
 def test_the_paper_takes_the_keys_of_the_pad_and_leaves_the_others_to_the_browser(chromium, drawing_page):
-    with opened(chromium, drawing_page, viewport={"width": 900, "height": 420}) as pad:
+    with opened(chromium, drawing_page, viewport={"width": 900, "height": 300}) as pad:
         press = pad.page.keyboard.press
         pad.draw_by_mouse(SAMPLES[1])
         assert pad.answer() == "1"
@@ -191,9 +192,11 @@ def test_the_paper_takes_the_keys_of_the_pad_and_leaves_the_others_to_the_browse
         assert pad.scrolled() != []
         assert pad.ink().any()
         press("Control+z")
+        assert pad.reads("1"), "the label is taken back first"
+        press("Control+z")
         assert pad.answer() == ""
         press("Enter")
-        assert pad.page.evaluate("taken") == ["z", "Enter"]
+        assert pad.page.evaluate("taken") == ["z", "z", "Enter"]
 
 
 def test_a_scribble_gets_the_state_that_the_recogniser_gives_it(pad, recognizer, artifacts):
@@ -241,26 +244,26 @@ def test_a_button_whose_release_nobody_saw_ends_the_stroke_where_it_was(pad, way
 
 def test_a_stroke_goes_on_when_the_mouse_returns_with_its_button_down(pad, artifacts):
     mouse, box = pad.page.mouse, pad.canvas.bounding_box()
-    left, top = box["x"], box["y"]
-    mouse.move(left + 200, top + 100)
+    left, top, unit = box["x"], box["y"], box["width"] / 400
+    mouse.move(left + 200 * unit, top + 100 * unit)
     mouse.down()
-    mouse.move(left - 60, top + 100, steps=6)
-    mouse.move(left - 60, top + 300, steps=6)
-    mouse.move(left + 200, top + 300, steps=6)
+    mouse.move(left - 60, top + 100 * unit, steps=6)
+    mouse.move(left - 60, top + 300 * unit, steps=6)
+    mouse.move(left + 200 * unit, top + 300 * unit, steps=6)
     mouse.up()
     pad.answer()
     ink = pad.ink()
     assert ink[200, 5:390].all(), "out"
     assert ink[600, 5:390].all(), "and in again, from the edge on"
     assert not ink[230:570].any(), "nothing where the pointer was outside"
-    mouse.move(left + 100, top + 350, steps=4)  # the button is up
+    mouse.move(left + 100 * unit, top + 350 * unit, steps=4)  # the button is up
     pad.answer()
     np.testing.assert_array_equal(pad.ink(), ink)
     assert pad.page.evaluate("getSelection().toString()") == "", "a drag over the edge selects no text"
 
 
 def test_only_the_main_button_draws_and_the_wheel_scrolls_the_page(chromium, drawing_page):
-    with opened(chromium, drawing_page, viewport={"width": 900, "height": 420}) as pad:
+    with opened(chromium, drawing_page, viewport={"width": 900, "height": 300}) as pad:
         mouse, box = pad.page.mouse, pad.canvas.bounding_box()
         for button in ("right", "middle"):
             mouse.move(box["x"] + 100, box["y"] + 100)
@@ -319,6 +322,10 @@ def test_names_for_screen_readers(pad):
     ):
         assert page.get_by_role(role, name=name).count() == 1, name
     assert "This is a 7" in page.get_by_role("alert").last.inner_text()
+    said = page.locator(".digit-pad-seen p").inner_text()
+    assert re.match(r"Probabilities: 7: \d+ %", said)
+    shown = pad.root.locator(".digit-pad-column").nth(7).evaluate("e => getComputedStyle(e, '::before').counterReset")
+    assert shown.split()[1] in said, "the bar carries the same figure"
 
 
 def test_a_visitor_who_leaves_makes_room(chromium, drawing_page):
@@ -461,6 +468,62 @@ def test_a_small_phone_shows_everything_without_scrolling_sideways(chromium, dra
         assert box["y"] >= 0
         assert box["y"] + box["height"] <= 568
         pad.page.screenshot(path=artifacts / "page-small-phone-below.png")
+
+
+PHONE_SIZES = [(320, 568), (360, 640), (390, 664), (430, 932), (568, 320), (844, 390), (480, 320), (480, 800)]
+LARGER_SIZES = [(768, 1024), (1024, 768), (1280, 720), (1280, 800), (1920, 1080)]
+
+
+def test_the_answer_is_in_view_on_every_screen_and_the_paper_as_large_as_fits(chromium, drawing_page, artifacts):
+    """Paper, answer and bars, whatever the screen; the labels too, but on the smallest phone."""
+    with opened(chromium, drawing_page, **PHONE) as pad:
+        pad.draw_by_touch(SAMPLES[4])
+        assert pad.answer() == "4"
+        for width, height in [*PHONE_SIZES, *LARGER_SIZES]:
+            pad.page.set_viewport_size({"width": width, "height": height})
+            pad.page.wait_for_timeout(200)
+            pad.page.screenshot(path=artifacts / f"page-{width}x{height}.png")
+            names = ["paper", "mark", "caption", "chart"] + ["labels"] * (width > 320)
+            boxes = {name: pad.root.locator(f".digit-pad-{name}").bounding_box() for name in names}
+            for name, box in boxes.items():
+                assert box["x"] >= 0, (width, height, name)
+                assert box["y"] >= 0, (width, height, name)
+                assert box["x"] + box["width"] <= width, (width, height, name)
+                assert box["y"] + box["height"] <= height, (width, height, name)
+            is_beside = boxes["mark"]["x"] >= boxes["paper"]["x"] + boxes["paper"]["width"]
+            assert is_beside == (width >= 564 or width > height), (width, height)
+            assert boxes["paper"]["width"] >= (620 if width >= 1280 else 220), (width, height)
+            for name in ("Undo", "Redo", "Clear", "Predict"):
+                assert pad.button(name).evaluate("e => e.scrollWidth <= e.clientWidth"), (width, height, name)
+
+
+def test_while_the_pad_loads_its_outline_is_there_and_no_unstyled_text(chromium, drawing_page):
+    context = chromium.new_context(**DESKTOP)
+    page = context.new_page()
+    page.route("**/*.js*", lambda route: None)  # scripts that never come
+    page.goto(drawing_page, wait_until="commit")
+    page.locator("#skeleton").get_by_text("Loading the drawing pad").wait_for()
+    paper = page.locator("#skeleton div").first.bounding_box()
+    assert paper["width"] == pytest.approx(paper["height"], abs=1)
+    assert paper["width"] > 600
+    context.close()
+    with opened(chromium, drawing_page, **DESKTOP) as pad:
+        assert not pad.page.locator("#skeleton").is_visible()
+
+
+def test_a_tap_leaves_no_ring_around_the_paper_and_keys_do(chromium, drawing_page):
+    shadow = "element => getComputedStyle(element).boxShadow"
+    with opened(chromium, drawing_page, **PHONE) as pad:
+        paper = pad.root.locator(".digit-pad-paper")
+        before = paper.evaluate(shadow)
+        pad.draw_by_touch(SAMPLES[1])
+        assert pad.answer() == "1"
+        assert pad.canvas.evaluate("canvas => document.activeElement === canvas"), "for its keys"
+        assert paper.evaluate(shadow) == before
+        pad.page.keyboard.press("Tab")
+        pad.page.keyboard.press("Shift+Tab")
+        assert pad.canvas.evaluate("canvas => document.activeElement === canvas")
+        assert paper.evaluate(shadow) != before
 
 
 @pytest.mark.slow

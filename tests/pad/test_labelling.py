@@ -129,10 +129,73 @@ def test_a_drawing_that_changes_needs_a_new_label():
     draw(pad, [np.array([[300.0, 400], [500, 400]])])
     assert (chosen(pad), note(pad)) == ([], QUESTION)
     pad.correct(4)
-    pad.undo()
-    assert (chosen(pad), note(pad)) == ([], QUESTION)
-    assert pad.prediction.digit == 7  # what was said of it before
     assert len(pad._recognizer) == 2
+    pad.undo()
+    pad.undo()
+    assert chosen(pad) == [7]  # the drawing, and what was said of it before
+    assert pad.prediction.digit == 7
+    assert len(pad._recognizer) == 1
+
+
+def test_undo_takes_back_a_wrong_label_from_memory_and_file_and_redo_gives_it_again(path):
+    pad = DigitPad(drawings=path)
+    draw(pad, SAMPLES[1])
+    tap(pad, 7)
+    press(pad, "z", ctrl_key=True)
+    assert len(pad.strokes) == len(SAMPLES[1]), "the stroke stays"
+    assert (pad.prediction.digit, chosen(pad), len(pad._recognizer)) == (1, [], 0)
+    assert "removed from the file" in note(pad)
+    assert read_drawings(path)[0] == []
+    assert DigitPad(drawings=path).replay(SAMPLES[1]).digit == 1, "after a restart as well"
+    press(pad, "y", ctrl_key=True)
+    assert (pad.prediction.digit, chosen(pad), len(pad._recognizer)) == (7, [7], 1)
+    assert [drawing.digit for drawing in read_drawings(path)[0]] == [7]
+    pad.undo()
+    pad.undo()
+    assert pad.strokes == []
+    press(pad, "Z", ctrl_key=True, shift_key=True)
+    assert len(pad.strokes) == 1
+
+
+def test_undo_of_a_second_label_brings_back_the_first():
+    pad = DigitPad()
+    draw(pad, SAMPLES[1])
+    tap(pad, 4)
+    tap(pad, 7)
+    tap(pad, 7)
+    pad.undo()
+    assert (pad.prediction.digit, chosen(pad), len(pad._recognizer)) == (4, [4], 1)
+
+
+def test_the_label_of_a_cleared_drawing_can_be_forgotten_after_undo(path):
+    pad = DigitPad(drawings=path)
+    draw(pad, SAMPLES[1])
+    tap(pad, 7)
+    pad.clear()
+    pad._view.corrections.forget.click()
+    assert len(pad._recognizer) == 1, "a blank paper has no label"
+    pad.undo()
+    assert chosen(pad) == [7]
+    pad._view.corrections.forget.click()
+    assert (pad.prediction.digit, chosen(pad), len(pad._recognizer)) == (1, [], 0)
+    assert read_drawings(path)[0] == []
+    pad.undo()
+    assert (pad.prediction.digit, chosen(pad), len(pad._recognizer)) == (7, [7], 1)
+
+
+def test_a_label_that_cannot_be_removed_from_the_file_is_forgotten_all_the_same(path, monkeypatch, caplog):
+    pad = DigitPad(drawings=path)
+    draw(pad, SAMPLES[1])
+    tap(pad, 7)
+
+    def fail(*_):
+        raise DrawingsFileError("the disk is gone")
+
+    monkeypatch.setattr(labelling, "append_drawing", fail)
+    pad.undo()
+    assert "could not be removed from the file" in note(pad)
+    assert "the disk is gone" in caplog.text
+    assert len(pad._recognizer) == 0
 
 
 def test_a_label_needs_a_drawing_and_a_digit(path):

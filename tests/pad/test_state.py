@@ -1,7 +1,16 @@
 import numpy as np
 import pytest
 
-from digit_utils.pad.state import MAX_POINTS, MAX_STROKES, DrawingFinger, DrawingState, smooth_path
+from digit_utils.pad.state import (
+    MAX_POINTS,
+    MAX_STEPS,
+    MAX_STROKES,
+    DrawingFinger,
+    DrawingState,
+    Labelled,
+    LabelState,
+    smooth_path,
+)
 
 
 def drawn(*strokes, side=100.0) -> DrawingState:
@@ -80,8 +89,63 @@ def test_undo_takes_back_one_stroke_and_clear_all_of_them():
     assert [stroke.tolist() for stroke in state.strokes] == [[[1, 1], [2, 2]]]
     assert state.clear()
     assert state.strokes == []
-    assert not state.undo()
     assert not state.clear()
+    assert state.undo()
+    assert len(state.strokes) == 1
+    assert state.undo()
+    assert state.strokes == []
+    assert not state.undo()
+
+
+def test_redo_repeats_what_was_undone_until_something_new_is_drawn():
+    state = drawn([(1.0, 1.0), (2.0, 2.0)], [(3.0, 3.0), (4.0, 4.0)])
+    state.clear()
+    for _ in range(3):
+        state.undo()
+    assert not state.undo()
+    counts = []
+    while state.redo():
+        counts.append(len(state.strokes))
+    assert counts == [1, 2, 0]
+    state.undo()
+    assert [stroke.tolist() for stroke in state.strokes] == [[[1, 1], [2, 2]], [[3, 3], [4, 4]]]
+    state.add([(5.0, 5.0)])
+    assert state.redo() is None
+    assert len(state.strokes) == 3
+
+
+def test_a_label_is_a_step_and_belongs_to_the_drawing_as_it_was():
+    state = drawn([(1.0, 1.0), (2.0, 2.0)])
+    label_state = state.label_state
+    state.label(label_state, 7)
+    label_state.digit = 7
+    state.label(label_state, 7)  # another tap changes nothing
+    assert state.label_state is label_state
+    state.add([(5.0, 5.0)])
+    assert state.label_state is not label_state
+    assert not state.label_state.is_labelled
+    state.undo()
+    assert state.label_state is label_state
+    assert state.undo() == Labelled(label_state, None, 7)
+    assert len(state.strokes) == 1
+    assert state.redo() == Labelled(label_state, None, 7)
+
+
+def test_steps_are_bounded_and_no_stroke_is_stuck_behind_forgotten_ones():
+    state = DrawingState(side=100)
+    for _ in range(5):
+        state.add([(float(index % 97), float(index % 89)) for index in range(MAX_POINTS)])
+        state.clear()
+    undone = 0
+    while state.undo():
+        undone += len(state.strokes)
+    assert undone == 1, "one drawing of this size is remembered"
+    state = drawn([(1.0, 1.0), (2.0, 2.0)])
+    for digit in range(2 * MAX_STEPS):
+        state.label(LabelState(), digit % 10)
+    for _ in range(MAX_STEPS + 1):
+        assert state.undo()
+    assert state.strokes == []
 
 
 def test_undo_during_a_stroke_takes_that_stroke_back():
