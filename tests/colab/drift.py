@@ -1,6 +1,6 @@
 """What has changed on Colab since it was rebuilt for the tests.
 
-    python tests/colab/drift.py LIST
+    python -m tests.colab.drift LIST
 
 LIST is a newer `pip freeze` of Colab. Google publishes them (github.com/googlecolab/backend-info, pip-freeze.txt), and
 `!pip freeze` on Colab prints one. Told is every version that differs from constraints.txt, and every package that the

@@ -243,11 +243,11 @@ def test_a_blank_image_holds_no_numbers(recognizer):
     assert recognizer.recognize_numbers(np.full((80, 200), 255, np.uint8)) == []
 
 
-def test_an_image_of_another_kind_is_refused(recognizer):
-    with pytest.raises(TypeError, match="uint8"):
-        recognizer.recognize_numbers(np.zeros((20, 20)))
-    with pytest.raises(ValueError, match="2-D"):
-        recognizer.recognize_numbers(np.zeros((20, 20, 3), np.uint8))
+def test_a_batch_of_images_and_levels_as_floats_are_refused(recognizer):
+    with pytest.raises(ValueError, match="one image"):
+        recognizer.recognize_numbers(np.zeros((5, 20, 20), np.uint8))
+    with pytest.raises(ValueError, match=r"scale them to \[0, 1\]"):
+        recognizer.recognize_numbers(np.full((20, 20), 255.0))
 
 
 def test_a_number_head_comes_back_from_its_file(tmp_path):
