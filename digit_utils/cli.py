@@ -16,7 +16,7 @@ PLACES = (*PATHS, "output_folder")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command line; return 0, or 1 after an error that was told in one sentence, or 130 after Ctrl-C."""
+    """Run the command line; return 0, or 1 after an error that was reported in one sentence, or 130 after Ctrl-C."""
     options = _parser().parse_args(arguments)
     pretend_not_installed(ADDRESS_GRAMMAR)
     from digit_utils.datasets.base import DatasetCorrupt
@@ -26,7 +26,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     from digit_utils.serving.app import PageError
     from digit_utils.sweeps.config import SweepError
 
-    told = (
+    reported = (
         ModelFileError,
         NotebookError,
         PageError,
@@ -38,14 +38,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     try:
         return options.run(options) or 0
-    except told as error:
-        print(f"digits {options.command}: {_told(error)}", file=sys.stderr)
+    except reported as error:
+        print(f"digits {options.command}: {_message(error)}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         return 130
 
 
-def _told(error: Exception) -> str:
+def _message(error: Exception) -> str:
     """Return an error in one sentence; what the system says of a file is turned into one."""
     if isinstance(error, OSError) and error.filename is not None and error.strerror:
         return f"{error.filename} cannot be used ({error.strerror}); choose another, or mend that"
@@ -318,7 +318,7 @@ def _evaluate(options: argparse.Namespace) -> None:
     parameters |= _places_of(parameters)
     _check_values(parameters)
     model = str(parameters["model"] or "")
-    Recognizer.load(model)  # a broken model is told before a notebook is started
+    Recognizer.load(model)  # a broken model is reported before a notebook is started
     folder = Path(str(parameters["output_folder"] or _folder_of(model)))
     parameters["output_folder"] = str(folder)
     notebook = run_notebook("03_evaluate", folder / "03_evaluate.ipynb", parameters=parameters)
@@ -404,7 +404,7 @@ def _own_data(path: str | None, *, complete: bool = False) -> str | None:
 
 
 def _drawings(path: str | None) -> str | None:
-    """Return the absolute path of a file of drawings; one that cannot be used is told before a notebook is started."""
+    """Return the absolute path of a file of drawings; an unusable one is reported before a notebook starts."""
     from digit_utils.datasets.drawings import load_own_drawings
 
     if path:
