@@ -37,7 +37,7 @@ DEFAULT_PORT = 8866
 LONGEST_SOCKET = f"voila_12345678/kernel-{uuid.uuid4()}-ipc-5"  # as Voila and Jupyter name it in the temporary folder
 PORT_RETRIES = 50  # further ports to try when the default one is taken
 POOL_SIZE = 3  # kernels started ahead for the next visitors, where others can come; one for a page of one's own
-THEMES = ("auto", "light", "dark")  # auto: as the visitor's system has it
+THEMES = ("light", "dark")
 EXTENSIONS = [  # of the front end: ink layer, canvas, and the widget managers, among which Voila chooses by version
     "anywidget",
     "ipycanvas",
@@ -79,7 +79,7 @@ def serve(
     host: str = "127.0.0.1",
     token: str | None = None,
     base_url: str = "/",
-    theme: str = "auto",
+    theme: str = "light",
     drawings: str | Path | None = None,
     keep_all: bool = False,
     visitors: int | None = None,
@@ -95,7 +95,7 @@ def serve(
             loopback.
         base_url: the path under which a reverse proxy shows the page, such as "/draw/"; the proxy may pass it on or
             not. Whom it lets in can draw, so the page counts as one that others can reach.
-        theme: "light" or "dark"; "auto" follows the visitor's system.
+        theme: "light" or "dark".
         drawings: a .jsonl file in which visitors' corrections are saved; None to save nothing. On a page that only this
             machine can reach, the corrections in it are used; where others draw, nobody's corrections affect others.
         keep_all: whether labelled drawings that were recognised correctly are saved as well.
