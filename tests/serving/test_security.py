@@ -579,7 +579,7 @@ def test_kernels_are_forked_and_started_without_forking_when_the_fork_server_has
     async def visit(process, address):
         visitor = await Visitor(address).arrive()
         await is_read(visitor, 7)
-        (fork_server,) = (one for one in psutil.Process(process.pid).children() if "fork_server" in cmdline(one))
+        (fork_server,) = (one for one in psutil.Process(process.pid).children() if "serve" in cmdline(one))
         assert fork_server.children(), "the kernel was not forked"
         asking = [one for one in kernels_of(process) if "forked" in cmdline(one)]
         assert asking
