@@ -163,6 +163,7 @@ def test_with_a_slow_network_ink_is_at_once_and_messages_are_few(chromium, serve
     relay.cut()
 
 
+@pytest.mark.slow
 def test_what_is_drawn_while_the_network_is_away_arrives_when_it_is_back(chromium, server):
     relay = Relay(urlsplit(server[1]).port)
     with opened(chromium, f"http://127.0.0.1:{relay.port}/", **DESKTOP) as pad:
