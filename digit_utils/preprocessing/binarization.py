@@ -1,7 +1,4 @@
-"""Binarization: separates ink from page in an image, whatever the illumination, the noise and the polarity.
-
-Clean images, which are canvases and scans, have a page of one grey level. Photos do not: see `illumination.py`.
-"""
+"""Binarization: clean images, canvases and scans, by their levels; photos by the network of `segmentation.py`."""
 
 import cv2
 import numpy as np
@@ -18,16 +15,7 @@ from digit_utils.preprocessing.components import (
     without_haze,
     without_specks,
 )
-from digit_utils.preprocessing.illumination import ink_of_photo
-from digit_utils.preprocessing.page_detection import (
-    Page,
-    covered_edge,
-    find_pages,
-    is_photo_of,
-    may_contain_page,
-    page_alone,
-    without_edge,
-)
+from digit_utils.preprocessing.segmentation import ink_of_photo
 
 CLEAN_PAGE = 0.3  # share of the pixels that have the most frequent level: more only if nothing was photographed
 SOFT_EDGES = 0.15  # share of the pixels of a clean image that may be closer to the page than to the ink
@@ -35,9 +23,7 @@ MARGIN = 8  # pixels around the ink: enough to see that the page is uniform
 NOISE_LIMIT = 6  # standard deviations of a page's noise that no noise reaches
 SMALLEST_WITH_SHADOW = 32  # pixels, shorter side; in smaller clean images a bold digit is as broad as a shadow
 MOST_PAGE_BESIDE_SHADOW = 0.75  # share of the pixels; a shadow leaves less of the page's level than strokes do
-ALONG_EDGE = 0.6  # share of a page's edge that false ink from a desk follows
 TWO_LEVELS = 0.78  # share of the variance that two levels explain; of uniform noise they explain 0.75
-
 NARROWEST_PHOTO, FEWEST_PIXELS = 6, 200  # in smaller images the illumination cannot be estimated
 
 
@@ -45,62 +31,27 @@ def find_ink(image: np.ndarray) -> np.ndarray | None:
     """Return how much ink each pixel of an image holds.
 
     Args:
-        image: (height, width) uint8, sides up to `LARGEST_IMAGE`; dark ink on a light page or light on dark.
+        image: (height, width) uint8; dark ink on a light page or light on dark.
 
     Returns:
         (height, width) float32 in [0, 1], None for a blank page. A small photo comes back enlarged.
     """
-    histogram = cv2.calcHist([image], [0], None, [256], [0, 256]).ravel()
-    if not may_contain_page(image, histogram):
-        return _ink_of_page(image, histogram)
-    found = find_pages(image)
-    ink = _ink_of_pages(image, found, nested=2)  # on a desk, and a box on it
-    if ink is None:
-        ink = _ink_of_page(image, histogram)
-        if ink is not None and any(_is_empty(page, image, ink) for page in found):
-            return None
-    return ink
+    return _ink_of_clean_image(image) if _is_clean(image) else ink_of_photo(image)
 
 
-def _ink_of_pages(image: np.ndarray, found: list[Page], *, nested: int) -> np.ndarray | None:
-    """Return the ink of the first page in an image that has any, the size of the image; None without one.
-
-    Pages are sought within a page again, up to `nested` levels in all. A page without ink does not count: the light
-    half of a page with a shadow may look like one, while the digit is in the other half.
-    """
-    for page in found:
-        left, top, width, height = cv2.boundingRect(page.inside)
-        part = slice(top, top + height), slice(left, left + width)
-        alone = page_alone(image, page)[part]
-        histogram = cv2.calcHist([alone], [0], None, [256], [0, 256]).ravel()
-        ink = None
-        if nested > 1 and may_contain_page(alone, histogram):
-            ink = _ink_of_pages(alone, find_pages(alone), nested=nested - 1)
-        ink = _ink_of_page(alone, histogram) if ink is None else ink
-        if ink is not None and without_edge(ink, page.inside[part]).any():
-            whole = np.zeros(image.shape, np.float32)
-            whole[part] = ink
-            return whole
-    return None
+def _is_clean(image: np.ndarray) -> bool:
+    """Return whether an image, (height, width) uint8, is a canvas or a scan, or too small to be anything else."""
+    if min(image.shape) < NARROWEST_PHOTO or image.size < FEWEST_PIXELS:
+        return True
+    histogram = _histogram(image)
+    return _has_one_page_level(histogram) and not _has_shadow(image, histogram)
 
 
-def _is_empty(page: Page, image: np.ndarray, ink: np.ndarray) -> bool:
-    """Return whether a photo shows an empty page on a desk: the only ink found is along its edge.
-
-    A digit that crosses the edge of a shadow touches it as well, but does not follow it.
-    """
-    return is_photo_of(page, image) and covered_edge(page, ink) > ALONG_EDGE
+def _histogram(image: np.ndarray) -> np.ndarray:
+    return cv2.calcHist([image], [0], None, [256], [0, 256]).ravel()
 
 
-def _ink_of_page(image: np.ndarray, histogram: np.ndarray) -> np.ndarray | None:
-    """Return the ink of an image that is a page from edge to edge, None for a blank one."""
-    tiny = min(image.shape) < NARROWEST_PHOTO or image.size < FEWEST_PIXELS
-    if tiny or (_is_clean(histogram) and not _has_shadow(image, histogram)):
-        return _ink_of_clean_image(image, histogram)
-    return ink_of_photo(image)
-
-
-def _is_clean(histogram: np.ndarray) -> bool:
+def _has_one_page_level(histogram: np.ndarray) -> bool:
     """Return from its histogram whether an image is a canvas or a scan: one level is its page, few pixels are near it.
 
     Soft edges have as many levels near the page as near the ink; uneven illumination in an overexposed photo does not.
@@ -124,12 +75,9 @@ def _has_shadow(image: np.ndarray, histogram: np.ndarray) -> bool:
     return has_blob(small_copy(cv2.LUT(image, far.astype(np.uint8)), cv2.INTER_NEAREST))
 
 
-# ------------------------------------------------------------------------------------------------ clean images
-
-
-def _ink_of_clean_image(image: np.ndarray, histogram: np.ndarray) -> np.ndarray | None:
+def _ink_of_clean_image(image: np.ndarray) -> np.ndarray | None:
     """Return the ink of a canvas or a scan, None for a blank one."""
-    page = _clean_page(image, histogram)
+    page = _clean_page(image, _histogram(image))
     if min(image.shape) < LARGE:
         contrast = _contrast_to_page(page, image)
         return None if _is_blank(contrast) else without_specks(_ink_by_levels(contrast))

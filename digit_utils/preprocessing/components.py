@@ -9,7 +9,6 @@ LARGEST_IMAGE = 384  # pixels; longer images are shrunk before ink is found in t
 FAINTEST_CONTRAST = 20  # grey levels of 255; an image with less contrast than this is a blank page
 FRAME_COVERAGE = 0.35  # share of an edge that a digit does not cover if something else lies inside
 LARGE = 48  # pixels, shorter side; from here on an image has enough pixels to blur away some of its noise
-FINE_GRAINED = 40_000  # pixels; in such a photo strokes can be told from grids, holes, creases, shadows and desks
 SMALL_SIDE = 64  # pixels; enough to see how the illumination varies, while averaging removes the noise
 
 LEAST_INK = 0.1  # of full ink; fainter pixels do not count
@@ -122,12 +121,6 @@ def pen_width_of(ink: np.ndarray) -> float:
         return 0.0
     distances = cv2.distanceTransform(inside, cv2.DIST_L2, 5)  # 0 outside
     return 4 * (cv2.sumElems(distances)[0] / area - 0.5) / factor
-
-
-def share_of_largest_component(inside: np.ndarray) -> float:
-    """Return the share of a mask that its largest component has: strokes are connected, noise is not."""
-    _, _, statistics, _ = cv2.connectedComponentsWithStats(inside.astype(np.uint8), connectivity=8)
-    return float(statistics[1:, cv2.CC_STAT_AREA].max(initial=0)) / max(1, np.count_nonzero(inside))
 
 
 # -------------------------------------------------------------------------------------------- frames and specks
