@@ -69,7 +69,7 @@ def test_the_kernel_is_the_one_that_colab_has(after_first_cell):
 
 def test_no_cell_failed_from_the_first_to_the_last(pad):
     assert pad.page.locator(".output_error").all_inner_texts() == []
-    assert pad.page.get_by_text("the custom widget manager is on").count() == 1
+    assert pad.page.get_by_text("the custom widget manager is on").count() >= 1
 
 
 @pytest.mark.parametrize("digit", range(10))
