@@ -8,6 +8,7 @@ likeliest path through the lattice of groups is the number. The head is fitted t
 """
 
 import io
+import math
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
@@ -18,6 +19,7 @@ import numpy as np
 
 from digit_utils.files import atomic_write
 from digit_utils.preprocessing.strokes import clean_strokes, ink_from_strokes
+from digit_utils.recognition.formats import format_penalty
 from digit_utils.recognition.lattice import Lattice, best_paths, lattice_of, log_partition
 from digit_utils.recognition.recognizer import Prediction, predictions_of
 from digit_utils.recognition.segmentation import GEOMETRY_FEATURES, Pieces, candidate_groups, geometry, pieces_of
@@ -29,7 +31,7 @@ EVIDENCE_FEATURES = NUM_CLASSES + 3
 FEATURES = GEOMETRY_FEATURES + EVIDENCE_FEATURES
 # Added to the head's scores, in nats, because synthetic numbers hold far more marks and letters than what people draw
 # on a pad: chosen on development numbers of other people.
-BIASES = {"/": -4.0, OTHER: -2.5, ",": -2.0, "-": 1.0}
+BIASES = {"/": -4.0, OTHER: -2.5, ",": -3.0, "-": 1.5}
 BUNDLED_HEAD = Path(__file__).parents[1] / "models" / "numbers.npz"
 MAX_PIECES = 80  # of a line; more are no number
 LEAST_CONFIDENCE = 0.03  # of a number; what is read with less is none
@@ -269,8 +271,16 @@ def readings(lattice: Lattice, weights: np.ndarray) -> tuple[list[list[tuple[int
         text = "".join(LABELS[label] for _, label in path).replace(LINE, "")
         chances[text] = chances.get(text, 0.0) + float(np.exp(score - total))
         paths.setdefault(text, path)
+    chances = _with_formats(chances)
     ordered = sorted(chances.items(), key=lambda entry: entry[1], reverse=True)
     return [paths[text] for text, _ in ordered], ordered
+
+
+def _with_formats(chances: dict[str, float]) -> dict[str, float]:
+    """Return the probabilities of texts with the prior of `formats`; what is missing to 1 keeps its share."""
+    weighted = {text: chance * math.exp(-format_penalty(text)) for text, chance in chances.items()}
+    total = 1 - sum(chances.values()) + sum(weighted.values())
+    return {text: chance / total for text, chance in weighted.items()}
 
 
 def _box(pieces: Pieces, members: Sequence[int]) -> tuple[float, float, float, float]:
