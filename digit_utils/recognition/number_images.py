@@ -17,6 +17,11 @@ SMALLEST_LINE = 0.35  # of the tallest line's height; lower lines are noise
 WIDE = 1.05  # line heights; wider components may be several digits that touch
 MOST_CUTS = 4  # of one component
 NEAREST_CUTS = 0.25  # line heights
+RULE_COVERS, GAP_IN_RULE = 0.75, 0.05  # of the ink's width, in the row of a ruled line; between two pieces of the line
+THICKEST_RULE = 0.08  # of the ink's height
+THICKER_THAN_RULE = 1.7  # times its thickness; where ink is as high, a stroke crosses the line
+MOSTLY_RULE = 0.3  # share of the columns of a ruled line in which no stroke stands on it
+WIDER_THAN_HIGH = 1.3  # the ink of a number on a ruled line; in narrower ink, the line may be a digit's bar
 THIN = 0.3  # line heights; a cut goes through no more ink than this
 
 
@@ -29,10 +34,35 @@ def read_image(reader: NumberReader, image: np.ndarray) -> list[Number]:
     if ink is None:
         return []
     scale = max(image.shape) / max(ink.shape)
+    ink = without_rules(ink)
     return [
         reader.read([outline * scale for outline in outlines(pieces)], ink_of_pieces(pieces, ink))
         for pieces in pieces_of_lines(ink)
     ]
+
+
+def without_rules(ink: np.ndarray) -> np.ndarray:
+    """Return ink, (height, width) float32, without the ruled lines on which a number stands, as on a cheque.
+
+    What crosses a line stays, as in the removal of staff lines from sheet music (Dalitz et al., 2008).
+    """
+    mask = (ink > CLEAR_INK).view(np.uint8)
+    rows, columns = (np.flatnonzero(mask.any(axis=axis)) for axis in (1, 0))
+    if not len(rows) or np.ptp(columns) < WIDER_THAN_HIGH * np.ptp(rows):
+        return ink
+    inner = mask[:, columns[0] : columns[-1] + 1]
+    gap = np.ones((1, max(3, round(GAP_IN_RULE * inner.shape[1]))), np.uint8)
+    joined = cv2.morphologyEx(cv2.dilate(inner, np.ones((3, 1), np.uint8)), cv2.MORPH_CLOSE, gap)
+    ruled = (joined.mean(axis=1) >= RULE_COVERS).view(np.uint8)
+    near = cv2.dilate(ruled, np.ones((5, 1), np.uint8)).ravel() > 0
+    heights = mask[near].sum(axis=0)
+    if not heights.any():
+        return ink
+    usual = max(2.0, float(np.quantile(heights[heights > 0], MOSTLY_RULE)))
+    if usual > THICKEST_RULE * len(mask):
+        return ink
+    crossing = cv2.morphologyEx(mask, cv2.MORPH_OPEN, np.ones((int(THICKER_THAN_RULE * usual) + 1, 1), np.uint8))
+    return np.where(near[:, np.newaxis] & (crossing == 0), 0, ink).astype(np.float32)
 
 
 def ink_of_pieces(pieces: Sequence[np.ndarray], ink: np.ndarray) -> Callable[[list[int]], np.ndarray]:

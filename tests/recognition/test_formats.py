@@ -21,8 +21,8 @@ def test_rows_of_digits_and_marks_that_nobody_writes_cost_most(text):
     assert format_penalty(text) == NO_FORMAT
 
 
-@pytest.mark.parametrize("text", ["1,2,3", "3:1", "79:25", "14,", "15:30."])
-def test_lists_ratios_and_the_end_of_a_sentence_cost_little(text):
+@pytest.mark.parametrize("text", ["1,2,3", "3:1", "79:25", "14,", "15:30.", "20.-", "10.000,-"])
+def test_lists_ratios_prices_and_the_end_of_a_sentence_cost_little(text):
     assert 0 < format_penalty(text) < NO_FORMAT
 
 

@@ -239,6 +239,25 @@ def test_numbers_in_an_image_are_found_line_by_line(recognizer, hands):
     assert share(right) >= 0.85
 
 
+def test_a_ruled_line_under_a_number_in_an_image_changes_few_readings(recognizer, hands):
+    rng, plain, ruled = np.random.default_rng(8), [], []
+    for _ in range(30):
+        text = "".join(map(str, rng.integers(0, 10, 4)))
+        hand = hands[rng.integers(len(hands))]
+        spread = [
+            stroke + np.array([1.1 * place, 0])
+            for place, character in enumerate(text)
+            for stroke in write_number(character, hand, rng, lines=0, neighbours=0).strokes
+        ]
+        page = image_of(spread)
+        on_line = page.copy()
+        on_line[-26:-24] = 60  # through the feet of the digits, as on a cheque
+        on_line[-25, ::17] = 255  # worn
+        plain.append([number.text for number in recognizer.recognize_numbers(page)] == [text])
+        ruled.append([number.text for number in recognizer.recognize_numbers(on_line)] == [text])
+    assert share(ruled) >= share(plain) - 0.1
+
+
 def test_a_blank_image_holds_no_numbers(recognizer):
     assert recognizer.recognize_numbers(np.full((80, 200), 255, np.uint8)) == []
 
