@@ -200,16 +200,10 @@ def execute_notebook(
     with _translated_errors(papermill.PapermillExecutionError, part, output, failed or output):
         output.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=scratch_folder(), ignore_cleanup_errors=True) as scratch:
+            manager = _kernel_manager(scratch, folder, environment or {}, kernel or alone(), on_start=on_start)
+            options = {"kernel_name": "python3", "kernel_manager_class": manager, "progress_bar": False}
             papermill.execute_notebook(
-                str(source),
-                str(part),
-                parameters=dict(parameters),
-                kernel_name="python3",
-                progress_bar=False,
-                stdout_file=stdout,
-                kernel_manager_class=_kernel_manager(
-                    scratch, folder, environment or {}, kernel or alone(), on_start=on_start
-                ),
+                str(source), str(part), parameters=dict(parameters), stdout_file=stdout, **options
             )
         os.replace(part, output)  # noqa: PTH105
 
