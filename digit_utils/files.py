@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 DIGEST_SIZE = 64  # bytes: a SHA-256, hexadecimal
+PROGRESS_FILE = "DIGITS_PROGRESS_FILE"  # the variable of a kernel that names the file for `report_progress`
 
 
 class ModelFileError(ValueError):
@@ -128,6 +129,16 @@ def read_json(path: str | os.PathLike[str]) -> dict[str, Any]:
     if not isinstance(content, dict):
         raise ValueError(f"{path} is damaged (not a JSON object)")
     return content
+
+
+def report_progress(text: str) -> None:
+    """Tell the command that runs this notebook how far it is, for its line in the terminal; elsewhere do nothing."""
+    if not (path := os.environ.get(PROGRESS_FILE)):
+        return
+    with contextlib.suppress(OSError):  # a full disk must not end a training here
+        begun = Path(f"{path}.part")
+        begun.write_text(text, encoding="utf-8")
+        os.replace(begun, path)  # noqa: PTH105
 
 
 def package_versions(*packages: str) -> dict[str, str]:

@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TextIO
 
+from digit_utils.files import PROGRESS_FILE
 from digit_utils.notebook.fork_server import alone
 from digit_utils.notebook.scratch import scratch_folder
 
@@ -81,8 +82,17 @@ def run_notebook(name: str, output: str | Path, *, parameters: dict[str, Any]) -
     given = {key: value for key, value in parameters.items() if value is not None}
     _check_names(inspect_parameters(source), given, source)
     failed = output.with_name(f"{output.stem}.failed.ipynb")
-    with Waiting(sys.stdout, f"{source.stem} is running") as stdout:
-        execute_notebook(source, output, parameters=given, stdout=stdout, failed=failed if _succeeded(output) else None)
+    with tempfile.TemporaryDirectory(dir=scratch_folder(), ignore_cleanup_errors=True) as folder:
+        progress = Path(folder) / "progress.txt"
+        with Waiting(sys.stdout, f"{source.stem} is running", progress=progress) as stdout:
+            execute_notebook(
+                source,
+                output,
+                parameters=given,
+                environment={PROGRESS_FILE: str(progress)},
+                stdout=stdout,
+                failed=failed if _succeeded(output) else None,
+            )
     failed.unlink(missing_ok=True)
     return output
 
@@ -90,11 +100,11 @@ def run_notebook(name: str, output: str | Path, *, parameters: dict[str, Any]) -
 class Waiting:
     """A stream whose last line tells that time passes, and is replaced by what is written; for people at a terminal.
 
-    Elsewhere one line is written in the beginning.
+    Elsewhere one line is written in the beginning. The line also repeats what `report_progress` wrote to a file.
     """
 
-    def __init__(self, stream: TextIO, what: str):
-        self._stream, self._what, self._start = stream, what, time.monotonic()
+    def __init__(self, stream: TextIO, what: str, *, progress: Path | None = None):
+        self._stream, self._what, self._progress, self._start = stream, what, progress, time.monotonic()
         self._lock, self._ended = threading.Lock(), threading.Event()
         self._shown = False  # whether the line that tells the time is there
         self._at_line_start = True
@@ -114,11 +124,20 @@ class Waiting:
         while True:
             with self._lock:
                 if self._at_line_start and not self._ended.is_set():
-                    self._stream.write(f"\r\x1b[K{self._what}, {time.monotonic() - self._start:.0f} s")
+                    self._stream.write(
+                        f"\r\x1b[K{self._what}, {time.monotonic() - self._start:.0f} s{self._reported()}"
+                    )
                     self._stream.flush()
                     self._shown = True
             if self._ended.wait(1):
                 return
+
+    def _reported(self) -> str:
+        try:
+            text = self._progress.read_text(encoding="utf-8") if self._progress else ""
+        except OSError:  # nothing has been reported yet
+            return ""
+        return f": {text}" if text else ""
 
     def write(self, text: str) -> None:
         """Write text in place of the line that tells the time."""
@@ -181,16 +200,10 @@ def execute_notebook(
     with _translated_errors(papermill.PapermillExecutionError, part, output, failed or output):
         output.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=scratch_folder(), ignore_cleanup_errors=True) as scratch:
+            manager = _kernel_manager(scratch, folder, environment or {}, kernel or alone(), on_start=on_start)
+            options = {"kernel_name": "python3", "kernel_manager_class": manager, "progress_bar": False}
             papermill.execute_notebook(
-                str(source),
-                str(part),
-                parameters=dict(parameters),
-                kernel_name="python3",
-                progress_bar=False,
-                stdout_file=stdout,
-                kernel_manager_class=_kernel_manager(
-                    scratch, folder, environment or {}, kernel or alone(), on_start=on_start
-                ),
+                str(source), str(part), parameters=dict(parameters), stdout_file=stdout, **options
             )
         os.replace(part, output)  # noqa: PTH105
 

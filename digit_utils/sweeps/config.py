@@ -18,9 +18,12 @@ Instead of a grid, a random sample, which the same seed draws again:
         learning_rate: {from: 0.0005, to: 0.01, scale: log}
         batch_size: {from: 32, to: 256}
         augmentation: [mild, strong]
+        seed: {randint: [0, 1000]}       # a distribution of scipy.stats by its name, with its arguments in order
 
 A range gives whole numbers, both ends included, if the notebook declares the parameter as `int`, or declares no type
-but has a whole number there and both ends are whole.
+but has a whole number there and both ends are whole. A distribution is any of `scipy.stats`, such as
+`{loguniform: [0.0001, 0.01]}`, `{truncnorm: [-2, 2, 0.25, 0.1]}` or `{poisson: [3]}`: its parameters, and then `loc`
+and `scale` if wanted. What it draws is not rounded, so a parameter of type `int` takes discrete ones alone.
 
 A finished run is repeated only if its notebook, this package, its parameters or its data have changed. In the
 notebooks of the project, data are the datasets that they read, and the files that `model` and `drawings` name: their
@@ -340,6 +343,9 @@ def _draw(name: str, source: Any, runs: int, generator: np.random.Generator, che
         choices = checks.choices(name, source, where)
         return [choices[place] for place in generator.integers(len(choices), size=runs)]
     checks.name(name, where)
+    if len(source) == 1 and not set(source) & set(RANGE_KEYS):
+        drawn = _drawn_from_scipy(*next(iter(source.items())), runs, generator, f"{where}: {name}")
+        return [checks.value(name, value, where) for value in drawn]
     low, high, log = _range(source, f"{where}: {name}")
     whole = checks.is_whole(name, low, high)
     if whole:
@@ -353,6 +359,31 @@ def _draw(name: str, source: Any, runs: int, generator: np.random.Generator, che
     if whole:
         return [checks.value(name, min(max(round(value), first), last), where) for value in values.tolist()]
     return [checks.value(name, float(f"{value:.6g}"), where) for value in values.tolist()]
+
+
+def _drawn_from_scipy(
+    distribution: Any, arguments: Any, runs: int, generator: np.random.Generator, where: str
+) -> list[float] | list[int]:
+    """Return random values of a distribution of scipy.stats; floats with six digits, as of a range."""
+    from scipy import stats
+
+    kinds = (stats.rv_continuous, stats.rv_discrete)
+    known = [name for name in dir(stats) if isinstance(getattr(stats, name), kinds)]
+    if distribution not in known:
+        raise SweepError(
+            f"{where} has {distribution!r}; give a list, a range such as {{from: 1, to: 9}}, or a distribution of "
+            f"scipy.stats such as {{loguniform: [0.0001, 0.01]}}{hint(distribution, known)}"
+        )
+    values = [_as_float(value) for value in arguments] if isinstance(arguments, list) else [None]
+    if not all(isinstance(value, float) and math.isfinite(value) for value in values):
+        raise SweepError(f"{where}: {distribution} is {arguments!r}; it must be a list of numbers, such as [1, 2]")
+    try:
+        drawn = getattr(stats, distribution)(*values).rvs(runs, random_state=generator)
+    except (TypeError, ValueError) as error:
+        raise SweepError(f"{where}: scipy cannot draw from {distribution} with {arguments!r} ({error})") from error
+    if not np.isfinite(drawn).all():
+        raise SweepError(f"{where}: {distribution} with {arguments!r} gave a value that is not finite")
+    return [float(f"{value:.6g}") if isinstance(value, float) else value for value in drawn.tolist()]
 
 
 def _range(source: Mapping[str, Any], where: str) -> tuple[float, float, bool]:

@@ -77,23 +77,34 @@ def run_sweep(
     runs = plan_runs(sweep, data_of_runs(sweep))
     with _explained_full_disk(store):
         scratch_folder()  # also removes what a killed command has left there
-        for changed, count in store.save_plan(sweep, runs).items():
-            note(
-                f"{count} finished run{'s are' if count > 1 else ' is'} of other {changed}: "
-                "their rows stay in the table, marked as outdated, and their settings are run again"
-            )
+        _save_plan(store, sweep, runs, note)
         tasks, known = _open_tasks(store, runs, sweep, threads=threads, retry_failed=retry_failed)
-        with Progress(sweep, total=len(runs), known=known, note=note) as progress:
-            try:
-                if tasks:
-                    with _executor(store, runs[0], scheduler=scheduler, workers=workers, note=note) as executor:
-                        Scheduler(store, progress, executor, max_failures=max_failures).run(tasks)
-            except BaseException:
-                with suppress(OSError, SweepError):  # the table can be made again; what went wrong counts
-                    store.write_results()
-                raise
-        store.write_results()
+        with _table_in_the_end(store), Progress(sweep, total=len(runs), known=known, note=note) as progress:
+            if tasks:
+                with _executor(store, runs[0], scheduler=scheduler, workers=workers, note=note) as executor:
+                    Scheduler(store, progress, executor, max_failures=max_failures).run(tasks)
     return progress.counts
+
+
+def _save_plan(store: RunStore, sweep: Sweep, runs: Sequence[Run], note: Callable[[str], None]) -> None:
+    """Record the runs of a sweep, and say which finished ones are to be done again."""
+    for changed, count in store.save_plan(sweep, runs).items():
+        note(
+            f"{count} finished run{'s are' if count > 1 else ' is'} of other {changed}: "
+            "their rows stay in the table, marked as outdated, and their settings are run again"
+        )
+
+
+@contextmanager
+def _table_in_the_end(store: RunStore) -> Iterator[None]:
+    """Write the table of results, also if something is raised, which then counts."""
+    try:
+        yield
+    except BaseException:
+        with suppress(OSError, SweepError):  # the table can be made again
+            store.write_results()
+        raise
+    store.write_results()
 
 
 def _executor(

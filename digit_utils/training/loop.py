@@ -13,6 +13,7 @@ import numpy as np
 from tqdm.auto import tqdm
 
 from digit_utils.datasets.ink import LabelledInk
+from digit_utils.files import report_progress
 from digit_utils.training.checkpoint import (
     claim_folder,
     load_checkpoint,
@@ -105,6 +106,7 @@ def train(
                 else:
                     save_checkpoint(folder, network, history)
                 report(_describe_epoch(history[-1], config.epochs))
+        report_progress("")
         save_learning_curves(folder, history)
         return TrainingResult(to_float32(network), history, folder)
 
@@ -160,9 +162,11 @@ def _train_epoch(
     bar = tqdm(total=steps, desc=f"epoch {epoch + 1}", leave=False, mininterval=1.0, disable=not show_progress)
     with bar:
         total = 0.0
-        for loss in train_batches(network, inputs, targets, batch_size=config.batch_size):
+        batches = train_batches(network, inputs, targets, batch_size=config.batch_size)
+        for step, loss in enumerate(batches, start=1):
             total += loss
             bar.update()
+            report_progress(f"epoch {epoch + 1} of {config.epochs}, {step / steps:.0%}")
     return total / len(inputs)
 
 

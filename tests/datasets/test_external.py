@@ -7,6 +7,7 @@ import pytest
 
 from digit_utils.datasets.base import DatasetCorrupt
 from digit_utils.datasets.external import FASHION_MNIST, SEMEION, load_fashion_mnist, load_semeion
+from tests.support.datasets import skip_without
 
 LOADERS = {SEMEION.files: load_semeion, FASHION_MNIST.files: load_fashion_mnist}
 
@@ -15,8 +16,17 @@ def stored(place: str) -> Path:
     """Return the path of one of the two files, or skip, but never in CI: they are not downloaded."""
     path = Path(os.environ.get("DIGITS_DATA_DIR", "")) / place
     if not path.is_file():
-        (pytest.fail if os.environ.get("CI") else pytest.skip)(f"there is no {place} in DIGITS_DATA_DIR")
+        skip_without(f"there is no {place} in DIGITS_DATA_DIR")
     return path
+
+
+@pytest.mark.parametrize("place", LOADERS)
+@pytest.mark.parametrize(("ci", "outcome"), [("true", pytest.fail.Exception), ("", pytest.skip.Exception)])
+def test_missing_data_fail_in_ci_and_skip_elsewhere(place: str, ci: str, outcome: type[BaseException], monkeypatch):
+    monkeypatch.delenv("DIGITS_DATA_DIR", raising=False)
+    monkeypatch.setenv("CI", ci)
+    with pytest.raises(outcome, match=place):
+        stored(place)
 
 
 def test_semeion_is_1593_stretched_scans_of_ten_digits():

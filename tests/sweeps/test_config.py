@@ -5,7 +5,9 @@ from __future__ import annotations
 import math
 from pathlib import Path
 
+import numpy as np
 import pytest
+from scipy.stats import kstest, uniform
 
 from digit_utils import cli
 from digit_utils.sweeps.config import Objective, SweepError, read_sweep
@@ -68,6 +70,20 @@ def test_a_random_sample_is_the_same_for_the_same_seed(folder: Path):
     assert 140 < [run["word"] for run in sweep.runs].count("a") < 260
 
 
+def test_random_values_follow_the_distributions_of_scipy_and_its_seed(folder: Path):
+    text = HEAD + (
+        "random:\n  runs: 2000\n  seed: 3\n  parameters:\n    seconds: {loguniform: [1e-4, 1e-2]}\n"
+        "    x: {poisson: [5]}\n    seed: {randint: [0, 1000000000]}\n"
+    )
+    sweep, again, other = read(folder, text), read(folder, text), read(folder, text.replace("seed: 3", "seed: 4"))
+    assert sweep.runs == again.runs != other.runs
+    seconds, counts = ([run[name] for run in sweep.runs] for name in ("seconds", "x"))
+    assert kstest(np.log10(seconds), uniform(-4, 2).cdf).pvalue > 0.001
+    assert {type(count) for count in counts} == {int}
+    assert abs(np.mean(counts) - 5) < 4 * np.sqrt(5 / 2000)
+    assert abs(np.var(counts) - 5) < 0.7
+
+
 @pytest.mark.parametrize(
     ("scale", "shares"), [("linear", [1 / 4] * 4), ("log", [0.500, 0.233, 0.153, 0.114])], ids=["linear", "log"]
 )
@@ -124,6 +140,22 @@ def test_a_parameter_without_a_type_is_drawn_as_whole_numbers_if_its_default_and
         (HEAD + "random: {runs: 1, parameters: {x: {from: 0, to: 1, scale: log}}}", "x has the scale 'log'; choose"),
         (HEAD + "random: {runs: 1, parameters: {x: {from: -.inf, to: 1}}}", "x must have numbers as `from` and `to`"),
         (HEAD + "random: {runs: 1, parameters: {x: {from: 0.2, to: 0.8}}}", "x must be a whole number, and none lies"),
+        (HEAD + "random: {runs: 1, parameters: {seconds: {lognuniform: [1, 2]}}}", r"did you mean loguniform\?"),
+        (
+            HEAD + "random: {runs: 1, parameters: {seconds: {rv_frozen: [1]}}}",
+            "has 'rv_frozen'; give a list, a range",
+        ),
+        (HEAD + "random: {runs: 1, parameters: {seconds: {uniform: 1}}}", "uniform is 1; it must be a list of numbers"),
+        (HEAD + "random: {runs: 1, parameters: {seconds: {uniform: [a]}}}", r"uniform is \['a'\]; it must be a list"),
+        (
+            HEAD + "random: {runs: 1, parameters: {seconds: {loguniform: [2, 1]}}}",
+            r"cannot draw from loguniform",
+        ),
+        (HEAD + "random: {runs: 1, parameters: {seconds: {uniform: [1, 2, 3, 4]}}}", "scipy cannot draw from uniform"),
+        (
+            HEAD + "random: {runs: 1, parameters: {x: {uniform: [1, 2]}}}",
+            r"\(float\), but tiny.ipynb takes int",
+        ),
         (HEAD + "lowest: a\nhighest: b", "it has lowest and highest; keep one"),
         (HEAD + "time_limit: soon", "time_limit is 'soon'; it must be a number of seconds above 0"),
         (

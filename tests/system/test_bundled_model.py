@@ -27,6 +27,7 @@ from digit_utils.evaluation.robustness import resampled, rotated, slanted
 from digit_utils.preprocessing.images import ink_from_image
 from digit_utils.preprocessing.strokes import ink_from_strokes
 from digit_utils.recognition.recognizer import BUNDLED_MODEL
+from tests.support.datasets import skip_without
 
 README = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
 NEW_FORMS = ("hook_at_the_foot", "long_hook_at_the_foot")
@@ -106,9 +107,7 @@ def test_floors_of_the_development_checks(recognizer: Recognizer, mnist_test_ink
     """What was never trained on: scans stretched out of proportion, and pictures of clothes."""
     stretched, clothes = load_semeion(), load_fashion_mnist()
     if stretched is None or clothes is None:
-        if os.environ.get("CI") and os.environ.get("DIGITS_DATA_DIR"):
-            pytest.fail("CI needs the real data: the data folder holds no Semeion or no Fashion-MNIST")
-        pytest.skip("the data folder holds no Semeion or no Fashion-MNIST")
+        skip_without("the data folder holds no Semeion or no Fashion-MNIST")
     figures = score(predict(recognizer, stretched))
     assert_readme_tells("Semeion", figures)
     assert figures.error_rate < 0.025

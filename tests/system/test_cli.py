@@ -1,6 +1,7 @@
 """The command line: help, clear errors, exit codes."""
 
 import io
+import re
 import subprocess
 import sys
 import time
@@ -14,6 +15,11 @@ from digit_utils.notebook import execute
 from digit_utils.notebook.execute import NotebookError, execute_notebook, read_parameter, run_notebook
 from digit_utils.recognition.recognizer import BUNDLED_MODEL
 from tests.support.tiny_sweep import wait_until, write_tiny_notebook
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
 
 
 @pytest.mark.parametrize("command", [[], ["draw"], ["read"], ["train"], ["evaluate"], ["sweep"], ["report"]])
@@ -188,10 +194,6 @@ def test_a_run_that_fails_leaves_the_notebook_of_a_finished_one_alone(tmp_path: 
 
 
 def test_a_notebook_that_runs_shows_that_time_passes_at_a_terminal_and_one_line_elsewhere():
-    class Terminal(io.StringIO):
-        def isatty(self) -> bool:
-            return True
-
     with execute.Waiting(terminal := Terminal(), "it is running") as stream:
         wait_until(lambda: "it is running, 1 s" in terminal.getvalue(), "the seconds to be counted")
         stream.write("loss 0.5\n")
@@ -204,6 +206,17 @@ def test_a_notebook_that_runs_shows_that_time_passes_at_a_terminal_and_one_line_
     with execute.Waiting(file := io.StringIO(), "it is running") as stream:
         stream.write("loss 0.5\n")
     assert file.getvalue() == "it is running; what it prints follows\nloss 0.5\n"
+
+
+def test_what_a_notebook_reports_within_an_epoch_is_seen_at_a_terminal(
+    tiny_notebook: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(sys, "stdout", terminal := Terminal())
+    report = "from digit_utils.files import report_progress; report_progress('epoch 2 of 5, 40%')"
+    loop = "for step in range(20):"
+    tiny_notebook.write_text(tiny_notebook.read_text().replace(loop, rf"{report}\n{loop}"))
+    run_notebook("tiny", tmp_path / "out.ipynb", parameters={"output_folder": str(tmp_path), "seconds": 3.0})
+    assert re.search(r"\rtiny is running, \d s: epoch 2 of 5, 40%", terminal.getvalue().replace("\x1b[K", ""))
 
 
 def test_training_ends_with_accuracy_interval_time_and_the_next_command(tmp_path: Path, monkeypatch, capsys):

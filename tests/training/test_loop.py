@@ -16,6 +16,7 @@ import pytest
 from scipy.special import log_softmax
 
 from digit_utils.datasets.ink import ink_of
+from digit_utils.files import PROGRESS_FILE
 from digit_utils.training import checkpoint, loop
 from digit_utils.training.checkpoint import TrainingFolderError
 from digit_utils.training.config import DataMix, TrainingConfig
@@ -342,9 +343,14 @@ def test_progress_is_shown_step_by_step(training_data, undisturbed, tmp_path, mo
 
         def update(self, n: int = 1) -> None:
             self.done += n
+            reported.append(progress.read_text() if progress.exists() else "")
 
+    reported, progress = [], tmp_path / "progress.txt"
+    monkeypatch.setenv(PROGRESS_FILE, str(progress))
     monkeypatch.setattr(loop, "tqdm", Spy)
-    other = train_quietly(replace(CONFIGS["simple_cnn"], seed=8), training_data, tmp_path, show_progress=True)
+    other = train_quietly(replace(CONFIGS["simple_cnn"], seed=8), training_data, tmp_path / "run", show_progress=True)
+    assert reported[::4] == ["", "epoch 1 of 2, 50%", "epoch 1 of 2, 100%", "epoch 2 of 2, 50%"]
+    assert progress.read_text() == ""
     assert [bar.options["total"] for bar in bars] == [bar.done for bar in bars] == [8, 8]
     assert [bar.options["desc"] for bar in bars] == ["epoch 1", "epoch 2"]
     assert not any(bar.options["disable"] for bar in bars)
