@@ -6,7 +6,8 @@ distance d in the network's feature space gets exp(-(d / KERNEL_WIDTH)^2) of tha
 other corrections. So similar drawings follow, more similar ones where the network is more certain, and drawings far
 from every correction are read exactly as before. Each correction adds only what is still missing at its point, as
 boosting fits residuals (Friedman, 2001, "Greedy function approximation"), so ten corrections of one form weigh no more
-than needed, and of two that contradict each other the later one wins.
+than needed, and of two that contradict each other the later one wins. Numbers are read with the same shifts,
+because each group of strokes is first read as one digit.
 
 KERNEL_WIDTH and CONFIDENCE were chosen on pendigits' validation writers, whose drawings were also slanted, rotated and
 stretched to get enough misreadings: see benchmarks/quality/corrections.py.
@@ -14,13 +15,20 @@ stretched to get enough misreadings: see benchmarks/quality/corrections.py.
 
 import threading
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import numpy as np
 
+from digit_utils.preprocessing.inputs import to_grayscale
 from digit_utils.preprocessing.strokes import ink_from_strokes
 from digit_utils.recognition.model_file import ModelCard
-from digit_utils.recognition.recognizer import Prediction, Recognizer, logistic, predictions_of
+from digit_utils.recognition.number_images import read_image
+from digit_utils.recognition.numbers import Number, NumberReader
+from digit_utils.recognition.recognizer import Prediction, Recognizer, checked_ink, logistic, predictions_of
 from digit_utils.types import NUM_CLASSES, Strokes, check_digit
+
+if TYPE_CHECKING:
+    from digit_utils.preprocessing.inputs import ImageInput
 
 KERNEL_WIDTH = 0.65  # distance at which a correction has 1/e of its effect; two digits of a class are about 1 apart
 CONFIDENCE = 0.95  # probability of the right digit for a corrected drawing
@@ -96,9 +104,10 @@ class AdaptiveRecognizer:
 
     def __init__(self, recognizer: Recognizer):
         self._recognizer = recognizer
-        self._lock = threading.Lock()  # guards the corrections; reading needs only `_shifts`, which is immutable
+        self._lock = threading.Lock()  # guards what follows; reading a digit needs only `_shifts`, which is immutable
         self._corrections: dict[str, Correction] = {}
         self._shifts = NO_SHIFTS
+        self._numbers: NumberReader | None = None  # it keeps predictions, so each correction asks for a new one
 
     @property
     def card(self) -> ModelCard:
@@ -113,9 +122,26 @@ class AdaptiveRecognizer:
         """Read a drawing from its strokes, as `Recognizer.recognize` does, with the corrections."""
         return self.recognize_ink(ink_from_strokes(strokes)[np.newaxis])[0]
 
+    def recognize_number(self, strokes: Strokes) -> Number:
+        """Read one line of characters, as `Recognizer.recognize_number` does, with the corrections."""
+        return self._number_reader().read_strokes(strokes)
+
+    def recognize_numbers(self, image: "ImageInput", *, channels: str = "rgb") -> list[Number]:
+        """Read every number in an image, as `Recognizer.recognize_numbers` does, with the corrections."""
+        return read_image(self._number_reader(), to_grayscale(image, channels=channels))
+
+    def _number_reader(self) -> NumberReader:
+        with self._lock:
+            if self._numbers is None:
+                self._numbers = NumberReader(self)
+            return self._numbers
+
     def recognize_ink(self, ink: np.ndarray) -> list[Prediction]:
-        """Read ink (n, 28, 28) float32 in [0, 1], with the corrections."""
-        ink = np.asarray(ink, np.float32)
+        """Read ink (n, 28, 28) float32 in [0, 1], with the corrections.
+
+        Raises ValueError when the ink has another shape or values outside [0, 1].
+        """
+        ink = checked_ink(ink)
         return predictions_of(ink, *self.probabilities_and_scores(ink), threshold=self.card.threshold)
 
     def probabilities_and_scores(self, ink: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -142,7 +168,7 @@ class AdaptiveRecognizer:
             self._corrections.pop(name, None)
             self._corrections[name] = correction
             if is_new:
-                self._shifts = self._shifts.with_correction(correction, threshold=self.card.threshold)
+                self._use(self._shifts.with_correction(correction, threshold=self.card.threshold))
             else:
                 self._rebuild()
 
@@ -159,4 +185,7 @@ class AdaptiveRecognizer:
         shifts = NO_SHIFTS
         for correction in self._corrections.values():
             shifts = shifts.with_correction(correction, threshold=self.card.threshold)
-        self._shifts = shifts
+        self._use(shifts)
+
+    def _use(self, shifts: Shifts) -> None:
+        self._shifts, self._numbers = shifts, None

@@ -7,6 +7,7 @@ import sys
 import threading
 from dataclasses import replace
 
+import cv2
 import numpy as np
 import pytest
 
@@ -170,6 +171,60 @@ def test_after_a_few_corrections_the_same_hand_is_read_better_and_nothing_that_w
     assert (after[rest] != labels[rest]).sum() <= 0.6 * (before[rest] != labels[rest]).sum()
     assert ((after != labels) & (before == labels)).sum() <= 1
     assert len(recognizer) == len(corrected)
+
+
+def in_a_row(*drawings):
+    """Set drawings beside each other, all equally high, as the digits of a number."""
+    row, left = [], 0.0
+    for strokes in drawings:
+        points = np.concatenate(strokes)
+        corner, size = points.min(axis=0), np.ptp(points, axis=0)
+        row += [(stroke - corner) / size[1] + [left, 0] for stroke in strokes]
+        left += size[0] / size[1] + 0.25
+    return row
+
+
+def test_numbers_follow_corrections_and_forget_what_is_taken_back(recognizer, hard_hand):
+    _, strokes, labels = hard_hand
+    read = np.array([-1 if (digit := recognizer.recognize(each).digit) is None else digit for each in strokes])
+    left, right = np.flatnonzero((read == labels) & np.isin(labels, (2, 3, 6)))[:2]
+    misread = np.flatnonzero(read != labels)
+    numbers = [in_a_row(strokes[left], strokes[place], strokes[right]) for place in misread]
+    texts = [f"{labels[left]}{labels[place]}{labels[right]}" for place in misread]
+
+    def right_ones():
+        return sum(recognizer.recognize_number(each).text == text for each, text in zip(numbers, texts, strict=True))
+
+    before = right_ones()
+    assert len(numbers) >= 5
+    for place in misread:
+        recognizer.add_correction(strokes[place], int(labels[place]), name=str(place))
+    assert before <= 0.5 * len(numbers)  # or nothing is shown
+    assert right_ones() >= 0.8 * len(numbers)
+    for place in misread:
+        recognizer.remove_correction(str(place))
+    assert right_ones() == before
+
+
+def test_numbers_in_images_follow_corrections_too(recognizer):
+    drawing, wrong = SAMPLES[0].strokes, (SAMPLES[0].digit + 1) % 10
+    page = np.full((200, 600), 255, np.uint8)
+    for left, sample in ((40, SAMPLES[0]), (400, SAMPLES[0])):
+        points = np.concatenate(sample.strokes)
+        for stroke in sample.strokes:
+            placed = (stroke - points.min(axis=0)) / np.ptp(points, axis=0)[1] * 120 + [left, 40]
+            cv2.polylines(page, [np.round(placed).astype(np.int32)], isClosed=False, color=0, thickness=9)
+    assert [number.text for number in recognizer.recognize_numbers(page)] == [str(SAMPLES[0].digit) * 2]
+    recognizer.add_correction(drawing, wrong, name="a")
+    assert [number.text for number in recognizer.recognize_numbers(page)] == [str(wrong) * 2]
+    with pytest.raises(ValueError, match="channels"):
+        recognizer.recognize_numbers(np.dstack([page] * 3), channels="hsv")
+
+
+def test_ink_of_another_range_is_refused(recognizer):
+    for ink in (np.full((1, 28, 28), 255), np.full((1, 28, 28), -0.5), np.full((1, 28, 28), np.nan)):
+        with pytest.raises(ValueError, match=r"ink must lie in \[0, 1\]"):
+            recognizer.recognize_ink(ink)
 
 
 def test_what_is_taken_back_or_replaced_leaves_no_trace(recognizer, hard_hand):
