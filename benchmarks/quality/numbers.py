@@ -14,11 +14,9 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from digit_utils.augmentation.numbers import LINE, MARKS, Hand, SyntheticNumber, hands_of, random_text, write_number
+from digit_utils.augmentation.numbers import MARKS, Hand, SyntheticNumber, hands_of, random_text, write_number
 from digit_utils.datasets.loading import load_dataset
-from digit_utils.evaluation.calibration import expected_calibration_error
-from digit_utils.evaluation.intervals import rate
-from digit_utils.evaluation.numbers import edit_distance, groups_are_right
+from digit_utils.evaluation.numbers import MOST_WRONG, number_figures
 from digit_utils.recognition.numbers import NumberReader
 from digit_utils.recognition.recognizer import Recognizer
 
@@ -60,21 +58,13 @@ def numbers_of(
 def report(kind: str, recognizer: Recognizer, numbers: Sequence[SyntheticNumber]) -> None:
     """Print what becomes of some numbers."""
     read = [recognizer.recognize_number(number.strokes) for number in numbers]
-    right = np.array([found.text == number.text for found, number in zip(read, numbers, strict=True)])
-    grouped = np.array(
-        [
-            groups_are_right(found, number.owners, lines=number.characters.count(LINE))
-            for found, number in zip(read, numbers, strict=True)
-        ]
-    )
-    errors = sum(edit_distance(found.text or "", number.text) for found, number in zip(read, numbers, strict=True))
-    calibration = expected_calibration_error(np.array([found.confidence for found in read]), right)
-    exact, low, high = rate(int(right.sum()), len(right))
-    print(f"{kind}: {exact:.1%} of {len(right):,} exact [{low:.1%}, {high:.1%}], "
-          f"lost to segmentation {(~right & ~grouped).mean():.1%}, to reading {(~right & grouped).mean():.1%}, "
-          f"characters in error {errors / sum(len(number.text) for number in numbers):.1%}, "
-          f"refused {np.mean([found.text is None for found in read]):.1%}, "
-          f"calibration error {calibration:.3f}")  # fmt: skip
+    figures = number_figures(read, numbers)
+    print(f"{kind}: {figures['exact']:.1%} of {len(numbers):,} exact "
+          f"[{figures['exact_low']:.1%}, {figures['exact_high']:.1%}], "
+          f"lost to segmentation {figures['segmentation']:.1%}, to reading {figures['reading']:.1%}, "
+          f"characters in error {figures['characters']:.1%}, refused {figures['refused']:.1%}, "
+          f"accepted at {MOST_WRONG:.1%} wrong {figures['accepted']:.1%}, "
+          f"calibration error {figures['calibration']:.3f}")  # fmt: skip
 
 
 def report_times(recognizer: Recognizer, hands: Sequence[Hand], rng: np.random.Generator) -> None:

@@ -1,10 +1,57 @@
-"""Metrics of numbers: whether their strokes are grouped rightly, and the edit distance of their texts."""
+"""Metrics of numbers: exact matches, what is lost to segmentation and to reading, and what can be accepted."""
 
 from collections.abc import Sequence
 
 import numpy as np
 
+from digit_utils.augmentation.numbers import LINE, SyntheticNumber
+from digit_utils.evaluation.calibration import expected_calibration_error
+from digit_utils.evaluation.intervals import rate
 from digit_utils.recognition.numbers import Number
+
+MOST_WRONG = 0.005  # of the accepted numbers
+
+
+def number_figures(read: Sequence[Number], written: Sequence[SyntheticNumber]) -> dict[str, float]:
+    """Return how well numbers were read, as fractions of the numbers unless said otherwise.
+
+    Returns:
+        `exact` with both ends of its 95 % interval; `segmentation`, wrong with wrong groups; `reading`, wrong with
+        right groups of strokes; `characters`, the edit distance by the number of characters; `refused`;
+        `calibration`, the expected calibration error; and `accepted`, see `accepted_share`.
+    """
+    right = np.array([found.text == number.text for found, number in zip(read, written, strict=True)])
+    grouped = np.array(
+        [
+            groups_are_right(found, number.owners, lines=number.characters.count(LINE))
+            for found, number in zip(read, written, strict=True)
+        ]
+    )
+    errors = sum(
+        edit_distance(found.text or "", number.text or "") for found, number in zip(read, written, strict=True)
+    )
+    confidence = np.array([found.confidence for found in read])
+    exact, low, high = rate(int(right.sum()), len(right))
+    return {
+        "exact": exact,
+        "exact_low": low,
+        "exact_high": high,
+        "segmentation": float((~right & ~grouped).mean()),
+        "reading": float((~right & grouped).mean()),
+        "characters": errors / sum(len(number.text or "") for number in written),
+        "refused": sum(found.text is None for found in read) / len(read),
+        "calibration": expected_calibration_error(confidence, right),
+        "accepted": accepted_share(confidence, right),
+    }
+
+
+def accepted_share(confidence: np.ndarray, right: np.ndarray, *, most_wrong: float = MOST_WRONG) -> float:
+    """Return the largest share, by least confidence, of which at most `most_wrong` are wrong; both are (n,)."""
+    order = np.argsort(-confidence, kind="stable")
+    accepted = np.arange(1, len(order) + 1)
+    good = np.cumsum(~right[order]) <= most_wrong * accepted
+    good &= np.append(np.diff(confidence[order]) < 0, True)  # no threshold divides equal confidences
+    return float(accepted[good].max(initial=0) / len(order))
 
 
 def groups_are_right(number: Number, owners: Sequence[int], lines: int = 0) -> bool:
