@@ -58,12 +58,13 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"digits {__version__}")
     commands = parser.add_subparsers(
-        dest="command", required=True, metavar="draw | read | train | evaluate | sweep | report"
+        dest="command", required=True, metavar="draw | read | train | evaluate | export | sweep | report"
     )
     _add_draw(commands)
     _add_read(commands)
     _add_train(commands)
     _add_evaluate(commands)
+    _add_export(commands)
     _add_sweep(commands)
     _add_report(commands)
     return parser
@@ -166,6 +167,19 @@ def _add_evaluate(commands: argparse._SubParsersAction) -> None:
     evaluate.add_argument("--drawings", metavar="FILE.jsonl", help="also tell how well it reads your own drawings")
     _add_parameters(evaluate, "03_evaluate")
     evaluate.set_defaults(run=_evaluate)
+
+
+def _add_export(commands: argparse._SubParsersAction) -> None:
+    export = commands.add_parser(
+        "export",
+        help="write a network for other programs",
+        description="Write the bare network of a run, from normalised ink to logits, as ONNX or as a LiteRT file of "
+        "int8 alone, for microcontrollers.",
+    )
+    export.add_argument("folder", metavar="RUN", help="folder of a finished run")
+    export.add_argument("--format", choices=("onnx", "int8"), default="onnx", help="default: onnx")
+    export.add_argument("--output", metavar="FILE", help="default: model.onnx or model-int8.tflite in RUN")
+    export.set_defaults(run=_export)
 
 
 def _add_sweep(commands: argparse._SubParsersAction) -> None:
@@ -323,6 +337,13 @@ def _evaluate(options: argparse.Namespace) -> None:
     parameters["output_folder"] = str(folder)
     notebook = run_notebook("03_evaluate", folder / "03_evaluate.ipynb", parameters=parameters)
     print(f"The figures are in {folder / 'evaluation.json'}; the notebook is {notebook}.")
+
+
+def _export(options: argparse.Namespace) -> None:
+    from digit_utils.training.deployment import export_run
+
+    path = export_run(_expanded(options.folder), options.format, _expanded(options.output))
+    print(f"The network is in {path} ({path.stat().st_size / 1000:,.0f} kB).")
 
 
 def _sweep(options: argparse.Namespace) -> int:

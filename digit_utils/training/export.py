@@ -98,7 +98,7 @@ def to_litert(network: keras.Model) -> bytes:
     half_precision = {"optimizations": [tf.lite.Optimize.DEFAULT], "target_spec": {"supported_types": [tf.float16]}}
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "network.tflite"
-        with _quietly():
+        with quietly():
             network.export(str(path), format="litert", verbose=False, **half_precision)  # Keras 3.13 takes no Path
         return path.read_bytes()
 
@@ -179,7 +179,7 @@ def _spread_within_classes(features: np.ndarray, labels: np.ndarray) -> np.ndarr
 
 
 @contextlib.contextmanager
-def _quietly() -> Iterator[None]:
+def quietly() -> Iterator[None]:
     """Suppress what the converter prints and logs about its progress."""
     before = logging.root.manager.disable
     logging.disable(logging.INFO)
