@@ -18,7 +18,7 @@ _FRACTION = r"\d{1,3}/\d{1,3}"
 # chosen from a few on development numbers of other people.
 FORMATS = (
     (re.compile("|".join((_INTEGER_OR_DECIMAL, _THOUSANDS, _TIME, _DATE, _TELEPHONE, _FRACTION))), 0.0),
-    (re.compile(rf"\d+(\.\d+)?(,\d+(\.\d+)?)+|\d+:\d+|(\d+|{_THOUSANDS})[.,]?-{{1,2}}"), 1.0),  # list, ratio, price
+    (re.compile(rf"\d+(\.\d+)?(,\d+(\.\d+)?)+|\d+:\d+|(\d+|{_THOUSANDS})[.,]-{{1,2}}"), 1.0),  # list, ratio, price
     (re.compile(rf"({_INTEGER_OR_DECIMAL}|{_TIME})[.,:-]"), 2.0),  # the end of a sentence, or text that goes on
 )
 NO_FORMAT = 3.0  # the penalty of any other text
