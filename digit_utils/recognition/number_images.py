@@ -17,6 +17,7 @@ SMALLEST_LINE = 0.35  # of the tallest line's height; lower lines are noise
 WIDE = 1.05  # line heights; wider components may be several digits that touch
 MOST_CUTS = 4  # of one component
 NEAREST_CUTS = 0.25  # line heights
+# Of ruled lines; chosen on amounts on cheques of other people.
 RULE_COVERS, GAP_IN_RULE = 0.75, 0.05  # of the ink's width, in the row of a ruled line; between two pieces of the line
 THICKEST_RULE = 0.08  # of the ink's height
 THICKER_THAN_RULE = 1.7  # times its thickness; where ink is as high, a stroke crosses the line

@@ -6,9 +6,7 @@ Both hold the bare network: normalised ink in, logits out. Temperature, threshol
 
 from digit_utils.training import environment  # noqa: F401  # isort: skip  (before Keras)
 
-import tempfile
 from pathlib import Path
-from typing import Any
 
 import keras
 import numpy as np
@@ -17,7 +15,7 @@ from digit_utils.datasets.ink import ink_of
 from digit_utils.datasets.loading import load_dataset
 from digit_utils.files import atomic_write
 from digit_utils.recognition.model_file import ModelFileError
-from digit_utils.training.export import quietly
+from digit_utils.training.export import exported
 from digit_utils.types import IMAGE_SIZE
 
 FORMATS = {"onnx": "model.onnx", "int8": "model-int8.tflite"}
@@ -35,13 +33,13 @@ def export_run(run: str | Path, format: str, output: str | Path | None = None) -
 
     Raises:
         ValueError: there is no such format.
-        ModelFileError: the folder holds no finished run, or a package is missing.
-        RuntimeError: Keras runs on another backend than TensorFlow, whose converters these are.
+        ModelFileError: the folder holds no finished run, a package is missing, or Keras runs on another backend than
+            TensorFlow, whose converters these are.
     """
     if format not in FORMATS:
         raise ValueError(f"format is {format!r}; choose one of {', '.join(map(repr, FORMATS))}")
     if keras.backend.backend() != "tensorflow":
-        raise RuntimeError(f"KERAS_BACKEND is {keras.backend.backend()}; the export needs KERAS_BACKEND=tensorflow")
+        raise ModelFileError(f"Keras runs on {keras.backend.backend()}; the converters need KERAS_BACKEND=tensorflow")
     path = Path(output) if output else Path(run) / FORMATS[format]
     network = _network_of(Path(run))
     content = to_onnx(network) if format == "onnx" else to_int8(network, ink_of(load_dataset("mnist").train).ink)
@@ -68,8 +66,8 @@ def to_onnx(network: keras.Model) -> bytes:
         import onnx  # noqa: F401
         import tf2onnx  # noqa: F401
     except ImportError as error:
-        raise ModelFileError(f'{error.name} is missing; install it with `pip install "digit-utils[onnx]"`') from error
-    return _exported(network, "network.onnx", format="onnx")
+        raise ModelFileError(f'{error.name} is missing; install it with `pip install -e ".[onnx]"`') from error
+    return exported(network, "network.onnx", format="onnx")
 
 
 def to_int8(network: keras.Model, ink: np.ndarray) -> bytes:
@@ -88,12 +86,4 @@ def to_int8(network: keras.Model, ink: np.ndarray) -> bytes:
         "inference_output_type": tf.int8,
     }
     single = keras.Sequential([keras.Input((28, 28, 1), batch_size=1), network])
-    return _exported(single, "network.tflite", format="litert", **settings)
-
-
-def _exported(network: keras.Model, name: str, **settings: Any) -> bytes:
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / name
-        with quietly():
-            network.export(str(path), verbose=False, **settings)
-        return path.read_bytes()
+    return exported(single, "network.tflite", format="litert", **settings)

@@ -96,10 +96,15 @@ def to_litert(network: keras.Model) -> bytes:
     import tensorflow as tf  # the converter is TensorFlow's, and only TensorFlow has names for its settings
 
     half_precision = {"optimizations": [tf.lite.Optimize.DEFAULT], "target_spec": {"supported_types": [tf.float16]}}
+    return exported(network, "network.tflite", format="litert", **half_precision)
+
+
+def exported(network: keras.Model, name: str, **settings: Any) -> bytes:
+    """Return what `keras.Model.export` writes into a file of this name."""
     with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "network.tflite"
-        with quietly():
-            network.export(str(path), format="litert", verbose=False, **half_precision)  # Keras 3.13 takes no Path
+        path = Path(folder) / name
+        with _quietly():
+            network.export(str(path), verbose=False, **settings)  # Keras 3.13 takes no Path
         return path.read_bytes()
 
 
@@ -179,7 +184,7 @@ def _spread_within_classes(features: np.ndarray, labels: np.ndarray) -> np.ndarr
 
 
 @contextlib.contextmanager
-def quietly() -> Iterator[None]:
+def _quietly() -> Iterator[None]:
     """Suppress what the converter prints and logs about its progress."""
     before = logging.root.manager.disable
     logging.disable(logging.INFO)
