@@ -15,7 +15,7 @@ from digit_utils.datasets.ink import ink_of
 from digit_utils.datasets.loading import load_dataset
 from digit_utils.files import atomic_write
 from digit_utils.recognition.model_file import ModelFileError
-from digit_utils.training.export import exported
+from digit_utils.training.export import exported, to_litert
 from digit_utils.types import IMAGE_SIZE
 
 FORMATS = {"onnx": "model.onnx", "int8": "model-int8.tflite"}
@@ -75,15 +75,5 @@ def to_int8(network: keras.Model, ink: np.ndarray) -> bytes:
 
     ink: (n, 28, 28) float32 in [0, 1], from whose values the scale of each layer is taken.
     """
-    import tensorflow as tf  # the converter is TensorFlow's, and only TensorFlow has names for its settings
-
-    chosen = ink[:REPRESENTATIVE, np.newaxis, :, :, np.newaxis].astype(np.float32)
-    settings = {
-        "optimizations": [tf.lite.Optimize.DEFAULT],
-        "representative_dataset": lambda: ([image] for image in chosen),
-        "target_spec": {"supported_ops": [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]},
-        "inference_input_type": tf.int8,
-        "inference_output_type": tf.int8,
-    }
-    single = keras.Sequential([keras.Input((28, 28, 1), batch_size=1), network])
-    return exported(single, "network.tflite", format="litert", **settings)
+    single = keras.Sequential([keras.Input((IMAGE_SIZE, IMAGE_SIZE, 1), batch_size=1), network])
+    return to_litert(single, int8_range=ink[:REPRESENTATIVE, ..., np.newaxis].astype(np.float32))
