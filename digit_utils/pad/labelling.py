@@ -7,6 +7,8 @@ from enum import Enum
 from pathlib import Path
 from typing import Protocol
 
+import numpy as np
+
 from digit_utils.datasets.drawings import (
     DrawingsFileError,
     DrawingsFileFull,
@@ -18,7 +20,9 @@ from digit_utils.datasets.drawings import (
 )
 from digit_utils.files import with_home
 from digit_utils.pad.state import LabelState
+from digit_utils.preprocessing.strokes import clean_strokes
 from digit_utils.recognition.adaptation import MAX_CORRECTIONS, AdaptiveRecognizer
+from digit_utils.recognition.numbers import Character, Number
 from digit_utils.recognition.recognizer import Prediction, Recognizer
 from digit_utils.types import Strokes
 
@@ -28,10 +32,27 @@ _log = logging.getLogger(__name__)
 
 
 class StrokeRecognizer(Protocol):
-    """Anything that can recognise a drawing, such as `Recognizer`; an `AdaptiveRecognizer` also gets corrections."""
+    """Anything that can recognise a drawing, such as `Recognizer`; an `AdaptiveRecognizer` also gets corrections.
+
+    Drawings are read as numbers if it has a `recognize_number`, else as one digit.
+    """
 
     def recognize(self, strokes: Strokes) -> Prediction:
         """Return the prediction for a drawing: (n, 2) arrays, x right, y down."""
+
+
+def number_of(recognizer: StrokeRecognizer, strokes: Strokes) -> Number:
+    """Read a drawing as a number; as one digit where the recogniser reads no numbers, or finds no character."""
+    if hasattr(recognizer, "recognize_number"):
+        number = recognizer.recognize_number(strokes)
+        if number.digits:
+            return number
+    prediction = recognizer.recognize(strokes)
+    text = None if prediction.digit is None else str(prediction.digit)
+    confidence = 0.0 if text is None else float(prediction.probabilities[prediction.digit])
+    corners = np.concatenate(clean_strokes(strokes) or [np.zeros((1, 2))])
+    box = (*corners.min(axis=0).tolist(), *np.ptp(corners, axis=0).tolist())
+    return Number(text, confidence, (Character(text or "?", prediction, tuple(range(len(strokes))), box),))
 
 
 def with_adaptation(recognizer: StrokeRecognizer) -> StrokeRecognizer:

@@ -15,9 +15,11 @@ import numpy as np
 from ipycanvas import Canvas
 
 from digit_utils.pad.corrections import CorrectionRow, spoken, with_article
+from digit_utils.recognition.numbers import Number
 from digit_utils.recognition.recognizer import Prediction
 
 CERTAIN = 0.9  # probability from which the digit is stated without "probably"
+PROBABLE = 0.5  # likewise of a number, with "probably" instead of "perhaps"
 CLOSE = 0.2  # a runner-up is named from this fraction of the best digit's probability
 PAPER_DESCRIPTION = "Paper to draw on with mouse, finger or pen. Control Z undoes, Control Y redoes, Escape clears."
 STYLE_FILE = Path(__file__).with_name("pad.css")
@@ -38,6 +40,8 @@ class DisplayedPrediction:
     bars: tuple[float, ...]  # ten lengths in [0, 1]
     best: int | None  # the digit whose bar is highlighted
     runner_up: int | None = None  # the second-best digit, when it is close
+    selected: int | None = None  # of several characters, the place of the one that the bars are about
+    confidence: float | None = None  # of several characters
 
 
 BLANK = DisplayedPrediction("blank", "", "Draw a digit, 0 to 9", (0.0,) * 10, None)
@@ -61,6 +65,36 @@ def displayed(prediction: Prediction | None) -> DisplayedPrediction:
     else:
         caption = f"Probably {with_article(best)}"
     return DisplayedPrediction("digit", str(prediction.digit), caption, bars, best, second if is_close else None)
+
+
+def is_doubtful(number: Number) -> bool:
+    """Whether ink is shown as no number: it is read as none, or hardly as one, with digits that look like none."""
+    has_non_digit = any(c.text.isdigit() and c.prediction.digit is None for c in number.digits)
+    return number.text is None or (has_non_digit and number.confidence < PROBABLE)
+
+
+def displayed_number(number: Number, selected: int) -> DisplayedPrediction:
+    """Put a number into words; the bars are those of the character at place `selected`. One digit as `displayed`."""
+    character = number.digits[selected]
+    digit = displayed(character.prediction)
+    if len(number.digits) == 1:
+        return digit
+    if is_doubtful(number):
+        guesses = [number.text or "", *(alternative.text for alternative in number.alternatives)]
+        nearest = next((f" Nearest guess: {guess}." for guess in guesses if guess), "")
+        return DisplayedPrediction("unknown", "?", f"This does not look like a number.{nearest}", digit.bars, None)
+    how = "This is" if number.confidence >= CERTAIN else "Probably" if number.confidence >= PROBABLE else "Perhaps"
+    best = int(character.text) if character.text.isdigit() else None
+    return DisplayedPrediction(
+        "digit",
+        number.text,
+        f"{how} {number.text}",
+        digit.bars,
+        best,
+        digit.runner_up if digit.runner_up != best else None,
+        selected,
+        number.confidence,
+    )
 
 
 def png_of(image: np.ndarray) -> bytes:
@@ -118,12 +152,12 @@ class PadView:
         """Show a prediction, and the (28, 28) image that the network saw."""
         # Image and bars change with every prediction and are sent as one message; the others, when they change.
         self._seen.value = self._levels_html(display) + _picture_html(display, image) + _percentages_html(display)
-        self._mark.value = f'<div class="digit-pad-{display.state}" aria-hidden="true">{display.mark}</div>'
+        self._mark.value = _mark_html(display)
         self._caption.value = display.caption
 
     def announce(self, display: DisplayedPrediction) -> None:
         """Have screen readers say the caption. Called at the end of a stroke, not for every move."""
-        self._announcement.value = spoken(display.caption)
+        self._announcement.value = spoken(display.caption + _confidence_words(display))
 
     def show_problem(self, message: str, *, announce: bool = False) -> None:
         """Show that recognition failed, in place of the answer; with `announce` have screen readers say it."""
@@ -140,7 +174,19 @@ class PadView:
         if display.runner_up is not None:
             rules.append(f"--colour-{display.runner_up}:var(--pad-second)")
         rules.append(f"--hint:{int(display.state == 'blank')}")
+        if display.confidence is not None:
+            rules.append(f'--confidence:"{_confidence_words(display)}"')  # moves with every prediction, as the bars do
         return f"<style>.{self._scope}{{{';'.join(rules)}}}</style>"
+
+
+def _confidence_words(display: DisplayedPrediction) -> str:
+    return "" if display.confidence is None else f", {100 * display.confidence:.0f}\u00a0%\u00a0sure"
+
+
+def _mark_html(display: DisplayedPrediction) -> str:
+    characters = [f"<b>{text}</b>" if place == display.selected else text for place, text in enumerate(display.mark)]
+    style = f"--length:{len(display.mark)}"
+    return f'<div class="digit-pad-{display.state}" style="{style}" aria-hidden="true">{"".join(characters)}</div>'
 
 
 def _picture_html(display: DisplayedPrediction, image: np.ndarray) -> str:

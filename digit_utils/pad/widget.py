@@ -1,4 +1,4 @@
-"""The drawing pad: what is drawn with mouse, finger or pen is recognised at once.
+"""The drawing pad: the number that is drawn with mouse, finger or pen is recognised at once.
 
     from digit_utils.pad.widget import DigitPad
 
@@ -23,10 +23,11 @@ from digit_utils.pad.debounce import Debouncer
 from digit_utils.pad.events import PointerEvents
 from digit_utils.pad.ink import INK_COLOUR, InkCanvas
 from digit_utils.pad.ink_layer import InkLayer
-from digit_utils.pad.labelling import DrawingLabeller, StrokeRecognizer, with_adaptation
+from digit_utils.pad.labelling import DrawingLabeller, StrokeRecognizer, number_of, with_adaptation
 from digit_utils.pad.state import DrawingState, Labelled, LabelState, Step
-from digit_utils.pad.view import BLANK, PadView, displayed
+from digit_utils.pad.view import BLANK, PadView, displayed_number
 from digit_utils.preprocessing.strokes import clean_strokes
+from digit_utils.recognition.numbers import Number
 from digit_utils.recognition.recognizer import Prediction, Recognizer
 from digit_utils.types import IMAGE_SIZE, Strokes, check_digit
 
@@ -41,7 +42,7 @@ _log = logging.getLogger(__name__)
 
 
 class DigitPad(widgets.Box):
-    """A pad to draw a digit on, which shows how the drawing is recognised.
+    """A pad to draw a digit or a number on, which shows how the drawing is recognised.
 
     As the last line of a cell it shows itself. Any number of pads can live in a notebook, and share a recogniser.
     All methods may be called from any thread.
@@ -77,7 +78,7 @@ class DigitPad(widgets.Box):
             self._labeller.load_corrections(self._recognizer)
         side = size * PIXEL_RATIO
         self._state = DrawingState(side=float(side))
-        self._prediction: Prediction | None = None
+        self._number: Number | None = None
         self._lock = threading.RLock()  # guards the strokes and their ink on the canvas
         self._recognition_lock = threading.RLock()  # one recognition at a time, so that the newest is shown last
         self._recognition = Debouncer(self._recognize_and_show, wait=RECOGNITION_PAUSE, max_wait=RECOGNITION_INTERVAL)
@@ -109,14 +110,26 @@ class DigitPad(widgets.Box):
             return [*self._state.strokes, *self._layer.wet_strokes]
 
     @property
+    def number(self) -> Number | None:
+        """What is read, with the strokes of each digit as indices of `strokes`; None while nothing is drawn."""
+        return self._number
+
+    @property
     def prediction(self) -> Prediction | None:
-        """The prediction that is shown, None while nothing is drawn. `predict()` returns it up to date."""
-        return self._prediction
+        """The prediction of the digit that bars and picture show, None while nothing is drawn.
+
+        `predict()` returns it up to date.
+        """
+        number = self._number
+        return None if number is None else number.digits[_shown(number)].prediction
 
     def predict(self) -> Prediction | None:
-        """Recognise the drawing now, show the prediction and return it. None when nothing is drawn."""
+        """Recognise the drawing now, show the number and return the prediction of the shown digit.
+
+        None when nothing is drawn.
+        """
         self._recognize_and_show(announce=True)
-        return self._prediction
+        return self.prediction
 
     def correct(self, digit: int) -> Prediction | None:
         """Label the drawing, and show and return how it is recognised from now on. None when nothing is drawn.
@@ -142,7 +155,7 @@ class DigitPad(widgets.Box):
         with self._lock:
             strokes, label_state = self.strokes, self._state.label_state
             if not label_state.is_labelled:
-                return self._prediction
+                return self.prediction
             self._state.label(label_state, None)
             step = self._state.newest_step
         self._label(label_state, strokes, None, step=step)
@@ -300,17 +313,24 @@ class DigitPad(widgets.Box):
         with self._recognition_lock:
             strokes = self.strokes
             try:
-                self._prediction = self._recognizer.recognize(strokes) if strokes else None
+                self._number = number_of(self._recognizer, strokes) if strokes else None
             except Exception as error:  # whatever it is, drawing must go on and the person must be told
                 _log.exception("recognition failed")
-                self._prediction = None
+                self._number = None
                 self._view.show_problem(f"Recognition failed: {type(error).__name__}", announce=announce)
                 return
-            display = displayed(self._prediction)
-            image = np.zeros((IMAGE_SIZE, IMAGE_SIZE)) if display is BLANK else self._prediction.image
+            display, image = BLANK, np.zeros((IMAGE_SIZE, IMAGE_SIZE))
+            if self._number is not None:
+                display, image = displayed_number(self._number, _shown(self._number)), self.prediction.image
             self._view.show(display, image)
             if announce:
                 self._view.announce(display)
+
+
+def _shown(number: Number) -> int:
+    """Return the place of the digit that bars and picture are about: the last one."""
+    digits = [place for place, character in enumerate(number.digits) if character.text.isdigit()]
+    return digits[-1] if digits else len(number.digits) - 1
 
 
 def _saving_notice(drawings: str | Path | None, *, keep_all: bool) -> str:
