@@ -6,6 +6,7 @@ variables, which the browser animates. Nothing is fetched from anywhere: no web 
 
 import base64
 import itertools
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,7 +16,8 @@ import numpy as np
 from ipycanvas import Canvas
 
 from digit_utils.pad.corrections import CorrectionRow, spoken, with_article
-from digit_utils.recognition.numbers import Number
+from digit_utils.pad.ink import DIGIT_COLOURS, DOUBTFUL_COLOURS, INK_COLOUR
+from digit_utils.recognition.numbers import Character, Number
 from digit_utils.recognition.recognizer import Prediction
 
 CERTAIN = 0.9  # probability from which the digit is stated without "probably"
@@ -44,6 +46,17 @@ class DisplayedPrediction:
     confidence: float | None = None  # of several characters
 
 
+@dataclass(frozen=True)
+class DisplayedCharacter:
+    """One of several characters, as it is written under its ink."""
+
+    text: str
+    x: float  # where its ink ends at the bottom, as shares of the paper's width and height
+    y: float
+    is_doubtful: bool = False
+    is_selected: bool = False
+
+
 BLANK = DisplayedPrediction("blank", "", "Draw a digit, 0 to 9", (0.0,) * 10, None)
 
 
@@ -67,7 +80,27 @@ def displayed(prediction: Prediction | None) -> DisplayedPrediction:
     return DisplayedPrediction("digit", str(prediction.digit), caption, bars, best, second if is_close else None)
 
 
-def is_doubtful(number: Number) -> bool:
+def ink_colours(number: Number, count: int) -> list[str]:
+    """Return the colours of a number's first `count` strokes: neighbours differ, and a doubtful digit is paler."""
+    colours = [INK_COLOUR] * count
+    if len(number.digits) > 1:
+        for place, character in enumerate(number.digits):
+            palette = DOUBTFUL_COLOURS if is_doubtful(character) else DIGIT_COLOURS
+            for stroke in character.strokes:
+                if stroke < count:
+                    colours[stroke] = palette[place % len(palette)]
+    return colours
+
+
+def is_doubtful(character: Character) -> bool:
+    """Whether a digit's ink alone does not say clearly which digit it is. Marks are judged by their place only."""
+    if not character.text.isdigit():
+        return False
+    prediction = character.prediction
+    return prediction.digit is None or bool(prediction.probabilities[int(character.text)] < CERTAIN)
+
+
+def is_refused(number: Number) -> bool:
     """Whether ink is shown as no number: it is read as none, or hardly as one, with digits that look like none."""
     has_non_digit = any(c.text.isdigit() and c.prediction.digit is None for c in number.digits)
     return number.text is None or (has_non_digit and number.confidence < PROBABLE)
@@ -79,7 +112,7 @@ def displayed_number(number: Number, selected: int) -> DisplayedPrediction:
     digit = displayed(character.prediction)
     if len(number.digits) == 1:
         return digit
-    if is_doubtful(number):
+    if is_refused(number):
         guesses = [number.text or "", *(alternative.text for alternative in number.alternatives)]
         nearest = next((f" Nearest guess: {guess}." for guess in guesses if guess), "")
         return DisplayedPrediction("unknown", "?", f"This does not look like a number.{nearest}", digit.bars, None)
@@ -95,6 +128,18 @@ def displayed_number(number: Number, selected: int) -> DisplayedPrediction:
         selected,
         number.confidence,
     )
+
+
+def displayed_characters(number: Number, selected: int, *, width: float, height: float) -> list[DisplayedCharacter]:
+    """Return what is written under the ink of a number on a paper of this size; nothing under one character alone."""
+    if len(number.digits) == 1:
+        return []
+    shown = []
+    for place, character in enumerate(number.digits):
+        left, top, across, down = character.box
+        x, y = (left + across / 2) / width, (top + down) / height
+        shown.append(DisplayedCharacter(character.text, x, y, is_doubtful(character), place == selected))
+    return shown
 
 
 def png_of(image: np.ndarray) -> bytes:
@@ -123,7 +168,7 @@ class PadView:
         self.corrections = CorrectionRow(saving_notice=saving_notice)
         self._mark = widgets.HTML().add_class("digit-pad-mark")
         self._caption = widgets.HTML().add_class("digit-pad-caption")
-        self._announcement = widgets.HTML().add_class("digit-pad-announcement").add_class("digit-pad-unseen")
+        self._announcement = widgets.HTML().add_class("digit-pad-announcement")  # and what is written under the ink
         self._seen = widgets.HTML().add_class("digit-pad-seen")  # the network's input, and the lengths of the bars
         self.root_children = self._lay_out(canvas, size)
         self.root_classes = ("digit-pad", self._scope)
@@ -131,14 +176,15 @@ class PadView:
 
     def _lay_out(self, canvas: Canvas, size: int) -> list[widgets.Widget]:
         buttons = widgets.Box([self.undo, self.redo, self.clear, self.predict]).add_class("digit-pad-buttons")
-        paper = widgets.Box([canvas, widgets.HTML(PAPER_DESCRIPTION).add_class("digit-pad-unseen")])
+        description = widgets.HTML(PAPER_DESCRIPTION).add_class("digit-pad-unseen")
+        paper = widgets.Box([canvas, description, self._announcement])
         paper.add_class("digit-pad-paper")
         self._paper = paper
         sheet = widgets.Box([paper, buttons], layout={"max_width": f"{size}px"}).add_class("digit-pad-sheet")
         tiles = [_tile("The answer", self._mark), _tile("The network sees", self._seen)]
         tiles = widgets.Box(tiles).add_class("digit-pad-tiles")
         chart = widgets.HTML(_chart_html()).add_class("digit-pad-chart")
-        parts = [tiles, self._caption, chart, self.corrections.root, self._announcement]
+        parts = [tiles, self._caption, chart, self.corrections.root]
         return [sheet, widgets.Box(parts).add_class("digit-pad-readout")]
 
     def cover_paper(self, layer: widgets.Widget) -> None:
@@ -155,9 +201,13 @@ class PadView:
         self._mark.value = _mark_html(display)
         self._caption.value = display.caption
 
-    def announce(self, display: DisplayedPrediction) -> None:
-        """Have screen readers say the caption. Called at the end of a stroke, not for every move."""
-        self._announcement.value = spoken(display.caption + _confidence_words(display))
+    def announce(self, display: DisplayedPrediction, characters: Sequence[DisplayedCharacter] = ()) -> None:
+        """Have screen readers say the caption, and write each character under its ink, in one message.
+
+        Called at the end of a stroke, not for every move.
+        """
+        words = spoken(display.caption + _confidence_words(display))
+        self._announcement.value = f'<div class="digit-pad-unseen">{words}</div>{_characters_html(characters)}'
 
     def show_problem(self, message: str, *, announce: bool = False) -> None:
         """Show that recognition failed, in place of the answer; with `announce` have screen readers say it."""
@@ -187,6 +237,17 @@ def _mark_html(display: DisplayedPrediction) -> str:
     characters = [f"<b>{text}</b>" if place == display.selected else text for place, text in enumerate(display.mark)]
     style = f"--length:{len(display.mark)}"
     return f'<div class="digit-pad-{display.state}" style="{style}" aria-hidden="true">{"".join(characters)}</div>'
+
+
+def _characters_html(characters: Sequence[DisplayedCharacter]) -> str:
+    spans = []
+    for place, character in enumerate(characters):
+        names = ["digit-pad-doubtful"] * character.is_doubtful + ["digit-pad-selected"] * character.is_selected
+        spans.append(
+            f'<span class="{" ".join(names)}" style="left:{100 * character.x:.1f}%;--bottom:{100 * character.y:.1f}%;'
+            f'color:{DIGIT_COLOURS[place % len(DIGIT_COLOURS)]}">{character.text}</span>'
+        )
+    return f'<div class="digit-pad-characters" aria-hidden="true">{"".join(spans)}</div>' if spans else ""
 
 
 def _picture_html(display: DisplayedPrediction, image: np.ndarray) -> str:

@@ -15,6 +15,7 @@ import logging
 import threading
 from pathlib import Path
 
+import cv2
 import ipywidgets as widgets
 import numpy as np
 from ipycanvas import Canvas
@@ -25,7 +26,7 @@ from digit_utils.pad.ink import INK_COLOUR, InkCanvas
 from digit_utils.pad.ink_layer import InkLayer
 from digit_utils.pad.labelling import DrawingLabeller, StrokeRecognizer, number_of, with_adaptation
 from digit_utils.pad.state import DrawingState, Labelled, LabelState, Step
-from digit_utils.pad.view import BLANK, PadView, displayed_number
+from digit_utils.pad.view import BLANK, PadView, displayed_characters, displayed_number, ink_colours
 from digit_utils.preprocessing.strokes import clean_strokes
 from digit_utils.recognition.numbers import Number
 from digit_utils.recognition.recognizer import Prediction, Recognizer
@@ -34,7 +35,9 @@ from digit_utils.types import IMAGE_SIZE, Strokes, check_digit
 SIZE = 400  # CSS pixels, side of the paper where there is room
 PIXEL_RATIO = 2  # pixels of the drawing per CSS pixel: crisp on high-resolution screens
 PEN_WIDTH = 0.045  # as a fraction of the side
+TAP_REACH = 0.03  # likewise: how far from a digit's outline a tap selects it; half of it is ink
 DIGIT_KEYS = tuple("0123456789")  # on the paper they label the drawing, as the ten buttons do
+ARROW_KEYS = {"ArrowLeft": -1, "ArrowRight": 1}  # on the paper they select a neighbouring digit
 RECOGNITION_INTERVAL = 0.1  # seconds between two predictions while the pen moves
 RECOGNITION_PAUSE = 0.025  # seconds that the pen rests before its drawing is recognised; lifted, it does not wait
 
@@ -79,6 +82,7 @@ class DigitPad(widgets.Box):
         side = size * PIXEL_RATIO
         self._state = DrawingState(side=float(side))
         self._number: Number | None = None
+        self._selected: frozenset[int] = frozenset()  # strokes of the character that was tapped
         self._lock = threading.RLock()  # guards the strokes and their ink on the canvas
         self._recognition_lock = threading.RLock()  # one recognition at a time, so that the newest is shown last
         self._recognition = Debouncer(self._recognize_and_show, wait=RECOGNITION_PAUSE, max_wait=RECOGNITION_INTERVAL)
@@ -121,7 +125,7 @@ class DigitPad(widgets.Box):
         `predict()` returns it up to date.
         """
         number = self._number
-        return None if number is None else number.digits[_shown(number)].prediction
+        return None if number is None else number.digits[self._shown(number)].prediction
 
     def predict(self) -> Prediction | None:
         """Recognise the drawing now, show the number and return the prediction of the shown digit.
@@ -130,6 +134,19 @@ class DigitPad(widgets.Box):
         """
         self._recognize_and_show(announce=True)
         return self.prediction
+
+    def select(self, place: int) -> Prediction:
+        """Show bars and picture of one of `number.digits`, as a tap on its ink does, and return its prediction.
+
+        It stays selected until ink is added or removed. Labels are given to the selected digit.
+
+        Raises ValueError when there is no such digit.
+        """
+        digits = self._number.digits if self._number else ()
+        if not 0 <= place < len(digits):
+            raise ValueError(f"place is {place}; expected one of the {len(digits)} digits on the paper, from 0 on")
+        self._selected = frozenset(digits[place].strokes)
+        return self.predict()
 
     def correct(self, digit: int) -> Prediction | None:
         """Label the drawing, and show and return how it is recognised from now on. None when nothing is drawn.
@@ -186,6 +203,7 @@ class DigitPad(widgets.Box):
         with self._lock:
             self._layer.drop_wet()
             self._state.clear()
+            self._selected = frozenset()
             self._show_state()
         self._recognize_and_show(announce=True)
 
@@ -229,6 +247,9 @@ class DigitPad(widgets.Box):
             self.clear()
         elif key == "Enter":
             self.predict()
+        elif key in ARROW_KEYS and self._number is not None:
+            places = len(self._number.digits)
+            self.select((self._shown(self._number) + ARROW_KEYS[key]) % places)
         elif key in DIGIT_KEYS and not is_shortcut:
             self.correct(DIGIT_KEYS.index(key))
         elif key == "Tab" and hasattr(self._view.undo, "focus"):
@@ -243,17 +264,35 @@ class DigitPad(widgets.Box):
         self._recognition.request()
 
     def _on_stroke(self, points: np.ndarray, is_tap: bool) -> None:
-        """Take a whole stroke from the ink layer, tap or not: a dot is ink."""
+        """Take a whole stroke from the ink layer. A tap on a digit of a number selects it; elsewhere it is a dot."""
+        tapped = self._tapped(points[0]) if is_tap else None
+        if tapped is not None:
+            self.select(tapped)
+            return
         with self._lock:
+            self._selected = frozenset()
             if self._state.add(points.tolist()):
                 self._ink.add(points)
         self._recognition.request(announce=True)
+
+    def _tapped(self, point: np.ndarray) -> int | None:
+        """Return the place of the character whose ink a point lies on or within, None for paper or a digit alone."""
+        number, strokes = self._number, self._state.strokes
+        inside: dict[int, float] = {}  # pixels, negative outside
+        for place, character in enumerate(number.digits if number else ()):
+            ink = [strokes[stroke] for stroke in character.strokes if stroke < len(strokes)]
+            if ink:
+                hull = cv2.convexHull(np.concatenate(ink).astype(np.float32))
+                inside[place] = cv2.pointPolygonTest(hull, point.tolist(), True)
+        place = max(inside, key=inside.__getitem__, default=None)
+        return place if len(inside) > 1 and inside[place] >= -TAP_REACH * self.side else None
 
     # Without the ink layer each event of the canvas comes here.
     def _begin(self, x: float, y: float) -> None:
         with self._lock:
             if not self._state.begin(x, y):
                 return
+            self._selected = frozenset()
             self._view.corrections.reset()
             self._ink.begin(x, y)
         self._recognition.request()
@@ -311,7 +350,8 @@ class DigitPad(widgets.Box):
 
     def _recognize_and_show(self, *, announce: bool = False) -> None:
         with self._recognition_lock:
-            strokes = self.strokes
+            with self._lock:
+                strokes, step = self.strokes, self._state.newest_step
             try:
                 self._number = number_of(self._recognizer, strokes) if strokes else None
             except Exception as error:  # whatever it is, drawing must go on and the person must be told
@@ -319,18 +359,34 @@ class DigitPad(widgets.Box):
                 self._number = None
                 self._view.show_problem(f"Recognition failed: {type(error).__name__}", announce=announce)
                 return
-            display, image = BLANK, np.zeros((IMAGE_SIZE, IMAGE_SIZE))
-            if self._number is not None:
-                display, image = displayed_number(self._number, _shown(self._number)), self.prediction.image
-            self._view.show(display, image)
-            if announce:
-                self._view.announce(display)
+            if self._number is None:
+                self._view.show(BLANK, np.zeros((IMAGE_SIZE, IMAGE_SIZE)))
+                if announce:
+                    self._view.announce(BLANK)
+            else:
+                self._show_number(self._number, step, announce=announce)
 
+    def _show_number(self, number: Number, step: Step | None, *, announce: bool) -> None:
+        """Show what was read after `step`; with `announce` also on the paper, unless something was done since."""
+        shown = self._shown(number)
+        display = displayed_number(number, shown)
+        self._view.show(display, number.digits[shown].prediction.image)
+        if not announce:
+            return
+        characters = displayed_characters(number, shown, width=self._canvas.width, height=self._canvas.height)
+        self._view.announce(display, characters)
+        with self._lock:
+            if self._state.newest_step is step:
+                strokes = self._state.strokes
+                self._ink.tint(strokes, ink_colours(number, len(strokes)))
 
-def _shown(number: Number) -> int:
-    """Return the place of the digit that bars and picture are about: the last one."""
-    digits = [place for place, character in enumerate(number.digits) if character.text.isdigit()]
-    return digits[-1] if digits else len(number.digits) - 1
+    def _shown(self, number: Number) -> int:
+        """Return the place of the character that bars and picture are about: the tapped one, or else the last digit."""
+        places = range(len(number.digits))
+        shared = [len(self._selected.intersection(character.strokes)) for character in number.digits]
+        if any(shared):
+            return max(places, key=shared.__getitem__)
+        return max(places, key=lambda place: (number.digits[place].text.isdigit(), place))
 
 
 def _saving_notice(drawings: str | Path | None, *, keep_all: bool) -> str:

@@ -112,7 +112,7 @@
 
   // ------------------------------------------------------------------------------------------------- the keys
   const KEYS = ["Backspace", "Delete", "Escape"];                // work wherever the focus is
-  const KEYS_ON_PAPER = [...KEYS, "Enter", ..."0123456789"];
+  const KEYS_ON_PAPER = [...KEYS, "Enter", "ArrowLeft", "ArrowRight", ..."0123456789"];
 
   addEventListener("keydown", event => {
     const paper = document.querySelector(".digit-pad canvas");

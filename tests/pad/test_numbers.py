@@ -1,13 +1,18 @@
 """Numbers on the pad: what is shown of them, and what belongs to which digit."""
 
+import re
 import types
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from digit_utils.datasets.samples import sample_digits
-from digit_utils.pad.view import displayed
+from digit_utils.pad.ink import DIGIT_COLOURS, DOUBTFUL_COLOURS, INK_COLOUR
+from digit_utils.pad.view import displayed, ink_colours
 from digit_utils.pad.widget import DigitPad
+from digit_utils.recognition.adaptation import AdaptiveRecognizer
+from digit_utils.recognition.recognizer import Recognizer
 
 SAMPLES = {sample.digit: sample.strokes for sample in sample_digits(side=1.0)}
 
@@ -80,3 +85,102 @@ def test_a_blank_paper_has_no_number(pad):
     pad.clear()
     assert pad.number is None
     assert pad.prediction is None
+
+
+def colours(pad):
+    return pad._ink._colours
+
+
+def tap(pad, x, y):
+    pad._layer._on_stroke(np.array([[x, y]], dtype=float), True)
+
+
+def test_ink_is_tinted_by_digit_and_written_below(pad):
+    strokes, owners = written("475")
+    pad.replay(strokes)
+    assert [{colours(pad)[stroke] for stroke in owner} for owner in owners] == [
+        {DIGIT_COLOURS[0]},
+        {DIGIT_COLOURS[1]},
+        {DIGIT_COLOURS[0]},
+    ]
+    below = pad._view._announcement.value.split("digit-pad-characters")[1]
+    assert re.findall(r">(\d)<", below) == ["4", "7", "5"]
+    places = [float(left) for left in re.findall(r"left:([\d.]+)%", below)]
+    centres = [np.ptp(np.concatenate([strokes[stroke] for stroke in owner])[:, 0]) / 2 for owner in owners]
+    starts = [np.concatenate([strokes[stroke] for stroke in owner])[:, 0].min() for owner in owners]
+    np.testing.assert_allclose(places, (np.array(starts) + centres) / pad._canvas.width * 100, atol=0.06)
+
+
+def test_one_digit_keeps_its_ink_and_has_nothing_below(pad):
+    pad.replay(written("4", side=pad.side)[0])
+    assert set(colours(pad)) == {INK_COLOUR}
+    assert "digit-pad-characters" not in pad._view._announcement.value
+
+
+def test_a_doubtful_digit_is_paler():
+    strokes, owners = written("47")
+    number = AdaptiveRecognizer(Recognizer.load()).recognize_number(strokes)
+    seven = number.digits[1]
+    probabilities = np.full(10, 0.02)
+    probabilities[7] = 0.82
+    doubtful = replace(seven, prediction=replace(seven.prediction, probabilities=probabilities))
+    number = replace(number, digits=(number.digits[0], doubtful))
+    seen = ink_colours(number, len(strokes))
+    assert {seen[stroke] for stroke in owners[0]} == {DIGIT_COLOURS[0]}
+    assert {seen[stroke] for stroke in owners[1]} == {DOUBTFUL_COLOURS[1]}
+
+
+def test_a_tap_on_a_digit_selects_it_and_a_tap_elsewhere_is_a_dot(pad):
+    strokes, owners = written("475")
+    pad.replay(strokes)
+    tap(pad, *strokes[owners[1][0]][0])
+    assert pad.prediction.digit == 7
+    assert "4<b>7</b>5" in pad._view._mark.value
+    assert len(pad.strokes) == len(strokes)
+    tap(pad, 400, 750)
+    assert len(pad.strokes) == len(strokes) + 1
+
+
+def test_a_tap_within_a_zero_selects_it_and_new_ink_selects_the_last_digit_again(pad):
+    strokes, _ = written("07", side=520)
+    pad.replay(strokes)
+    tap(pad, *strokes[0].mean(axis=0))
+    assert pad.prediction.digit == 0
+    pad.replay([stroke + np.array([530, 87]) for stroke in written("4", side=260)[0]])
+    assert pad.number.text == "074"
+    assert pad.prediction.digit == 4
+
+
+def test_a_point_can_be_written_right_beside_a_digit(pad):
+    strokes, owners = written("47")
+    pad.replay(strokes)
+    four = np.concatenate([strokes[stroke] for stroke in owners[0]])
+    tap(pad, four[:, 0].max() + 40, four[:, 1].max())
+    assert len(pad.strokes) == len(strokes) + 1
+
+
+def test_a_tap_on_a_single_digit_is_ink_as_ever(pad):
+    strokes, _ = written("4", side=pad.side)
+    pad.replay(strokes)
+    tap(pad, *strokes[0][0])
+    assert len(pad.strokes) == len(strokes) + 1
+
+
+def test_digits_are_selected_by_arrow_keys_and_by_place(pad):
+    pad.replay(written("475")[0])
+    for key, digit in [("ArrowLeft", 7), ("ArrowLeft", 4), ("ArrowLeft", 5), ("ArrowRight", 4)]:
+        pad._on_key_down(key, shift=False, ctrl=False, meta=False)
+        assert pad.prediction.digit == digit
+    assert pad.select(1).digit == 7
+    with pytest.raises(ValueError, match="place is 3; expected one of the 3 digits"):
+        pad.select(3)
+
+
+def test_a_stroke_costs_at_most_one_message_more_for_its_tint(pad, monkeypatch):
+    messages = []
+    monkeypatch.setattr(pad._canvas._canvas_manager, "_send_custom", lambda *message: messages.append(message))
+    for stroke in written("475")[0]:
+        messages.clear()
+        pad._layer._on_stroke(stroke, False)
+        pad.predict()
+        assert len(messages) <= 2

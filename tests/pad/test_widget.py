@@ -390,7 +390,7 @@ def test_a_page_that_connects_gets_the_whole_drawing_in_one_message(pad, command
     # Without the first of these a page that connects late shows nothing: it was never told which canvas is meant.
     assert commands[0][0] == "switchCanvas"
     assert commands[0][1] == "clear"
-    assert commands[0][-2:] == ["fillCircle", "strokeLines"]
+    assert [command for command in commands[0] if command != "set"][-2:] == ["fillCircle", "strokeLines"]
 
 
 def test_an_error_while_drawing_does_not_freeze_the_canvas(pad, commands, monkeypatch):
