@@ -269,6 +269,9 @@ class Hand {
   // Look where the canvas is, which a scroll or a new layout may have changed; false when it is not to be seen.
   look() {
     this.box = this.canvas.getBoundingClientRect();
+    // Where there is no room for it, the paper shows only the left part of the canvas.
+    const seen = this.canvas.offsetParent?.clientWidth ?? Infinity;
+    this.width = this.model.get("width") * Math.min(1, seen / this.box.width);
     return this.box.width > 0 && this.box.height > 0;
   }
 
@@ -338,7 +341,7 @@ class Hand {
   // Go on to a place: up to the edge where that is beyond it, and from the edge on where the pointer comes back.
   moveTo(place) {
     const { pointer, ink } = this;
-    const span = spanOnPaper(pointer.last, place, this.model.get("width"), this.model.get("height"));
+    const span = spanOnPaper(pointer.last, place, this.width, this.model.get("height"));
     if (span && (pointer.stroke || span[0] < span[1])) {
       const [enter, leave] = span;
       pointer.stroke ??= ink.begin(between(pointer.last, place, enter), true);

@@ -69,14 +69,14 @@ Step = StrokeDrawn | PaperCleared | Labelled
 
 
 class DrawingState:
-    """The strokes drawn so far on a square paper, the stroke that is being drawn, and the steps that led there.
+    """The strokes drawn so far on a paper, the stroke that is being drawn, and the steps that led there.
 
     Points beyond the edge are never kept: a stroke that leaves the paper ends at the edge.
     """
 
-    def __init__(self, *, side: float):
-        """Start with a blank paper whose sides are `side` pixels long."""
-        self.side = side
+    def __init__(self, *, side: float, width: float | None = None):
+        """Start with a blank paper, `side` pixels high and `width` wide: square if that is not given."""
+        self.side, self.width = side, side if width is None else width
         self.is_drawing = False
         self._strokes: list[list[Point]] = []
         self._size = 0
@@ -110,7 +110,7 @@ class DrawingState:
 
     def contains(self, x: float, y: float) -> bool:
         """Tell whether a point lies on the paper."""
-        return 0 <= x <= self.side and 0 <= y <= self.side
+        return 0 <= x <= self.width and 0 <= y <= self.side
 
     def begin(self, x: float, y: float) -> bool:
         """Put the pen down; tell whether that made a stroke (not beyond the edge, not once the limits are reached)."""
@@ -215,14 +215,14 @@ class DrawingState:
     def _edge_between(self, inside: Point, outside: Point) -> Point:
         """Return where the line from a point on the paper to one beyond it crosses the edge."""
         shares = [1.0]
-        for start, stop in zip(inside, outside, strict=True):
-            if stop > self.side:
-                shares.append((self.side - start) / (stop - start))
+        for start, stop, end in zip(inside, outside, (self.width, self.side), strict=True):
+            if stop > end:
+                shares.append((end - start) / (stop - start))
             elif stop < 0:
                 shares.append(start / (start - stop))
         share = min(shares)
         x, y = (start + share * (stop - start) for start, stop in zip(inside, outside, strict=True))
-        return min(max(x, 0.0), self.side), min(max(y, 0.0), self.side)
+        return min(max(x, 0.0), self.width), min(max(y, 0.0), self.side)
 
 
 class DrawingFinger:

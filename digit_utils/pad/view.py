@@ -157,7 +157,7 @@ class PadView:
     def __init__(self, *, canvas: Canvas, size: int, saving_notice: str = ""):
         """Lay out the widgets around a canvas.
 
-        The paper is `size` CSS pixels wide where there is room; `saving_notice` says what is saved of the drawings.
+        The paper is `size` CSS pixels high where there is room; `saving_notice` says what is saved of the drawings.
         """
         self._scope = f"digit-pad-{next(_pad_numbers)}"  # so that each pad in a page has its own bars
         self.undo = widgets.Button(description="Undo", tooltip="Take back what was done last (Ctrl+Z on the paper)")
@@ -180,10 +180,12 @@ class PadView:
         paper = widgets.Box([canvas, description, self._announcement])
         paper.add_class("digit-pad-paper")
         self._paper = paper
-        sheet = widgets.Box([paper, buttons], layout={"max_width": f"{size}px"}).add_class("digit-pad-sheet")
+        sheet = widgets.Box([paper, buttons]).add_class("digit-pad-sheet")
         tiles = [_tile("The answer", self._mark), _tile("The network sees", self._seen)]
         tiles = widgets.Box(tiles).add_class("digit-pad-tiles")
-        chart = widgets.HTML(_chart_html()).add_class("digit-pad-chart")
+        chart = widgets.HTML(f"<style>.{self._scope}{{--pad-size:{size}px}}</style>{_chart_html()}").add_class(
+            "digit-pad-chart"
+        )
         parts = [tiles, self._caption, chart, self.corrections.root]
         return [sheet, widgets.Box(parts).add_class("digit-pad-readout")]
 

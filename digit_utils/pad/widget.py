@@ -32,7 +32,8 @@ from digit_utils.recognition.numbers import Number
 from digit_utils.recognition.recognizer import Prediction, Recognizer
 from digit_utils.types import IMAGE_SIZE, Strokes, check_digit
 
-SIZE = 400  # CSS pixels, side of the paper where there is room
+SIZE = 400  # CSS pixels, height of the paper where there is room
+ASPECT = 2  # width of the paper by its height; on a narrow screen the square at the left is to be seen
 PIXEL_RATIO = 2  # pixels of the drawing per CSS pixel: crisp on high-resolution screens
 PEN_WIDTH = 0.045  # as a fraction of the side
 TAP_REACH = 0.03  # likewise: how far from a digit's outline a tap selects it; half of it is ink
@@ -65,7 +66,8 @@ class DigitPad(widgets.Box):
         Args:
             recognizer: recognises the drawing; None loads the bundled model. A plain `Recognizer` is adapted to this
                 pad's corrections; give several pads one `AdaptiveRecognizer`, and they share corrections.
-            size: side of the paper in CSS pixels where there is room; it shrinks on narrow screens.
+            size: height of the paper in CSS pixels where there is room; it is twice as wide on wide screens, and
+                square on narrow ones.
             drawings: a .jsonl file to which corrections are added, as strokes; see `digit_utils.datasets.drawings`.
             keep_all: whether labelled drawings that were recognised correctly go into that file as well.
             recall: whether the corrections that the file holds already are used from the start.
@@ -80,13 +82,13 @@ class DigitPad(widgets.Box):
         if recall:
             self._labeller.load_corrections(self._recognizer)
         side = size * PIXEL_RATIO
-        self._state = DrawingState(side=float(side))
+        self._state = DrawingState(side=float(side), width=float(ASPECT * side))
         self._number: Number | None = None
         self._selected: frozenset[int] = frozenset()  # strokes of the character that was tapped
         self._lock = threading.RLock()  # guards the strokes and their ink on the canvas
         self._recognition_lock = threading.RLock()  # one recognition at a time, so that the newest is shown last
         self._recognition = Debouncer(self._recognize_and_show, wait=RECOGNITION_PAUSE, max_wait=RECOGNITION_INTERVAL)
-        self._canvas = Canvas(width=side, height=side, layout={"width": "100%"})
+        self._canvas = Canvas(width=ASPECT * side, height=side, layout={"width": "100%"})
         self._ink = InkCanvas(self._canvas, pen_width=side * PEN_WIDTH)
         self._layer = InkLayer(self._canvas, ink_colour=INK_COLOUR, ink_width=side * PEN_WIDTH)
         self._view = PadView(canvas=self._canvas, size=size, saving_notice=_saving_notice(drawings, keep_all=keep_all))
@@ -104,12 +106,17 @@ class DigitPad(widgets.Box):
 
     @property
     def side(self) -> float:
-        """Side of the drawing in its own pixels, the unit of `strokes`."""
+        """Height of the paper in its own pixels, the unit of `strokes`."""
         return self._state.side
 
     @property
+    def width(self) -> float:
+        """Width of the paper in its own pixels; on a narrow screen people see the left half, a square."""
+        return self._state.width
+
+    @property
     def strokes(self) -> list[np.ndarray]:
-        """The drawing: (n, 2) float64 arrays, x right, y down, 0 to `side`, in drawing order; copies."""
+        """The drawing: (n, 2) float64 arrays, x right, y down, 0 to `width` and `side`, in drawing order; copies."""
         with self._lock:
             return [*self._state.strokes, *self._layer.wet_strokes]
 
@@ -211,7 +218,7 @@ class DigitPad(widgets.Box):
         """Draw strokes on top of what is there, event by event as a mouse would, and return the prediction.
 
         Args:
-            strokes: (n, 2) arrays in pixels of the pad, 0 to `side`.
+            strokes: (n, 2) arrays in pixels of the pad, 0 to `width` and `side`.
         """
         for stroke in clean_strokes(strokes):
             points = stroke.tolist()
@@ -373,7 +380,7 @@ class DigitPad(widgets.Box):
         self._view.show(display, number.digits[shown].prediction.image)
         if not announce:
             return
-        characters = displayed_characters(number, shown, width=self._canvas.width, height=self._canvas.height)
+        characters = displayed_characters(number, shown, width=self.width, height=self.side)
         self._view.announce(display, characters)
         with self._lock:
             if self._state.newest_step is step:

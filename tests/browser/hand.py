@@ -23,9 +23,9 @@ class Pad:
         return self.root.get_by_role("button", name=name)
 
     def on_screen(self, strokes):
-        """Place strokes on a sheet of side 1 onto the paper: lists of (x, y) in CSS pixels of the window."""
+        """Place strokes on a sheet as high as the paper, 1: lists of (x, y) in CSS pixels of the window."""
         box = self.canvas.bounding_box()
-        return [np.asarray(stroke) * [box["width"], box["height"]] + [box["x"], box["y"]] for stroke in strokes]
+        return [np.asarray(stroke) * box["height"] + [box["x"], box["y"]] for stroke in strokes]
 
     def draw_by_mouse(self, strokes) -> None:
         mouse = self.page.mouse
@@ -75,7 +75,7 @@ class Pad:
         )
 
     def ink(self) -> np.ndarray:
-        """Return where there is ink to be seen: (side, side) bool, in pixels of the drawing."""
+        """Return where there is ink to be seen: (height, width) bool, in pixels of the drawing."""
         wet = self.wet_ink() if self.layer.count() else False  # first, since what dries meanwhile is dry then
         return self.dry_ink() | wet
 
@@ -89,7 +89,7 @@ class Pad:
 
     @staticmethod
     def _ink_on(canvas) -> np.ndarray:
-        side, alpha = canvas.evaluate(
+        width, alpha = canvas.evaluate(
             """canvas => {
                 const all = canvas.getContext('2d').getImageData(0, 0, canvas.width, canvas.height).data;
                 let packed = '';
@@ -97,7 +97,7 @@ class Pad:
                 return [canvas.width, packed];
             }"""
         )
-        return (np.frombuffer(alpha.encode(), np.uint8) == ord("1")).reshape(-1, side)
+        return (np.frombuffer(alpha.encode(), np.uint8) == ord("1")).reshape(-1, width)
 
     def scrolled(self) -> list[str]:
         """Return what on the page is scrolled away from its beginning."""

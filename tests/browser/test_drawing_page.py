@@ -244,7 +244,7 @@ def test_a_button_whose_release_nobody_saw_ends_the_stroke_where_it_was(pad, way
 
 def test_a_stroke_goes_on_when_the_mouse_returns_with_its_button_down(pad, artifacts):
     mouse, box = pad.page.mouse, pad.canvas.bounding_box()
-    left, top, unit = box["x"], box["y"], box["width"] / 400
+    left, top, unit = box["x"], box["y"], box["height"] / 400
     mouse.move(left + 200 * unit, top + 100 * unit)
     mouse.down()
     mouse.move(left - 60, top + 100 * unit, steps=6)
@@ -426,7 +426,7 @@ def test_a_palm_and_a_finger_that_leaves_the_paper_draw_nothing_of_their_own(chr
         fingers = Fingers(pad.page)
 
         def place(x, y):
-            return box["x"] + x * box["width"], box["y"] + y * box["height"]
+            return box["x"] + x * box["height"], box["y"] + y * box["height"]
 
         fingers.send("touchStart", first=place(0.2, 0.2))
         fingers.send("touchStart", first=place(0.2, 0.2), second=place(0.8, 0.9))
@@ -504,7 +504,7 @@ def test_while_the_pad_loads_its_outline_is_there_and_no_unstyled_text(chromium,
     page.goto(drawing_page, wait_until="commit")
     page.locator("#skeleton").get_by_text("Loading the drawing pad").wait_for()
     paper = page.locator("#skeleton div").first.bounding_box()
-    assert paper["width"] == pytest.approx(paper["height"], abs=1)
+    assert paper["width"] == pytest.approx(2 * paper["height"], abs=1)
     assert paper["width"] > 600
     context.close()
     with opened(chromium, drawing_page, **DESKTOP) as pad:

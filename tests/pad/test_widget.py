@@ -103,19 +103,19 @@ def test_a_mouse_that_only_passes_draws_nothing(pad):
 
 
 def test_leaving_the_pad_with_the_button_down_ends_the_stroke_at_the_edge(pad):
-    send(pad, "mouse_down", x=300, y=200)
-    send(pad, "mouse_out", x=500, y=200)
+    send(pad, "mouse_down", x=700, y=200)
+    send(pad, "mouse_out", x=900, y=200)
     send(pad, "mouse_move", x=100, y=100)  # back again, the button released out there or not
-    assert strokes_of(pad) == [[[300, 200], [400, 200]]]
+    assert strokes_of(pad) == [[[700, 200], [800, 200]]]
 
 
-@pytest.mark.parametrize("inside", [(300, 200), (400, 200)])
+@pytest.mark.parametrize("inside", [(700, 200), (800, 200)])
 def test_a_stroke_that_ends_at_the_edge_is_read_aloud_like_any_other(pad, inside):
     send(pad, "mouse_down", x=200, y=200)
     send(pad, "mouse_move", x=inside[0], y=inside[1])
     wait_until(lambda: pad.prediction is not None)
     assert "This is a 1" not in pad._view._announcement.value
-    send(pad, "mouse_out", x=500, y=200)
+    send(pad, "mouse_out", x=900, y=200)
     wait_until(lambda: "This is a 1" in pad._view._announcement.value)
 
 
@@ -147,13 +147,13 @@ def test_with_a_palm_resting_beside_the_paper_every_stroke_is_drawn(pad):
 
 
 def test_a_finger_that_leaves_the_paper_and_returns_begins_a_new_stroke(pad):
-    touch(pad, "touch_start", (380, 100))
-    touch(pad, "touch_move", (420, 100))
-    touch(pad, "touch_move", (430, 150))
-    touch(pad, "touch_move", (390, 200))
-    touch(pad, "touch_move", (380, 210))
+    touch(pad, "touch_start", (780, 100))
+    touch(pad, "touch_move", (820, 100))
+    touch(pad, "touch_move", (830, 150))
+    touch(pad, "touch_move", (790, 200))
+    touch(pad, "touch_move", (780, 210))
     touch(pad, "touch_end")
-    assert strokes_of(pad) == [[[380, 100], [400, 100]], [[390, 200], [380, 210]]]
+    assert strokes_of(pad) == [[[780, 100], [800, 100]], [[790, 200], [780, 210]]]
 
 
 def test_a_cancelled_touch_ends_the_stroke(pad):
@@ -365,13 +365,13 @@ def test_each_move_is_one_short_message(pad, commands):
     assert drawing == [["fillCircle"], *[["strokeLines"]] * 4]
 
 
-@pytest.mark.parametrize("beyond", [(500, 10), (390, 500), (500, 500)])
-@pytest.mark.parametrize("last", [(390, 390), (400, 390), (390, 400), (400, 400)])
+@pytest.mark.parametrize("beyond", [(900, 10), (790, 500), (900, 500)])
+@pytest.mark.parametrize("last", [(790, 390), (800, 390), (790, 400), (800, 400)])
 @pytest.mark.parametrize("count", [1, 2, 5])
 def test_ink_reaches_the_end_of_a_stroke_that_leaves_the_paper(pad, monkeypatch, count, last, beyond):
     paths = []
     monkeypatch.setattr(pad._canvas, "stroke_lines", lambda path: paths.append(np.asarray(path)))
-    start = [(100.0 + 20 * index, 150.0) for index in range(count)]
+    start = [(500.0 + 20 * index, 150.0) for index in range(count)]
     for index, (x, y) in enumerate([*start, last, beyond]):
         send(pad, "mouse_move" if index else "mouse_down", x=x, y=y)
     assert not pad._state.is_drawing
