@@ -23,7 +23,7 @@ from digit_utils.preprocessing.inputs import to_grayscale
 from digit_utils.preprocessing.strokes import ink_from_strokes
 from digit_utils.recognition.model_file import ModelCard
 from digit_utils.recognition.number_images import read_image
-from digit_utils.recognition.numbers import Number, NumberReader
+from digit_utils.recognition.numbers import KnownCharacters, Number, NumberReader
 from digit_utils.recognition.recognizer import Prediction, Recognizer, checked_ink, logistic, predictions_of
 from digit_utils.types import NUM_CLASSES, Strokes, check_digit
 
@@ -122,9 +122,9 @@ class AdaptiveRecognizer:
         """Read a drawing from its strokes, as `Recognizer.recognize` does, with the corrections."""
         return self.recognize_ink(ink_from_strokes(strokes)[np.newaxis])[0]
 
-    def recognize_number(self, strokes: Strokes) -> Number:
+    def recognize_number(self, strokes: Strokes, *, known: KnownCharacters | None = None) -> Number:
         """Read one line of characters, as `Recognizer.recognize_number` does, with the corrections."""
-        return self._number_reader().read_strokes(strokes)
+        return self._number_reader().read_strokes(strokes, known=known)
 
     def recognize_numbers(self, image: "ImageInput", *, channels: str = "rgb") -> list[Number]:
         """Read every number in an image, as `Recognizer.recognize_numbers` does, with the corrections."""

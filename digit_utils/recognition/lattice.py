@@ -7,6 +7,7 @@ over all paths (a semi-Markov conditional random field: Sarawagi and Cohen, 2004
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -24,9 +25,17 @@ class Lattice:
     candidates: list[int]  # of each arc: the row of `groups` that it takes
 
 
-def lattice_of(groups: np.ndarray) -> Lattice:
-    """Return the lattice of candidate groups (candidates, n) bool; every piece alone must be among them."""
-    return _lattice(groups, most=MOST_STATES) or _lattice(groups, most=None, keep=_runs(groups))
+def lattice_of(groups: np.ndarray, *, always: Sequence[int] = ()) -> Lattice:
+    """Return the lattice of candidate groups (candidates, n) bool.
+
+    Every piece must be among them alone, but for those of the rows `always`, which stay however many states there are.
+    """
+    lattice = _lattice(groups, most=MOST_STATES)
+    if lattice is None:
+        keep = _runs(groups)
+        keep[list(always)] = True
+        lattice = _lattice(groups, most=None, keep=keep)
+    return lattice
 
 
 def _runs(groups: np.ndarray) -> np.ndarray:

@@ -11,7 +11,7 @@ import io
 import math
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -57,6 +57,7 @@ class Alternative:
 
     text: str
     confidence: float
+    digits: tuple[Character, ...] = field(default=(), repr=False, compare=False)  # as in a `Number`
 
 
 @dataclass(frozen=True, eq=False)
@@ -153,6 +154,9 @@ def keep_alone(head_scores: np.ndarray, groups: np.ndarray) -> np.ndarray:
 _BIAS = np.array([BIASES.get(label, 0.0) for label in LABELS])
 
 
+KnownCharacters = Mapping[tuple[int, ...], str]  # indices of strokes: the one of LABELS that they are
+
+
 class NumberReader:
     """Reads numbers with a recogniser and a number head. Safe to share between threads.
 
@@ -166,8 +170,10 @@ class NumberReader:
         self._cache: OrderedDict[tuple[bytes, ...], tuple[np.ndarray, np.ndarray, float]] = OrderedDict()
         self._lock = threading.Lock()
 
-    def read_strokes(self, strokes: Strokes) -> Number:
+    def read_strokes(self, strokes: Strokes, *, known: KnownCharacters | None = None) -> Number:
         """Read one line of characters from (n, 2) strokes, x right, y down, any unit, in any order.
+
+        `known` are characters that somebody has said: each is read so, and keeps its strokes for itself.
 
         Raises ValueError when a stroke is not an (n, 2) array of numbers.
         """
@@ -175,7 +181,11 @@ class NumberReader:
         paths = clean_strokes(strokes)
         keys = [path.tobytes() for path in paths]
         return self.read(
-            paths, lambda places: ink_from_strokes([paths[place] for place in places]), keys=keys, names=given
+            paths,
+            lambda places: ink_from_strokes([paths[place] for place in places]),
+            keys=keys,
+            names=given,
+            known=known,
         )
 
     def read(
@@ -185,6 +195,7 @@ class NumberReader:
         *,
         keys: Sequence[bytes] | None = None,
         names: Sequence[int] | None = None,
+        known: KnownCharacters | None = None,
     ) -> Number:
         """Read one line of pieces.
 
@@ -193,22 +204,25 @@ class NumberReader:
             ink_of: returns the normalised ink, (28, 28), of a list of pieces.
             keys: bytes that say which piece it is, for the cache; None when the ink is not worth keeping.
             names: the index that each piece has in `Character.strokes`.
+            known: the text of characters, by these indices.
         """
         if not len(paths):
             return Number("", 1.0)
         if len(paths) > MAX_PIECES:
             return Number(None, 0.0)
         pieces = pieces_of(paths)
-        groups = candidate_groups(pieces)
+        names = list(range(len(paths)) if names is None else names)
+        groups, labels = _with_known(candidate_groups(pieces), [names[piece] for piece in pieces.order], known or {})
         members = [sorted(pieces.order[group].tolist()) for group in groups]
         ink, probabilities, scores = self._predicted(members, ink_of, keys)
         head = self._head(np.concatenate([geometry(pieces, groups), evidence(probabilities, scores)], axis=1))
         weights = label_scores(keep_alone(head, groups) + _BIAS, probabilities)
-        lattice = lattice_of(groups)
+        for row, label in labels.items():
+            weights[row] = np.where(np.arange(len(LABELS)) == label, 0.0, -np.inf)
+        lattice = lattice_of(groups, always=list(labels))
         paths_found, texts = readings(lattice, weights)
         predictions = predictions_of(ink, probabilities, scores, threshold=self._recognizer.card.threshold)
-        names = range(len(paths)) if names is None else names
-        return self._number(paths_found[0], texts, pieces, members, predictions, names)
+        return self._number(paths_found, texts, pieces, members, predictions, names, said=bool(labels))
 
     def _predicted(self, members, ink_of, keys) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Return ink (n, 28, 28), probabilities (n, 10) and digit scores (n,) of groups, cached ones from the cache."""
@@ -232,23 +246,54 @@ class NumberReader:
         ink, probabilities, scores = zip(*(known[name] for name in names), strict=True)
         return np.stack(ink), np.stack(probabilities), np.array(scores)
 
-    def _number(self, path, texts, pieces, members, predictions, names) -> Number:
-        characters = []
-        for row, label in path:
-            if LABELS[label] != LINE:
-                box = _box(pieces, members[row])
-                strokes = tuple(names[place] for place in members[row])
-                characters.append(Character(LABELS[label], predictions[row], strokes, box))
+    def _number(self, paths, texts, pieces, members, predictions, names, *, said: bool) -> Number:
+        def characters_of(path: list[tuple[int, int]]) -> tuple[Character, ...]:
+            return tuple(
+                Character(
+                    LABELS[label],
+                    predictions[row],
+                    tuple(names[place] for place in members[row]),
+                    _box(pieces, members[row]),
+                )
+                for row, label in path
+                if LABELS[label] != LINE
+            )
+
+        characters = characters_of(paths[0])
         readings_found = [
-            Alternative(text, self._head.calibrated(chance)) for text, chance in texts if OTHER not in text and text
+            Alternative(text, self._head.calibrated(chance), characters_of(path))
+            for path, (text, chance) in zip(paths, texts, strict=True)
+            if OTHER not in text and text and chance
         ]
         text = "".join(character.text for character in characters)
         chance = next((reading.confidence for reading in readings_found if reading.text == text), 0.0)
-        refused = chance < LEAST_CONFIDENCE or not any(map(str.isdigit, text)) or _is_refused_digit(characters)
+        refused = (
+            chance < LEAST_CONFIDENCE or not any(map(str.isdigit, text)) or (_is_refused_digit(characters) and not said)
+        )
         if refused:
-            return Number(None, 0.0, tuple(characters), tuple(readings_found))
+            return Number(None, 0.0, characters, tuple(readings_found))
         others = tuple(reading for reading in readings_found if reading.text != text)
-        return Number(text, chance, tuple(characters), others)
+        return Number(text, chance, characters, others)
+
+
+def _with_known(groups: np.ndarray, names: Sequence[int], known: KnownCharacters) -> tuple[np.ndarray, dict[int, int]]:
+    """Return candidate groups that leave known characters whole, and the label of each of those, by row.
+
+    groups: (candidates, n) bool; names: of the n pieces. Passed over is what names pieces that are not there, or some
+    that an earlier character has.
+    """
+    taken = np.zeros(groups.shape[1], dtype=bool)
+    masks, labels = [], []
+    for places, text in known.items():
+        mask = np.isin(names, places)
+        if mask.sum() == len(places) > 0 and not (mask & taken).any():
+            masks.append(mask)
+            labels.append(LABELS.index(text))
+            taken |= mask
+    if not masks:
+        return groups, {}
+    free = groups[~(groups & taken).any(axis=1)]
+    return np.concatenate([free, np.array(masks)]), dict(enumerate(labels, start=len(free)))
 
 
 def _is_refused_digit(characters: Sequence[Character]) -> bool:

@@ -17,7 +17,7 @@ from digit_utils.types import IMAGE_SIZE, NUM_CLASSES, Strokes
 
 if TYPE_CHECKING:
     from digit_utils.preprocessing.inputs import ImageInput
-    from digit_utils.recognition.numbers import Number, NumberReader
+    from digit_utils.recognition.numbers import KnownCharacters, Number, NumberReader
 
 BUNDLED_MODEL = Path(__file__).parents[1] / "models" / "digits.tflite"
 MODEL_FILE_NAME = "model.tflite"  # in the folder of a run
@@ -105,12 +105,14 @@ class Recognizer:
         """
         return self.recognize_ink(ink_from_image(to_grayscale(image, channels=channels))[np.newaxis])[0]
 
-    def recognize_number(self, strokes: Strokes) -> "Number":
+    def recognize_number(self, strokes: Strokes, *, known: "KnownCharacters | None" = None) -> "Number":
         """Read one line of one or more characters: digits and the marks . , - : / from strokes in any order.
+
+        `known` are characters that somebody has said, by the indices of their strokes: `{(0, 1): "8"}`.
 
         Raises ValueError when a stroke is not an (n, 2) array of numbers.
         """
-        return self._number_reader.read_strokes(strokes)
+        return self._number_reader.read_strokes(strokes, known=known)
 
     def recognize_numbers(self, image: "ImageInput", *, channels: str = "rgb") -> "list[Number]":
         """Read every number in an image, lines from top to bottom, from left to right.

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from digit_utils.augmentation.numbers import hands_of, write_number
+from digit_utils.datasets.samples import sample_digits
 from digit_utils.evaluation.numbers import groups_are_right
 from digit_utils.recognition.numbers import FEATURES, LABELS, NumberHead, NumberReader
 from digit_utils.recognition.recognizer import Recognizer
@@ -286,3 +287,41 @@ def test_a_number_head_of_another_version_is_refused(tmp_path):
     short.save(tmp_path / "head.npz")
     with pytest.raises(ValueError, match=r"head\.npz is of another version"):
         NumberHead.load(tmp_path / "head.npz")
+
+
+def sample_line(text):
+    samples = {sample.digit: sample.strokes for sample in sample_digits()}
+    return [stroke + np.array([90 * place, 0]) for place, digit in enumerate(text) for stroke in samples[int(digit)]]
+
+
+def test_known_characters_are_read_as_said_and_leave_the_others_to_the_reader(recognizer):
+    strokes = sample_line("47")
+    four, seven = (character.strokes for character in recognizer.recognize_number(strokes).digits)
+    said = recognizer.recognize_number(strokes, known={four: "9"})
+    assert said.text == "97"
+    assert [character.strokes for character in said.digits] == [four, seven]
+    assert all(alternative.text[0] == "9" for alternative in said.alternatives)
+    split = recognizer.recognize_number(strokes, known={(place,): "1" for place in four})
+    assert [character.strokes for character in split.digits] == [*[(place,) for place in four], seven]
+    assert split.text == "1" * len(four) + "7"
+    joined = recognizer.recognize_number(strokes, known={four + seven: "8"})
+    assert (joined.text, joined.digits[0].strokes) == ("8", four + seven)
+    assert recognizer.recognize_number(strokes, known={(99,): "8"}).text == "47"
+    assert recognizer.recognize_number(strokes, known={four: "9", four + seven: "8"}).text == "97", "the first holds"
+
+
+def test_known_characters_hold_where_there_are_too_many_strokes_for_all_groups(recognizer):
+    rng = np.random.default_rng(5)
+    strokes = [rng.uniform(0, 100, 2) + rng.uniform(0, 30, (4, 2)) for _ in range(40)]
+    number = recognizer.recognize_number(strokes, known={(0, 39): "8", (5,): "1"})
+    held = {character.strokes: character.text for character in number.digits}
+    assert held[0, 39] == "8"
+    assert held[5,] == "1"
+
+
+def test_an_alternative_says_which_strokes_its_characters_have(recognizer):
+    strokes = sample_line("1305")
+    for alternative in recognizer.recognize_number(strokes).alternatives:
+        assert "".join(character.text for character in alternative.digits) == alternative.text
+        places = [place for character in alternative.digits for place in character.strokes]
+        assert len(places) == len(set(places)) <= len(strokes)
