@@ -8,6 +8,9 @@ Each line is one drawing:
 can be written by hand or by another program; unknown names are ignored. A later line with the same `id` replaces the
 earlier one, and deletes it if its `digit` is null: no line is ever rewritten.
 
+Where somebody has put right which strokes of a number belong together, each of its digits is a line, and these lines
+have the same `number`.
+
 Writers append under a lock and flush to the disk before they report success. A writer that is killed may leave an
 incomplete last line; the next writer starts a new one, and readers skip and report the broken line.
 """
@@ -58,6 +61,7 @@ class LabelledDrawing:
     read: int | None = None  # what a recogniser read; None for "no digit", or if unknown
     id: str = field(default_factory=lambda: uuid.uuid4().hex[:16])
     time: str = field(default_factory=lambda: datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"))
+    number: str | None = None  # which digits, with this name, were written as one number
     is_held_out: bool = False  # from training; set on reading, by its position in the file
 
 
@@ -158,6 +162,8 @@ def _line(drawing: LabelledDrawing) -> bytes:
         "id": drawing.id,
         "time": drawing.time,
     }
+    if drawing.number is not None:
+        content["number"] = drawing.number
     return json.dumps(content, allow_nan=False, separators=(",", ":")).encode() + b"\n"
 
 
@@ -238,7 +244,9 @@ def _read_line(line: bytes, *, default_id: str) -> LabelledDrawing:
     strokes = _strokes_of(content) if digit is not None else []
     read = content.get("read")
     read = read if type(read) is int and read in range(NUM_CLASSES) else None
-    return LabelledDrawing(strokes, digit, read, identifier, str(content.get("time", "")))
+    number = content.get("number")
+    number = number if isinstance(number, str) else None
+    return LabelledDrawing(strokes, digit, read, identifier, str(content.get("time", "")), number)
 
 
 def _digit_of(content: Mapping[str, Any]) -> int | None:

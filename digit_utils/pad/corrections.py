@@ -56,9 +56,14 @@ class CorrectionRow:
         for digit, button in enumerate(self._buttons):
             button.on_click(lambda _, digit=digit: action(digit))
 
-    def show_label(self, digit: int, result: SaveResult | None = None) -> None:
-        """Show which digit was chosen, and whether it was saved."""
-        self._choose(digit)
+    @property
+    def chosen(self) -> int | None:
+        """The digit that is shown as the label."""
+        return self._chosen
+
+    def show_label(self, digit: int | str, result: SaveResult | None = None) -> None:
+        """Show which digit or mark was chosen, and whether it was saved."""
+        self._choose(digit if isinstance(digit, int) else None)
         self._say(f"Labelled {digit}. {RESULTS[result] if result else ''}".strip())
 
     def show_forgotten(self, result: SaveResult) -> None:

@@ -22,7 +22,7 @@ from digit_utils.files import with_home
 from digit_utils.pad.state import LabelState
 from digit_utils.preprocessing.strokes import clean_strokes
 from digit_utils.recognition.adaptation import MAX_CORRECTIONS, AdaptiveRecognizer
-from digit_utils.recognition.numbers import Character, Number
+from digit_utils.recognition.numbers import Character, KnownCharacters, Number
 from digit_utils.recognition.recognizer import Prediction, Recognizer
 from digit_utils.types import Strokes
 
@@ -41,10 +41,10 @@ class StrokeRecognizer(Protocol):
         """Return the prediction for a drawing: (n, 2) arrays, x right, y down."""
 
 
-def number_of(recognizer: StrokeRecognizer, strokes: Strokes) -> Number:
+def number_of(recognizer: StrokeRecognizer, strokes: Strokes, *, known: KnownCharacters | None = None) -> Number:
     """Read a drawing as a number; as one digit where the recogniser reads no numbers, or finds no character."""
     if hasattr(recognizer, "recognize_number"):
-        number = recognizer.recognize_number(strokes)
+        number = recognizer.recognize_number(strokes, **({"known": known} if known else {}))
         if number.digits:
             return number
     prediction = recognizer.recognize(strokes)
@@ -103,12 +103,15 @@ class DrawingLabeller:
         for drawing in corrections[-MAX_CORRECTIONS:]:
             recognizer.add_correction(drawing.strokes, drawing.digit, name=drawing.id)
 
-    def label(self, recognizer: StrokeRecognizer, state: LabelState, strokes: Strokes, digit: int) -> SaveResult:
-        """Label a drawing: adapt the recogniser to it, and save it if it is to be saved.
+    def label(self, recognizer: StrokeRecognizer, state: LabelState, strokes: Strokes, digit: int | str) -> SaveResult:
+        """Label a drawing: adapt the recogniser to it, and save it if it is to be saved. A mark is neither.
 
         Raises ValueError when the digit is not from 0 to 9, or nothing is drawn.
         """
         with self._lock:
+            if isinstance(digit, str):
+                state.digit = digit
+                return SaveResult.NOT_SAVED
             if not state.is_labelled:
                 state.predicted = recognizer.recognize(strokes).digit
             if isinstance(recognizer, AdaptiveRecognizer):
@@ -131,7 +134,7 @@ class DrawingLabeller:
                 return SaveResult.FAILED
 
     def _update_file(self, state: LabelState, strokes: Strokes, digit: int) -> SaveResult:
-        is_wanted = self.keep_all or digit != state.predicted
+        is_wanted = self.keep_all or state.number is not None or digit != state.predicted
         if self.drawings is None or not (is_wanted or state.saved is not None):
             return SaveResult.NOT_SAVED
         try:
@@ -152,7 +155,7 @@ class DrawingLabeller:
             return SaveResult.SAVED  # another tap on the same button need not write all the strokes again
         try:
             self._check_quota()
-            drawing = LabelledDrawing(strokes, digit, state.predicted, state.drawing_id)
+            drawing = LabelledDrawing(strokes, digit, state.predicted, state.drawing_id, number=state.number)
             self._bytes_added += append_drawing(self.drawings, drawing)
         except DrawingsFileFull as error:
             if state.saved is None:

@@ -28,10 +28,13 @@ def are_coordinates(*values: object) -> bool:
 
 @dataclass(eq=False)
 class LabelState:
-    """One drawing, which may be labelled more than once."""
+    """The label of one character, which may be changed: a digit is learnt and saved, a mark only read so."""
 
+    strokes: tuple[Sequence[Point], ...] = ()
+    count: int = 0  # of strokes on the paper when the label was given
+    number: str | None = None  # the number that it was written in, where somebody has grouped its strokes
     drawing_id: str = field(default_factory=lambda: uuid.uuid4().hex[:16])
-    digit: int | None = None  # the label
+    digit: int | str | None = None  # the label; a string for a mark
     predicted: int | None = None  # the digit recognised before the first label; None for "no digit"
     saved: int | None = None  # its label in the file; None when it is not there
 
@@ -57,12 +60,19 @@ class PaperCleared:
 
 
 @dataclass(frozen=True)
-class Labelled:
-    """A step: the label of a drawing was changed. None stands for no label."""
+class LabelChange:
+    """A label that is given, changed or taken back. None stands for no label."""
 
     label_state: LabelState
-    before: int | None
-    after: int | None
+    before: int | str | None
+    after: int | str | None
+
+
+@dataclass(frozen=True)
+class Labelled:
+    """A step: labels were changed."""
+
+    changes: tuple[LabelChange, ...]
 
 
 Step = StrokeDrawn | PaperCleared | Labelled
@@ -88,10 +98,40 @@ class DrawingState:
         """What was done last and has not been undone, None at the beginning."""
         return self._done[-1] if self._done else None
 
-    @property
-    def label_state(self) -> LabelState:
-        """The label of this very drawing: that of the newest step, or a new one where the drawing has changed since."""
-        return self.newest_step.label_state if isinstance(self.newest_step, Labelled) else LabelState()
+    def label_state(self, places: Sequence[int], *, wet: Sequence[Sequence[Point]] = ()) -> LabelState:
+        """Return the label of the strokes at some places: a new one where these very strokes have none.
+
+        `wet` are strokes that are not on the paper yet; their places are behind those of the others.
+        """
+        strokes = [*self._strokes, *wet]
+        own = tuple(strokes[place] for place in places)
+        found = (state for state in self._label_states() if state.strokes == own)
+        return next(found, LabelState(own, len(strokes)))
+
+    def known_labels(self, *, reach: float) -> dict[tuple[int, ...], LabelState]:
+        """Return the labels in force, by the places of their strokes.
+
+        A label lapses while one of its strokes is taken back, or a later stroke comes within `reach` of them: a
+        crossbar, for one, that makes another character of it.
+        """
+        known = {}
+        for state in self._label_states():
+            places = tuple(self._strokes.index(stroke) for stroke in state.strokes if stroke in self._strokes)
+            is_whole = state.is_labelled and 0 < len(state.strokes) == len(places)
+            later = self._strokes[state.count :]
+            if is_whole and not any(_are_near(state.strokes, stroke, reach) for stroke in later):
+                known[tuple(sorted(places))] = state
+        return known
+
+    def _label_states(self) -> list[LabelState]:
+        """Return the labels given since the paper was cleared, newest first."""
+        states: dict[LabelState, None] = {}
+        for step in reversed(self._done):
+            if isinstance(step, PaperCleared):
+                break
+            if isinstance(step, Labelled):
+                states |= dict.fromkeys(change.label_state for change in step.changes)
+        return list(states)
 
     @property
     def is_blank(self) -> bool:
@@ -148,10 +188,11 @@ class DrawingState:
         self._record(StrokeDrawn())
         return True
 
-    def label(self, label_state: LabelState, digit: int | None) -> None:
-        """Record that the drawing is about to be labelled, or its label to be removed (None)."""
-        if digit != label_state.digit:
-            self._record(Labelled(label_state, label_state.digit, digit))
+    def label(self, *labels: tuple[LabelState, int | str | None]) -> None:
+        """Record, as one step, that labels are about to be given or removed (None)."""
+        changes = tuple(LabelChange(state, state.digit, digit) for state, digit in labels if digit != state.digit)
+        if changes:
+            self._record(Labelled(changes))
 
     def end(self) -> bool:
         """Lift the pen; tell whether it was down."""
@@ -223,6 +264,15 @@ class DrawingState:
         share = min(shares)
         x, y = (start + share * (stop - start) for start, stop in zip(inside, outside, strict=True))
         return min(max(x, 0.0), self.width), min(max(y, 0.0), self.side)
+
+
+def _are_near(strokes: Sequence[Sequence[Point]], other: Sequence[Point], reach: float) -> bool:
+    """Tell whether the box around strokes, `reach` wider to all sides, meets the box around another stroke."""
+    first, second = np.concatenate(strokes), np.asarray(other)
+    return bool(
+        (first.min(axis=0) - reach <= second.max(axis=0)).all()
+        and (second.min(axis=0) <= first.max(axis=0) + reach).all()
+    )
 
 
 class DrawingFinger:

@@ -17,11 +17,13 @@ from ipycanvas import Canvas
 
 from digit_utils.pad.corrections import CorrectionRow, spoken, with_article
 from digit_utils.pad.ink import DIGIT_COLOURS, DOUBTFUL_COLOURS, INK_COLOUR
-from digit_utils.recognition.numbers import Character, Number
+from digit_utils.recognition.numbers import Alternative, Character, Number
 from digit_utils.recognition.recognizer import Prediction
 
 CERTAIN = 0.9  # probability from which the digit is stated without "probably"
 PROBABLE = 0.5  # likewise of a number, with "probably" instead of "perhaps"
+OFFERED = 0.01  # confidence from which another reading can be tapped
+READINGS = 3  # at most
 CLOSE = 0.2  # a runner-up is named from this fraction of the best digit's probability
 PAPER_DESCRIPTION = "Paper to draw on with mouse, finger or pen. Control Z undoes, Control Y redoes, Escape clears."
 STYLE_FILE = Path(__file__).with_name("pad.css")
@@ -130,16 +132,32 @@ def displayed_number(number: Number, selected: int) -> DisplayedPrediction:
     )
 
 
-def displayed_characters(number: Number, selected: int, *, width: float, height: float) -> list[DisplayedCharacter]:
-    """Return what is written under the ink of a number on a paper of this size; nothing under one character alone."""
-    if len(number.digits) == 1:
-        return []
-    shown = []
-    for place, character in enumerate(number.digits):
+@dataclass(frozen=True)
+class OnPaper:
+    """What is shown of a number once the pen is lifted, besides the answer."""
+
+    characters: tuple[DisplayedCharacter, ...] = ()
+    readings: tuple[Alternative, ...] = ()  # that can be tapped instead
+    can_join: bool = False  # the selected character and the one before it
+    can_split: bool = False
+
+
+def on_paper(number: Number, selected: int, *, width: float, height: float) -> OnPaper:
+    """Return what is shown of a number on a paper of this size. Nothing is written under one character alone."""
+    characters = []
+    for place, character in enumerate(number.digits if len(number.digits) > 1 else ()):
         left, top, across, down = character.box
         x, y = (left + across / 2) / width, (top + down) / height
-        shown.append(DisplayedCharacter(character.text, x, y, is_doubtful(character), place == selected))
-    return shown
+        characters.append(DisplayedCharacter(character.text, x, y, is_doubtful(character), place == selected))
+    groups = [character.strokes for character in number.digits]
+    readings = [
+        reading
+        for reading in number.alternatives
+        if reading.confidence >= OFFERED
+        # One digit read as another is corrected by the ten buttons.
+        and (characters or [character.strokes for character in reading.digits] != groups)
+    ]
+    return OnPaper(tuple(characters), tuple(readings[:READINGS]), selected > 0, len(groups[selected]) > 1)
 
 
 def png_of(image: np.ndarray) -> bytes:
@@ -165,6 +183,10 @@ class PadView:
         self.clear = widgets.Button(description="Clear", tooltip="Clear the paper (Escape on the paper)")
         self.predict = widgets.Button(description="Predict", tooltip="Recognise the drawing now")
         self.predict.add_class("digit-pad-predict")
+        # A style sheet of each reading shows those of them that are of use, and what they offer.
+        self.readings = [_quiet_button("Read as", "Read the ink so", f"digit-pad-reading-{n}") for n in range(READINGS)]
+        self.join = _quiet_button("Join", "Make one digit of this one and the one before it", "digit-pad-join")
+        self.split = _quiet_button("Split", "Make a digit of each stroke of this one", "digit-pad-split")
         self.corrections = CorrectionRow(saving_notice=saving_notice)
         self._mark = widgets.HTML().add_class("digit-pad-mark")
         self._caption = widgets.HTML().add_class("digit-pad-caption")
@@ -183,10 +205,12 @@ class PadView:
         sheet = widgets.Box([paper, buttons]).add_class("digit-pad-sheet")
         tiles = [_tile("The answer", self._mark), _tile("The network sees", self._seen)]
         tiles = widgets.Box(tiles).add_class("digit-pad-tiles")
+        readings = widgets.Box([*self.readings, self.join, self.split]).add_class("digit-pad-readings")
+        words = widgets.Box([self._caption, readings]).add_class("digit-pad-words")
         chart = widgets.HTML(f"<style>.{self._scope}{{--pad-size:{size}px}}</style>{_chart_html()}").add_class(
             "digit-pad-chart"
         )
-        parts = [tiles, self._caption, chart, self.corrections.root]
+        parts = [tiles, words, chart, self.corrections.root]
         return [sheet, widgets.Box(parts).add_class("digit-pad-readout")]
 
     def cover_paper(self, layer: widgets.Widget) -> None:
@@ -203,13 +227,16 @@ class PadView:
         self._mark.value = _mark_html(display)
         self._caption.value = display.caption
 
-    def announce(self, display: DisplayedPrediction, characters: Sequence[DisplayedCharacter] = ()) -> None:
+    def announce(self, display: DisplayedPrediction, paper: OnPaper | None = None) -> None:
         """Have screen readers say the caption, and write each character under its ink, in one message.
 
         Called at the end of a stroke, not for every move.
         """
         words = spoken(display.caption + _confidence_words(display))
-        self._announcement.value = f'<div class="digit-pad-unseen">{words}</div>{_characters_html(characters)}'
+        paper = paper or OnPaper()
+        self._announcement.value = (
+            f'<div class="digit-pad-unseen">{words}</div>{_characters_html(paper.characters)}{self._offers_html(paper)}'
+        )
 
     def show_problem(self, message: str, *, announce: bool = False) -> None:
         """Show that recognition failed, in place of the answer; with `announce` have screen readers say it."""
@@ -217,6 +244,14 @@ class PadView:
         self.show(problem, np.zeros((28, 28)))
         if announce:
             self.announce(problem)
+
+    def _offers_html(self, paper: OnPaper) -> str:
+        names = ["join"] * paper.can_join + ["split"] * paper.can_split
+        names += [f"reading-{place}" for place in range(len(paper.readings))]
+        rules = [f".digit-pad.{self._scope} .digit-pad-{name}{{display:inline-block}}" for name in names]
+        for place, reading in enumerate(paper.readings):
+            rules.append(f'.{self._scope} .digit-pad-reading-{place}::after{{content:"{reading.text}"}}')
+        return f"<style>{''.join(rules)}</style>"
 
     def _levels_html(self, display: DisplayedPrediction) -> str:
         rules = [f"--bar-{digit}:{length:.3f}" for digit, length in enumerate(display.bars)]
@@ -267,6 +302,10 @@ def _percentages_html(display: DisplayedPrediction) -> str:
     percentages = sorted(((round(100 * length), digit) for digit, length in enumerate(display.bars)), reverse=True)
     words = ", ".join(f"{digit}: {percentage} %" for percentage, digit in percentages if percentage)
     return f'<p class="digit-pad-unseen">Probabilities: {words}</p>' if words else ""
+
+
+def _quiet_button(description: str, tooltip: str, name: str) -> widgets.Button:
+    return widgets.Button(description=description, tooltip=tooltip).add_class("digit-pad-quiet").add_class(name)
 
 
 def _tile(title: str, content: widgets.Widget) -> widgets.Box:

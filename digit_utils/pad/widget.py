@@ -13,6 +13,8 @@ so ink never waits for it.
 
 import logging
 import threading
+import uuid
+from collections.abc import Sequence
 from pathlib import Path
 
 import cv2
@@ -26,9 +28,9 @@ from digit_utils.pad.ink import INK_COLOUR, InkCanvas
 from digit_utils.pad.ink_layer import InkLayer
 from digit_utils.pad.labelling import DrawingLabeller, StrokeRecognizer, number_of, with_adaptation
 from digit_utils.pad.state import DrawingState, Labelled, LabelState, Step
-from digit_utils.pad.view import BLANK, PadView, displayed_characters, displayed_number, ink_colours
+from digit_utils.pad.view import BLANK, PadView, displayed_number, ink_colours, on_paper
 from digit_utils.preprocessing.strokes import clean_strokes
-from digit_utils.recognition.numbers import Number
+from digit_utils.recognition.numbers import Alternative, Number
 from digit_utils.recognition.recognizer import Prediction, Recognizer
 from digit_utils.types import IMAGE_SIZE, Strokes, check_digit
 
@@ -84,6 +86,7 @@ class DigitPad(widgets.Box):
         side = size * PIXEL_RATIO
         self._state = DrawingState(side=float(side), width=float(ASPECT * side))
         self._number: Number | None = None
+        self._offered: Sequence[Alternative] = ()  # readings that can be tapped
         self._selected: frozenset[int] = frozenset()  # strokes of the character that was tapped
         self._lock = threading.RLock()  # guards the strokes and their ink on the canvas
         self._recognition_lock = threading.RLock()  # one recognition at a time, so that the newest is shown last
@@ -156,53 +159,70 @@ class DigitPad(widgets.Box):
         return self.predict()
 
     def correct(self, digit: int) -> Prediction | None:
-        """Label the drawing, and show and return how it is recognised from now on. None when nothing is drawn.
+        """Label the selected digit, and show and return how it is recognised from now on. None when nothing is drawn.
 
-        Similar drawings follow the correction. It is added to the file of drawings where there is one.
+        Similar drawings follow the correction. The digit is added to the file of drawings where there is one.
 
         Raises ValueError when the digit is not from 0 to 9.
         """
         digit = check_digit(digit)
-        with self._lock:
-            strokes = self.strokes
-            if not strokes:
-                self._view.corrections.show_nothing_drawn()
-                return None
-            label_state = LabelState() if self._layer.wet_strokes else self._state.label_state
-            self._state.label(label_state, digit)
-            step = self._state.newest_step
-        self._label(label_state, strokes, digit, step=step)
+        label_state = self._selected_label()
+        if label_state is None:
+            self._view.corrections.show_nothing_drawn()
+            return None
+        self._give_labels((label_state, digit))
         return self.predict()
 
     def forget(self) -> Prediction | None:
-        """Take the drawing's label back, from memory and file, and show and return how it is recognised then."""
-        with self._lock:
-            strokes, label_state = self.strokes, self._state.label_state
-            if not label_state.is_labelled:
-                return self.prediction
-            self._state.label(label_state, None)
-            step = self._state.newest_step
-        self._label(label_state, strokes, None, step=step)
+        """Take the selected digit's label back, from memory and file; show and return how it is recognised then."""
+        label_state = self._selected_label()
+        if label_state is not None and label_state.is_labelled:
+            self._give_labels((label_state, None))
+            self.predict()
+        return self.prediction
+
+    def choose(self, reading: Alternative) -> Prediction | None:
+        """Read the paper as one of `number.alternatives`: its characters, and which strokes belong to each.
+
+        Its digits are labelled so, and saved with their grouping where there is a file of drawings.
+        """
+        self._regroup([(character.strokes, character.text) for character in reading.digits])
+        return self.predict()
+
+    def join(self) -> Prediction | None:
+        """Make one digit of the selected character and the one before it, labelled with what it looks like most."""
+        number, shown = self._read_now()
+        if shown > 0:
+            together = sorted(number.digits[shown - 1].strokes + number.digits[shown].strokes)
+            self._regroup([(tuple(together), self._looks_like(together))])
+        return self.predict()
+
+    def split(self) -> Prediction | None:
+        """Make a digit of each stroke of the selected character, labelled with what it looks like most."""
+        number, shown = self._read_now()
+        strokes = number.digits[shown].strokes if number else ()
+        if len(strokes) > 1:
+            self._regroup([((stroke,), self._looks_like([stroke])) for stroke in strokes])
         return self.predict()
 
     def undo(self) -> None:
-        """Take back what was done last: a stroke, a label, or clearing the paper."""
+        """Take back what was done last: a stroke, labels, or clearing the paper."""
         with self._lock:
             undone = None if self._layer.drop_wet() else self._state.undo()
-            strokes, step = self.strokes, self._state.newest_step
+            step = self._state.newest_step
             self._show_state()
         if isinstance(undone, Labelled):
-            self._label(undone.label_state, strokes, undone.before, step=step)
+            self._apply([(change.label_state, change.before) for change in undone.changes], step=step)
         self._recognize_and_show(announce=True)
 
     def redo(self) -> None:
         """Do again what was undone last, unless something else was done since."""
         with self._lock:
             redone = self._state.redo()
-            strokes, step = self.strokes, self._state.newest_step
+            step = self._state.newest_step
             self._show_state()
         if isinstance(redone, Labelled):
-            self._label(redone.label_state, strokes, redone.after, step=step)
+            self._apply([(change.label_state, change.after) for change in redone.changes], step=step)
         self._recognize_and_show(announce=True)
 
     def clear(self) -> None:
@@ -242,6 +262,10 @@ class DigitPad(widgets.Box):
         view.clear.on_click(lambda _: self.clear())
         view.predict.on_click(lambda _: self.predict())
         view.corrections.on_label(self.correct)
+        view.join.on_click(lambda _: self.join())
+        view.split.on_click(lambda _: self.split())
+        for place, button in enumerate(view.readings):
+            button.on_click(lambda _, place=place: self._choose(place))
         view.corrections.forget.on_click(lambda _: self.forget())
 
     def _on_key_down(self, key: str, shift: bool, ctrl: bool, meta: bool) -> None:
@@ -262,6 +286,11 @@ class DigitPad(widgets.Box):
         elif key == "Tab" and hasattr(self._view.undo, "focus"):
             # In a notebook, unlike on the page, the canvas keeps every key: without this Tab could not leave it.
             (self._canvas.blur if shift else self._view.undo.focus)()
+
+    def _choose(self, place: int) -> None:
+        offered = self._offered
+        if place < len(offered):
+            self.choose(offered[place])
 
     # ------------------------------------------------------------------------------- strokes and their ink
 
@@ -330,12 +359,51 @@ class DigitPad(widgets.Box):
 
     # ------------------------------------------------------------------------------------------------ labels
 
-    def _label(self, label_state: LabelState, strokes: Strokes, digit: int | None, *, step: Step | None) -> None:
-        """Give a drawing a label, or take it back (None), and show that unless something was done since `step`."""
-        if digit is None:
-            result = self._labeller.remove_label(self._recognizer, label_state)
-        else:
-            result = self._labeller.label(self._recognizer, label_state, strokes, digit)
+    def _selected_label(self) -> LabelState | None:
+        """Return the label of the selected character as the paper is now; None while nothing is drawn."""
+        number, shown = self._read_now()
+        with self._lock:
+            return self._label_state(number.digits[shown].strokes) if number else None
+
+    def _label_state(self, strokes: Sequence[int]) -> LabelState:
+        wet = [[tuple(point) for point in stroke.tolist()] for stroke in self._layer.wet_strokes]
+        return self._state.label_state(strokes, wet=wet)
+
+    def _looks_like(self, strokes: Sequence[int]) -> str:
+        drawn = self.strokes
+        return str(self._recognizer.recognize([drawn[stroke] for stroke in strokes]).best_digit)
+
+    def _regroup(self, characters: Sequence[tuple[tuple[int, ...], str]]) -> None:
+        """Label characters, given by strokes and text; labels of others with some of these strokes are removed."""
+        groups = {strokes for strokes, _ in characters}
+        taken = {stroke for strokes in groups for stroke in strokes}
+        name = uuid.uuid4().hex[:16]
+        with self._lock:
+            if not all(stroke < len(self.strokes) for stroke in taken):
+                return  # undone meanwhile
+            known = self._known_labels()
+            labels = [(state, None) for places, state in known.items() if places not in groups and taken & {*places}]
+            for strokes, text in characters:
+                state = self._label_state(strokes)
+                state.number = name
+                labels.append((state, int(text) if text.isdigit() else text))
+        self._give_labels(*labels)
+
+    def _give_labels(self, *labels: tuple[LabelState, int | str | None]) -> None:
+        """Give labels, or take them back (None), as one step."""
+        with self._lock:
+            self._state.label(*labels)
+            step = self._state.newest_step
+        self._apply(labels, step=step)
+
+    def _apply(self, labels: Sequence[tuple[LabelState, int | str | None]], *, step: Step | None) -> None:
+        """Learn and save labels, or forget them (None); show the last one unless something was done since `step`."""
+        for state, digit in labels:
+            if digit is None:
+                result = self._labeller.remove_label(self._recognizer, state)
+            else:
+                strokes = [np.array(stroke, dtype=np.float64) for stroke in state.strokes]
+                result = self._labeller.label(self._recognizer, state, strokes, digit)
         with self._lock:
             if self._state.newest_step is not step:
                 return
@@ -345,47 +413,59 @@ class DigitPad(widgets.Box):
                 self._view.corrections.show_label(digit, result)
 
     def _show_state(self) -> None:
-        """Show the strokes after undo, redo or clear, and the label of the drawing if it has one."""
+        """Show the strokes after undo, redo or clear; the selected digit's label follows once they are read."""
         self._redraw()
-        label_state = self._state.label_state
-        if label_state.is_labelled:
-            self._view.corrections.show_label(label_state.digit)
-        else:
-            self._view.corrections.reset()
+        self._view.corrections.reset()
 
     # ------------------------------------------------------------------------------------------ predictions
 
-    def _recognize_and_show(self, *, announce: bool = False) -> None:
+    def _read_now(self) -> tuple[Number | None, int]:
+        """Read the paper; return the number and the place of its selected character. None and 0 without ink."""
         with self._recognition_lock:
             with self._lock:
-                strokes, step = self.strokes, self._state.newest_step
+                strokes = self.strokes
+                known = {places: str(state.digit) for places, state in self._known_labels().items()}
+            self._number = number_of(self._recognizer, strokes, known=known) if strokes else None
+            return self._number, self._shown(self._number) if self._number else 0
+
+    def _known_labels(self) -> dict[tuple[int, ...], LabelState]:
+        return self._state.known_labels(reach=PEN_WIDTH * self.side / 2)
+
+    def _recognize_and_show(self, *, announce: bool = False) -> None:
+        with self._recognition_lock:
+            step = self._state.newest_step
             try:
-                self._number = number_of(self._recognizer, strokes) if strokes else None
+                number, shown = self._read_now()
             except Exception as error:  # whatever it is, drawing must go on and the person must be told
                 _log.exception("recognition failed")
                 self._number = None
                 self._view.show_problem(f"Recognition failed: {type(error).__name__}", announce=announce)
                 return
-            if self._number is None:
+            if number is None:
                 self._view.show(BLANK, np.zeros((IMAGE_SIZE, IMAGE_SIZE)))
                 if announce:
                     self._view.announce(BLANK)
-            else:
-                self._show_number(self._number, step, announce=announce)
+                return
+            display = displayed_number(number, shown)
+            self._view.show(display, number.digits[shown].prediction.image)
+            if announce:
+                paper = on_paper(number, shown, width=self.width, height=self.side)
+                self._view.announce(display, paper)
+                self._offered = paper.readings
+                self._show_ink_and_label(number, shown, step)
 
-    def _show_number(self, number: Number, step: Step | None, *, announce: bool) -> None:
-        """Show what was read after `step`; with `announce` also on the paper, unless something was done since."""
-        shown = self._shown(number)
-        display = displayed_number(number, shown)
-        self._view.show(display, number.digits[shown].prediction.image)
-        if not announce:
-            return
-        characters = displayed_characters(number, shown, width=self.width, height=self.side)
-        self._view.announce(display, characters)
+    def _show_ink_and_label(self, number: Number, shown: int, step: Step | None) -> None:
+        """Tint the ink, and show the selected digit's label, unless something was done since `step`."""
         with self._lock:
-            if self._state.newest_step is step:
-                strokes = self._state.strokes
-                self._ink.tint(strokes, ink_colours(number, len(strokes)))
+            if self._state.newest_step is not step:
+                return
+            strokes = self._state.strokes
+            self._ink.tint(strokes, ink_colours(number, len(strokes)))
+            label = self._label_state(number.digits[shown].strokes).digit
+            if isinstance(label, int) and label != self._view.corrections.chosen:
+                self._view.corrections.show_label(label)
+            elif label is None and self._view.corrections.chosen is not None:
+                self._view.corrections.reset()
 
     def _shown(self, number: Number) -> int:
         """Return the place of the character that bars and picture are about: the tapped one, or else the last digit."""

@@ -80,3 +80,22 @@ def test_a_phone_shows_a_square_and_ink_ends_at_its_edge(chromium, drawing_page,
         pad.answer()
         edge = pad.ink().any(axis=0).nonzero()[0].max() / pad.ink().shape[0]
         assert edge == pytest.approx(1 + 0.0225, abs=0.01), "the edge, and half a pen's width"
+
+
+@pytest.mark.parametrize(("screen", "name"), [(DESKTOP, "desktop"), (PHONE, "phone")])
+def test_two_digits_are_joined_by_a_tap_and_labelled(chromium, drawing_page, artifacts, screen, name):
+    with opened(chromium, drawing_page, **screen) as pad:
+        draw = pad.draw_by_touch if "has_touch" in screen else pad.draw_by_mouse
+        draw([stroke for strokes in written("407", width=1) for stroke in strokes])
+        assert pad.reads("407")
+        before = pad.root.locator(".digit-pad-labels").bounding_box()
+        pad.button("Join").click()
+        pad.page.wait_for_function("document.querySelectorAll('.digit-pad-characters span').length === 2")
+        pad.button("It is an 8").click()
+        assert pad.reads("48")
+        assert under(pad) == ([*"48"], "8")
+        assert pad.root.locator(".digit-pad-labels").bounding_box() == before, "nothing moves"
+        pad.page.screenshot(path=artifacts / f"page-{name}-joined.png")
+        pad.page.keyboard.press("Control+z")
+        pad.page.keyboard.press("Control+z")
+        assert pad.reads("407")

@@ -69,7 +69,7 @@ def has_dried(pad) -> None:
 
 
 def expected_ink(strokes, side=800) -> np.ndarray:
-    picture = np.zeros((side, side), np.uint8)
+    picture = np.zeros((side, 2 * side), np.uint8)
     for stroke in strokes:
         cv2.polylines(picture, [np.round(smooth_path(stroke) * side).astype(np.int32)], False, 255, round(side * 0.045))
     return picture

@@ -7,9 +7,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from digit_utils.datasets.drawings import read_drawings
 from digit_utils.datasets.samples import sample_digits
 from digit_utils.pad.ink import DIGIT_COLOURS, DOUBTFUL_COLOURS, INK_COLOUR
-from digit_utils.pad.view import displayed, ink_colours
+from digit_utils.pad.view import displayed, ink_colours, on_paper
 from digit_utils.pad.widget import DigitPad
 from digit_utils.recognition.adaptation import AdaptiveRecognizer
 from digit_utils.recognition.recognizer import Recognizer
@@ -184,3 +185,117 @@ def test_a_stroke_costs_at_most_one_message_more_for_its_tint(pad, monkeypatch):
         pad._layer._on_stroke(stroke, False)
         pad.predict()
         assert len(messages) <= 2
+
+
+def test_a_label_is_given_to_the_selected_digit_alone_and_saved_with_its_strokes(recognizer, tmp_path):
+    file = tmp_path / "drawings.jsonl"
+    pad = DigitPad(recognizer, drawings=file)
+    strokes, owners = written("415")
+    pad.replay(strokes)
+    pad.select(1)
+    assert pad.correct(7).digit == 7
+    assert pad.number.text == "475"
+    assert "4<b>7</b>5" in pad._view._mark.value
+    assert pad._view.corrections.chosen == 7
+    (saved,), _ = read_drawings(file)
+    assert (saved.digit, saved.read, saved.number) == (7, 1, None)
+    for kept, index in zip(saved.strokes, owners[1], strict=True):
+        np.testing.assert_allclose(kept, strokes[index], atol=0.006)
+    pad.select(0)
+    assert pad._view.corrections.chosen is None
+    pad.correct(9)
+    assert pad.number.text == "975"
+    pad.undo()
+    pad.select(1)
+    assert pad.forget().digit == 1
+    assert pad.number.text == "415"
+    assert read_drawings(file)[0] == []
+
+
+def test_a_labelled_digit_stays_so_while_others_are_written_beside_it(pad):
+    strokes, owners = written("415")
+    pad.replay(strokes[: owners[2][0]])
+    pad.correct(7)
+    pad.replay(strokes[owners[2][0] :])
+    assert pad.number.text == "475"
+    assert pad.prediction.digit == 5
+    assert pad._view.corrections.chosen is None, "the new digit has no label"
+
+
+def test_a_late_crossbar_makes_a_label_ask_again(pad):
+    strokes, owners = written("47")
+    pad.replay([*strokes[: owners[1][0]], strokes[owners[1][0]]])
+    pad.correct(1)
+    assert pad.number.text == "41"
+    pad.replay(strokes[owners[1][1] :])
+    assert pad.number.digits[-1].strokes == owners[1]
+
+
+def test_two_digits_are_joined_and_one_is_split_and_both_can_be_undone(recognizer, tmp_path):
+    file = tmp_path / "drawings.jsonl"
+    pad = DigitPad(recognizer, drawings=file)
+    strokes, owners = written("415")
+    pad.replay(strokes)
+    pad.select(1)
+    pad.join()
+    assert [character.strokes for character in pad.number.digits] == [owners[0] + owners[1], owners[2]]
+    assert pad._shown(pad.number) == 0, "what was joined stays selected"
+    (saved,), _ = read_drawings(file)
+    assert saved.number
+    assert len(saved.strokes) == len(owners[0] + owners[1])
+    pad.correct(8)
+    assert pad.number.text == "85"
+    pad.undo()
+    pad.undo()
+    assert pad.number.text == "415"
+    pad.select(0)
+    pad.split()
+    assert [character.strokes for character in pad.number.digits][: len(owners[0])] == [(place,) for place in owners[0]]
+    assert {drawing.number for drawing in read_drawings(file)[0]} != {saved.number}
+    pad.undo()
+    assert pad.number.text == "415"
+    assert read_drawings(file)[0] == []
+    pad.select(0)
+    pad.join()
+    assert pad.number.text == "415", "there is nothing before the first"
+
+
+def test_another_reading_is_taken_as_a_whole_in_one_step(recognizer, tmp_path):
+    file = tmp_path / "drawings.jsonl"
+    pad = DigitPad(recognizer, drawings=file)
+    strokes, _ = written("47")
+    pad.replay(strokes)
+    reading = next(reading for reading in pad.number.alternatives if len(reading.digits) != 2)
+    pad.choose(reading)
+    assert pad.number.text == reading.text
+    assert [c.strokes for c in pad.number.digits] == [c.strokes for c in reading.digits]
+    saved, _ = read_drawings(file)
+    assert [drawing.digit for drawing in saved] == [int(c.text) for c in reading.digits if c.text.isdigit()]
+    assert len({drawing.number for drawing in saved}) == 1
+    pad.undo()
+    assert pad.number.text == "47"
+    pad.redo()
+    assert pad.number.text == reading.text
+
+
+def test_readings_that_are_likely_enough_can_be_tapped(pad, recognizer):
+    pad.replay(written("47")[0])
+    number = pad.number
+    likely = [replace(reading, confidence=0.1) for reading in number.alternatives]
+    offered = on_paper(replace(number, alternatives=tuple(likely)), 1, width=1, height=1)
+    assert offered.readings == tuple(likely[:3])
+    assert offered.can_join
+    assert not on_paper(number, 0, width=1, height=1).can_join
+    assert on_paper(number, 0, width=1, height=1).can_split
+    pad._offered = [likely[0]]
+    pad._view.readings[0]._handle_button_msg(None, {"event": "click"}, [])
+    assert pad.number.text == likely[0].text
+    pad._view.readings[2]._handle_button_msg(None, {"event": "click"}, [])  # nothing there: nothing happens
+
+
+def test_a_single_digit_offers_only_readings_with_other_groups(recognizer):
+    number = recognizer.recognize_number(SAMPLES[4])
+    likely = tuple(replace(reading, confidence=0.1) for reading in number.alternatives)
+    offered = on_paper(replace(number, alternatives=likely), 0, width=1, height=1).readings
+    assert offered
+    assert all([c.strokes for c in reading.digits] != [(0, 1)] for reading in offered)

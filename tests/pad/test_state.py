@@ -7,8 +7,10 @@ from digit_utils.pad.state import (
     MAX_STROKES,
     DrawingFinger,
     DrawingState,
+    LabelChange,
     Labelled,
     LabelState,
+    StrokeDrawn,
     smooth_path,
 )
 
@@ -116,19 +118,50 @@ def test_redo_repeats_what_was_undone_until_something_new_is_drawn():
 
 def test_a_label_is_a_step_and_belongs_to_the_drawing_as_it_was():
     state = drawn([(1.0, 1.0), (2.0, 2.0)])
-    label_state = state.label_state
-    state.label(label_state, 7)
+    label_state = state.label_state([0])
+    state.label((label_state, 7))
     label_state.digit = 7
-    state.label(label_state, 7)  # another tap changes nothing
-    assert state.label_state is label_state
+    state.label((label_state, 7))  # another tap changes nothing
+    assert state.label_state([0]) is label_state
     state.add([(5.0, 5.0)])
-    assert state.label_state is not label_state
-    assert not state.label_state.is_labelled
+    assert state.label_state([0]) is label_state, "of the one stroke, whatever is drawn beside it"
+    assert state.label_state([0, 1]) is not label_state
+    assert not state.label_state([0, 1]).is_labelled
     state.undo()
-    assert state.label_state is label_state
-    assert state.undo() == Labelled(label_state, None, 7)
+    assert state.label_state([0]) is label_state
+    assert state.undo() == Labelled((LabelChange(label_state, None, 7),))
     assert len(state.strokes) == 1
-    assert state.redo() == Labelled(label_state, None, 7)
+    assert state.redo() == Labelled((LabelChange(label_state, None, 7),))
+    state.clear()
+    state.add([(1.0, 1.0), (2.0, 2.0)])
+    assert state.label_state([0]) is not label_state, "another drawing, even if it is the same"
+
+
+def test_several_labels_are_one_step():
+    state = drawn([(1.0, 1.0)], [(50.0, 1.0)])
+    first, second = state.label_state([0]), state.label_state([1])
+    state.label((first, 1), (second, "."))
+    first.digit, second.digit = 1, "."
+    assert state.known_labels(reach=2) == {(0,): first, (1,): second}
+    assert state.undo() == Labelled((LabelChange(first, None, 1), LabelChange(second, None, ".")))
+    assert state.undo() == StrokeDrawn([(50.0, 1.0)])
+
+
+def test_a_label_lapses_while_a_later_stroke_touches_its_ink():
+    state = drawn([(10.0, 10.0), (20.0, 20.0)])
+    label_state = state.label_state([0])
+    state.label((label_state, 1))
+    label_state.digit = 1
+    state.add([(40.0, 10.0), (40.0, 20.0)])
+    assert state.known_labels(reach=2) == {(0,): label_state}
+    state.add([(12.0, 15.0), (18.0, 15.0)])
+    assert state.known_labels(reach=2) == {}
+    state.undo()
+    assert state.known_labels(reach=2) == {(0,): label_state}
+    state.undo()
+    state.undo()
+    state.undo()
+    assert state.known_labels(reach=2) == {}
 
 
 def test_steps_are_bounded_and_no_stroke_is_stuck_behind_forgotten_ones():
@@ -142,7 +175,7 @@ def test_steps_are_bounded_and_no_stroke_is_stuck_behind_forgotten_ones():
     assert undone == 1, "one drawing of this size is remembered"
     state = drawn([(1.0, 1.0), (2.0, 2.0)])
     for digit in range(2 * MAX_STEPS):
-        state.label(LabelState(), digit % 10)
+        state.label((LabelState(), digit % 10))
     for _ in range(MAX_STEPS + 1):
         assert state.undo()
     assert state.strokes == []
