@@ -26,6 +26,7 @@ from digit_utils.recognition.numbers import Character, KnownCharacters, Number
 from digit_utils.recognition.recognizer import Prediction, Recognizer
 from digit_utils.types import Strokes
 
+SURE_OF_LINES = 0.5  # confidence; a digit with a line under it has 0.8 and more
 MAX_BYTES_PER_PAD = 2_000_000  # that one pad adds to the file, which all visitors of a page share
 
 _log = logging.getLogger(__name__)
@@ -42,10 +43,15 @@ class StrokeRecognizer(Protocol):
 
 
 def number_of(recognizer: StrokeRecognizer, strokes: Strokes, *, known: KnownCharacters | None = None) -> Number:
-    """Read a drawing as a number; as one digit where the recogniser reads no numbers, or finds no character."""
+    """Read a drawing as a number.
+
+    As one digit where the recogniser reads no numbers, finds no character, or takes strokes around a lone digit for
+    lines without being sure of it: the letter A is no 1.
+    """
     if hasattr(recognizer, "recognize_number"):
         number = recognizer.recognize_number(strokes, **({"known": known} if known else {}))
-        if number.digits:
+        is_alone = len(number.digits) == 1 and len(number.digits[0].strokes) < len(strokes)
+        if number.digits and not (is_alone and number.confidence < SURE_OF_LINES):
             return number
     prediction = recognizer.recognize(strokes)
     text = None if prediction.digit is None else str(prediction.digit)

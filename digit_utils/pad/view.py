@@ -22,6 +22,7 @@ from digit_utils.recognition.recognizer import Prediction
 
 CERTAIN = 0.9  # probability from which the digit is stated without "probably"
 PROBABLE = 0.5  # likewise of a number, with "probably" instead of "perhaps"
+LEAST_WITH_NON_DIGITS = 0.7  # confidence of a number, some of whose digits look like none; letters stay below
 OFFERED = 0.01  # confidence from which another reading can be tapped
 READINGS = 3  # at most
 CLOSE = 0.2  # a runner-up is named from this fraction of the best digit's probability
@@ -105,7 +106,7 @@ def is_doubtful(character: Character) -> bool:
 def is_refused(number: Number) -> bool:
     """Whether ink is shown as no number: it is read as none, or hardly as one, with digits that look like none."""
     has_non_digit = any(c.text.isdigit() and c.prediction.digit is None for c in number.digits)
-    return number.text is None or (has_non_digit and number.confidence < PROBABLE)
+    return number.text is None or (has_non_digit and number.confidence < LEAST_WITH_NON_DIGITS)
 
 
 def displayed_number(number: Number, selected: int) -> DisplayedPrediction:

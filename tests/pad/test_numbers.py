@@ -73,6 +73,22 @@ def test_what_is_no_number_is_told(pad):
     assert ">?<" in pad._view._mark.value
 
 
+@pytest.mark.parametrize(
+    "letter",
+    [
+        [[(100, 330), (200, 60), (300, 330)], [(140, 230), (260, 230)]],  # A
+        [[(100, 60), (300, 330)], [(300, 60), (100, 330)]],  # X
+        [[(200, 60), (100, 60), (100, 330), (200, 330)], [(100, 200), (180, 200)]],  # E
+        [[(100, 60), (200, 60)], [(150, 60), (150, 300)]],  # T
+    ],
+    ids="AXET",
+)
+def test_letters_of_several_strokes_are_told_as_what_they_are(pad, letter):
+    pad.replay(letter)
+    assert ">?<" in pad._view._mark.value
+    assert "This does not look like a" in pad._view._caption.value
+
+
 def test_a_recogniser_of_single_digits_reads_all_ink_as_one_digit(recognizer):
     pad = DigitPad(types.SimpleNamespace(recognize=recognizer.recognize))
     pad.replay(written("47")[0])
