@@ -105,7 +105,7 @@
     for (const paper of document.querySelectorAll(".digit-pad canvas")) {
       showPage();
       paper.setAttribute("role", "img");
-      paper.setAttribute("aria-label", "Paper to draw a digit on");
+      paper.setAttribute("aria-label", "Paper to draw a number on");
       observer.disconnect();
     }
   }).observe(document, { childList: true, subtree: true });

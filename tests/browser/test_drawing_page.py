@@ -314,7 +314,7 @@ def test_names_for_screen_readers(pad):
     page = pad.page
     for role, name in (
         ("heading", "Draw a digit"),
-        ("img", "Paper to draw a digit on"),
+        ("img", "Paper to draw a number on"),
         ("button", "Undo"),
         ("button", "Clear"),
         ("img", "The drawing as the network sees it"),
