@@ -123,8 +123,8 @@ class Hand:
         self.session, self.box, self.setting = session, box, setting
 
     async def draw(self, stroke: np.ndarray) -> None:
-        """Draw a stroke on a square of side 1."""
-        places = stroke * [self.box["width"], self.box["height"]] + [self.box["x"], self.box["y"]]
+        """Draw a stroke on a square of side 1, as high as the paper."""
+        places = stroke * self.box["height"] + [self.box["x"], self.box["y"]]
         loop, tasks = asyncio.get_running_loop(), []
         await self._send("start", places[0])
         start = loop.time()

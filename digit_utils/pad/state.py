@@ -101,9 +101,12 @@ class DrawingState:
     def label_state(self, places: Sequence[int], *, wet: Sequence[Sequence[Point]] = ()) -> LabelState:
         """Return the label of the strokes at some places: a new one where these very strokes have none.
 
-        `wet` are strokes that are not on the paper yet; their places are behind those of the others.
+        `wet` are strokes that are not on the paper yet; their places are behind those of the others. Where there is no
+        stroke any more, the label is one of none.
         """
         strokes = [*self._strokes, *wet]
+        if max(places, default=0) >= len(strokes):
+            return LabelState()
         own = tuple(strokes[place] for place in places)
         found = (state for state in self._label_states() if state.strokes == own)
         return next(found, LabelState(own, len(strokes)))

@@ -148,7 +148,7 @@ class DigitPad(widgets.Box):
     def select(self, place: int) -> Prediction:
         """Show bars and picture of one of `number.digits`, as a tap on its ink does, and return its prediction.
 
-        It stays selected until ink is added or removed. Labels are given to the selected digit.
+        It stays selected until ink is added. Labels are given to the selected digit.
 
         Raises ValueError when there is no such digit.
         """
@@ -295,8 +295,9 @@ class DigitPad(widgets.Box):
     # ------------------------------------------------------------------------------- strokes and their ink
 
     def _on_wet_ink(self) -> None:
-        with self._lock:
-            self._view.corrections.reset()
+        if self._layer.wet_strokes:
+            with self._lock:
+                self._view.corrections.reset()
         self._recognition.request()
 
     def _on_stroke(self, points: np.ndarray, is_tap: bool) -> None:
@@ -307,6 +308,7 @@ class DigitPad(widgets.Box):
             return
         with self._lock:
             self._selected = frozenset()
+            self._view.corrections.reset()
             if self._state.add(points.tolist()):
                 self._ink.add(points)
         self._recognition.request(announce=True)
@@ -363,7 +365,8 @@ class DigitPad(widgets.Box):
         """Return the label of the selected character as the paper is now; None while nothing is drawn."""
         number, shown = self._read_now()
         with self._lock:
-            return self._label_state(number.digits[shown].strokes) if number else None
+            label_state = self._label_state(number.digits[shown].strokes) if number else LabelState()
+        return label_state if label_state.strokes else None
 
     def _label_state(self, strokes: Sequence[int]) -> LabelState:
         wet = [[tuple(point) for point in stroke.tolist()] for stroke in self._layer.wet_strokes]

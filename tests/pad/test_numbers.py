@@ -203,6 +203,21 @@ def test_a_stroke_costs_at_most_one_message_more_for_its_tint(pad, monkeypatch):
         assert len(messages) <= 2
 
 
+def test_a_tap_on_a_labelled_digit_shows_its_label(pad):
+    strokes, owners = written("415")
+    pad.replay(strokes)
+    pad.select(1)
+    pad.correct(7)
+    pad.select(2)
+    assert pad._view.corrections.chosen is None
+    (x, y), *_ = strokes[owners[1][0]]
+    ink = {"kind": "ink", "view": "one", "stroke": 1, "start": 0, "points": [float(x), float(y)]}
+    pad._layer._take_in(None, ink | {"end": None}, [])
+    pad._layer._take_in(None, ink | {"end": "tap"}, [])
+    assert pad._view.corrections.chosen == 7
+    assert pad.prediction.digit == 7
+
+
 def test_a_label_is_given_to_the_selected_digit_alone_and_saved_with_its_strokes(recognizer, tmp_path):
     file = tmp_path / "drawings.jsonl"
     pad = DigitPad(recognizer, drawings=file)
