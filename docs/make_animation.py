@@ -1,7 +1,7 @@
-"""Make the animation at the top of the README: a sample digit, drawn with the mouse on the real page and read there.
+"""Make the animation at the top of the README: a number, drawn with the mouse on the real page and read there.
 
     python -m docs.make_animation                         # writes docs/drawing.gif; needs a Chromium
-    python -m docs.make_animation --digit 4 --form 1      # another sample digit
+    python -m docs.make_animation --number 42             # another number
 
 `digits draw` serves the page and a headless Chromium opens it. After each step of the pen the script waits until the
 page shows the reading of what is drawn so far, then takes a frame. The frames are played at a hand's pace.
@@ -22,24 +22,27 @@ from digit_utils.pad.state import smooth_path
 from tests.support.page_client import running_page
 
 OUTPUT = Path(__file__).with_name("drawing.gif")
-VIEWPORT = {"width": 960, "height": 800}  # CSS pixels
+VIEWPORT = {"width": 1120, "height": 800}  # CSS pixels
 MARGIN = 8  # CSS pixels around the pad
 WIDTH = 720  # pixels of the animation
-STEP = 0.065  # of the paper's side, between two frames
+STEP = 0.08  # of the paper's height, between two frames
 SETTLE = 250  # milliseconds from a step of the pen to its frame: a reading takes 100 at most
 FRAME, HOLD = 60, 1200  # milliseconds: a frame while the pen moves, and the last one
 COLOURS = 64
 
 
 def main() -> None:
-    """Draw one sample digit and write the animation."""
+    """Draw a number of sample digits and write the animation."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--digit", type=int, choices=range(10), default=5, metavar="0-9", help="default: 5")
-    parser.add_argument("--form", type=int, choices=(0, 1), default=0, help="of its two sample drawings (default: 0)")
+    parser.add_argument("--number", default="205", help="default: 205")
     parser.add_argument("--output", type=Path, default=OUTPUT, help="default: docs/drawing.gif")
     options = parser.parse_args()
-    drawings = [sample.strokes for sample in sample_digits(side=1.0) if sample.digit == options.digit]
-    strokes = [evenly_spaced(stroke, step=STEP) for stroke in drawings[options.form]]
+    drawings = {sample.digit: sample.strokes for sample in sample_digits(side=0.6)}
+    strokes = [
+        evenly_spaced(stroke + np.array([0.2 + 0.55 * place, 0.15]), step=STEP)
+        for place, digit in enumerate(options.number)
+        for stroke in drawings[int(digit)]
+    ]
 
     names = ("chromium", "chromium-browser", "google-chrome")
     chromium = os.environ.get("DIGITS_CHROMIUM") or next(filter(None, map(shutil.which, names)), None)
@@ -62,7 +65,7 @@ def evenly_spaced(stroke: np.ndarray, *, step: float) -> np.ndarray:
 
 
 def draw(page: Page, strokes: list[np.ndarray]) -> list[Image.Image]:
-    """Draw strokes on a sheet of side 1 with the mouse; return a picture of the pad after each step."""
+    """Draw strokes on a sheet as high as the paper, 1, with the mouse; return a picture of the pad after each step."""
     canvas = page.locator(".digit-pad-paper > canvas").first
     canvas.wait_for()
     page.wait_for_timeout(1000)  # until the pad's pictures and bars are laid out
@@ -71,7 +74,7 @@ def draw(page: Page, strokes: list[np.ndarray]) -> list[Image.Image]:
     clip |= {"width": pad["width"] + 2 * MARGIN, "height": pad["height"] + 2 * MARGIN}
     frames = [picture(page, clip)]
     for stroke in strokes:
-        points = stroke * [paper["width"], paper["height"]] + [paper["x"], paper["y"]]
+        points = stroke * paper["height"] + [paper["x"], paper["y"]]
         page.mouse.move(*points[0])
         page.mouse.down()
         for point in points[1:]:

@@ -158,7 +158,8 @@ def on_paper(number: Number, selected: int, *, width: float, height: float) -> O
         # One digit read as another is corrected by the ten buttons.
         and (characters or [character.strokes for character in reading.digits] != groups)
     ]
-    return OnPaper(tuple(characters), tuple(readings[:READINGS]), selected > 0, len(groups[selected]) > 1)
+    can_split = len(groups[selected]) > 1 and (len(groups) > 1 or number.confidence < CERTAIN)
+    return OnPaper(tuple(characters), tuple(readings[:READINGS]), selected > 0, can_split)
 
 
 def png_of(image: np.ndarray) -> bytes:

@@ -329,4 +329,6 @@ def test_a_single_digit_offers_only_readings_with_other_groups(recognizer):
     likely = tuple(replace(reading, confidence=0.1) for reading in number.alternatives)
     offered = on_paper(replace(number, alternatives=likely), 0, width=1, height=1).readings
     assert offered
+    assert not on_paper(number, 0, width=1, height=1).can_split, "it is certain"
+    assert on_paper(replace(number, confidence=0.8), 0, width=1, height=1).can_split
     assert all([c.strokes for c in reading.digits] != [(0, 1)] for reading in offered)
