@@ -1,13 +1,13 @@
 """Numbers in images: the ink's connected components are the pieces, and rows of them are the lines."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import pairwise
 
 import cv2
 import numpy as np
 
 from digit_utils.preprocessing.images import ink_at_full_size, normalize_ink
-from digit_utils.recognition.numbers import Number, NumberReader
+from digit_utils.recognition.numbers import MAX_PIECES, Number, NumberReader
 
 LONGEST_SIDE = 640  # pixels; larger images are shrunk first
 CLEAR_INK = 0.35  # of full ink: what makes a component
@@ -36,10 +36,16 @@ def read_image(reader: NumberReader, image: np.ndarray) -> list[Number]:
         return []
     scale = max(image.shape) / max(ink.shape)
     ink = without_rules(ink)
-    return [
-        reader.read([outline * scale for outline in outlines(pieces)], ink_of_pieces(pieces, ink))
-        for pieces in pieces_of_lines(ink)
-    ]
+    return [_read_line(reader, pieces, ink, scale=scale) for pieces in pieces_of_lines(ink)]
+
+
+def _read_line(reader: NumberReader, pieces: Sequence[np.ndarray], ink: np.ndarray, *, scale: float) -> Number:
+    """Return what a line's pieces, (height, width) bool, read as; they are cropped, to take less time."""
+    left, top, width, height = cv2.boundingRect(np.any(pieces, axis=0).view(np.uint8))
+    part = slice(top, top + height), slice(left, left + width)
+    pieces = [np.ascontiguousarray(piece[part]) for piece in pieces]
+    paths = [(outline + np.array([left, top])) * scale for outline in outlines(pieces)]
+    return reader.read(paths, ink_of_pieces(pieces, ink[part]))
 
 
 def without_rules(ink: np.ndarray) -> np.ndarray:
@@ -75,15 +81,19 @@ def ink_of_pieces(pieces: Sequence[np.ndarray], ink: np.ndarray) -> Callable[[li
     return normalized
 
 
-def pieces_of_lines(ink: np.ndarray) -> list[list[np.ndarray]]:
-    """Return the pieces of each line, from top to bottom: (height, width) bool masks over the whole image."""
+def pieces_of_lines(ink: np.ndarray) -> Iterator[list[np.ndarray]]:
+    """Yield the pieces of each line, from top to bottom: (height, width) bool masks over the whole image.
+
+    Of a line that has too many to be a number, so many that this is seen.
+    """
     _, parts, statistics, _ = cv2.connectedComponentsWithStats((ink > CLEAR_INK).view(np.uint8), connectivity=8)
-    lines = []
     for line in _lines(statistics[1:]):
         height = float(np.quantile(statistics[line, cv2.CC_STAT_HEIGHT], 0.75, method="higher"))
         large = [part for part in line if statistics[part, cv2.CC_STAT_AREA] >= SMALLEST_COMPONENT * height**2]
-        lines.append([piece for part in large for piece in _cut(parts == part, statistics[part], height)])
-    return [sorted(line, key=_left) for line in lines if line]  # components come from top to bottom: no drawing order
+        few = large[: MAX_PIECES + 1]  # each takes as much memory as the image
+        pieces = [piece for part in few for piece in _cut(parts == part, statistics[part], height)]
+        if pieces:
+            yield sorted(pieces, key=_left)  # components come from top to bottom: no drawing order
 
 
 def _left(piece: np.ndarray) -> int:

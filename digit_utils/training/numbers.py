@@ -70,7 +70,7 @@ def image_example_of(number: SyntheticNumber, recognizer: Recognizer, rng: np.ra
     None also where a component belongs to two characters and is not cut between them, or the ink lies in two lines.
     """
     ink, owner_of_pixel = _drawn(number, rng)
-    lines = pieces_of_lines(ink)
+    lines = list(pieces_of_lines(ink))
     if len(lines) != 1:
         return None
     owners = []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+import tracemalloc
 
 import cv2
 import numpy as np
@@ -257,6 +258,20 @@ def test_a_ruled_line_under_a_number_in_an_image_changes_few_readings(recognizer
         plain.append([number.text for number in recognizer.recognize_numbers(page)] == [text])
         ruled.append([number.text for number in recognizer.recognize_numbers(on_line)] == [text])
     assert share(ruled) >= share(plain) - 0.1
+
+
+def test_a_picture_of_a_thousand_dots_takes_little_memory(recognizer):
+    dots = np.full((640, 640), 235, np.uint8)
+    for x, y in np.argwhere(np.ones((32, 32))) * 20 + 10:
+        cv2.circle(dots, (int(x), int(y)), 4, 30, -1)
+    tracemalloc.start()
+    try:
+        found = recognizer.recognize_numbers(dots)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert len(found) == 32
+    assert peak < 60e6  # a mask of the whole image for each dot would take 400 MB
 
 
 def test_a_blank_image_holds_no_numbers(recognizer):
