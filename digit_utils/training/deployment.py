@@ -38,8 +38,6 @@ def export_run(run: str | Path, format: str, output: str | Path | None = None) -
     """
     if format not in FORMATS:
         raise ValueError(f"format is {format!r}; choose one of {', '.join(map(repr, FORMATS))}")
-    if keras.backend.backend() != "tensorflow":
-        raise ModelFileError(f"Keras runs on {keras.backend.backend()}; the converters need KERAS_BACKEND=tensorflow")
     path = Path(output) if output else Path(run) / FORMATS[format]
     network = _network_of(Path(run))
     content = to_onnx(network) if format == "onnx" else to_int8(network, ink_of(load_dataset("mnist").train).ink)
@@ -61,7 +59,12 @@ def _network_of(run: Path) -> keras.Model:
 
 
 def to_onnx(network: keras.Model) -> bytes:
-    """Return a network as an ONNX model that takes batches of any size. Raises ModelFileError without the packages."""
+    """Return a network as an ONNX model that takes batches of any size.
+
+    Raises ModelFileError without the packages, and on another backend than TensorFlow.
+    """
+    if keras.backend.backend() != "tensorflow":
+        raise ModelFileError(f"Keras runs on {keras.backend.backend()}; the converters need KERAS_BACKEND=tensorflow")
     try:
         import onnx  # noqa: F401
         import tf2onnx  # noqa: F401
@@ -74,6 +77,8 @@ def to_int8(network: keras.Model, ink: np.ndarray) -> bytes:
     """Return a network as a flatbuffer of int8 alone (Jacob et al., 2018), for one image at a time.
 
     ink: (n, 28, 28) float32 in [0, 1], from whose values the scale of each layer is taken.
+
+    Raises ModelFileError on another backend than TensorFlow.
     """
     single = keras.Sequential([keras.Input((IMAGE_SIZE, IMAGE_SIZE, 1), batch_size=1), network])
     return to_litert(single, int8_range=ink[:REPRESENTATIVE, ..., np.newaxis].astype(np.float32))

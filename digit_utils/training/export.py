@@ -20,7 +20,7 @@ import numpy as np
 from digit_utils.augmentation.non_digits import random_non_digits
 from digit_utils.datasets.ink import LabelledInk
 from digit_utils.files import package_versions
-from digit_utils.recognition.model_file import HEAD, MAX_PROBABILITY, ModelCard, write_model_file
+from digit_utils.recognition.model_file import HEAD, MAX_PROBABILITY, ModelCard, ModelFileError, write_model_file
 from digit_utils.recognition.recognizer import MODEL_FILE_NAME, Recognizer
 from digit_utils.training.calibration import calibrate
 from digit_utils.training.networks import has_digit_head
@@ -94,7 +94,7 @@ def to_litert(network: keras.Model, *, int8_range: np.ndarray | None = None) -> 
     """
     if keras.backend.backend() != "tensorflow":
         if int8_range is not None:
-            raise RuntimeError(f"Keras runs on {keras.backend.backend()}; int8 needs KERAS_BACKEND=tensorflow")
+            raise ModelFileError(f"Keras runs on {keras.backend.backend()}; int8 needs KERAS_BACKEND=tensorflow")
         return _convert_in_subprocess(network)
     import tensorflow as tf  # the converter is TensorFlow's, and only TensorFlow has names for its settings
 
