@@ -10,23 +10,17 @@ numbers are harder than most of what people write: they crowd, overlap and slant
 
 import argparse
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 
-from digit_utils.augmentation.numbers import MARKS, Hand, SyntheticNumber, hands_of, random_text, write_number
+from digit_utils.augmentation.numbers import Hand, SyntheticNumber, hands_of, write_number
 from digit_utils.datasets.loading import load_dataset
-from digit_utils.evaluation.numbers import MOST_WRONG, number_figures
+from digit_utils.evaluation.numbers import MOST_WRONG, number_figures, numbers_by_kind
 from digit_utils.recognition.numbers import NumberReader
 from digit_utils.recognition.recognizer import Recognizer
 
 SEED, TEN_DIGITS = 20261129, 200
-KINDS: dict[str, tuple[Callable[[str], bool], float]] = {
-    "digits": (lambda text: text.isdigit() and len(text) > 1, 0.0),
-    "one digit": (lambda text: text.isdigit() and len(text) == 1, 0.0),
-    "with marks": (lambda text: not set(text).isdisjoint(MARKS), 0.0),
-    "with a line about them": (str.isdigit, 1.0),
-}  # which texts, and how many of them have a line under, over or around them
 
 
 def main() -> None:
@@ -38,21 +32,9 @@ def main() -> None:
     recognizer, rng = Recognizer.load(options.model), np.random.default_rng(SEED)
     test = load_dataset("pendigits").test
     hands = hands_of(test.strokes, test.labels, test.writers)
-    for kind, (suits, lines) in KINDS.items():
-        report(kind, recognizer, numbers_of(options.numbers, hands, rng, suits=suits, lines=lines))
+    for kind, numbers in numbers_by_kind(options.numbers, hands, rng).items():
+        report(kind, recognizer, numbers)
     report_times(recognizer, hands, rng)
-
-
-def numbers_of(
-    count: int, hands: Sequence[Hand], rng: np.random.Generator, *, suits: Callable[[str], bool], lines: float
-) -> list[SyntheticNumber]:
-    """Return numbers whose text suits, without letters beside them."""
-    numbers = []
-    while len(numbers) < count:
-        text = random_text(rng)
-        if suits(text):
-            numbers.append(write_number(text, hands[rng.integers(len(hands))], rng, lines=lines, neighbours=0))
-    return numbers
 
 
 def report(kind: str, recognizer: Recognizer, numbers: Sequence[SyntheticNumber]) -> None:

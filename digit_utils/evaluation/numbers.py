@@ -1,15 +1,39 @@
-"""Metrics of numbers: exact matches, what is lost to segmentation and to reading, and what can be accepted."""
+"""Metrics of numbers: exact matches, what is lost to segmentation and to reading, and what can be accepted.
 
-from collections.abc import Sequence
+They are measured on synthetic numbers, written with the digits of people whom training has not seen. These are harder
+than most of what people write: they crowd, overlap and slant on purpose.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from digit_utils.augmentation.numbers import LINE, SyntheticNumber
+from digit_utils.augmentation.numbers import LINE, MARKS, Hand, SyntheticNumber, random_text, write_number
 from digit_utils.evaluation.calibration import expected_calibration_error
 from digit_utils.evaluation.intervals import rate
 from digit_utils.recognition.numbers import Number
 
 MOST_WRONG = 0.005  # of the accepted numbers
+KINDS: dict[str, tuple[Callable[[str], bool], float]] = {
+    "digits": (lambda text: text.isdigit() and len(text) > 1, 0.0),
+    "one digit": (lambda text: text.isdigit() and len(text) == 1, 0.0),
+    "with marks": (lambda text: not set(text).isdisjoint(MARKS), 0.0),
+    "with a line about them": (str.isdigit, 1.0),
+}  # which texts, and how many of them have a line under, over or around them
+
+
+def numbers_by_kind(count: int, hands: Sequence[Hand], rng: np.random.Generator) -> dict[str, list[SyntheticNumber]]:
+    """Return `count` numbers of each of KINDS, written by some hands, without letters beside them."""
+    numbers: dict[str, list[SyntheticNumber]] = {}
+    for kind, (suits, lines) in KINDS.items():
+        numbers[kind] = []
+        while len(numbers[kind]) < count:
+            text = random_text(rng)
+            if suits(text):
+                hand = hands[rng.integers(len(hands))]
+                numbers[kind].append(write_number(text, hand, rng, lines=lines, neighbours=0))
+    return numbers
 
 
 def number_figures(read: Sequence[Number], written: Sequence[SyntheticNumber]) -> dict[str, float]:
@@ -43,6 +67,18 @@ def number_figures(read: Sequence[Number], written: Sequence[SyntheticNumber]) -
         "calibration": expected_calibration_error(confidence, right),
         "accepted": accepted_share(confidence, right),
     }
+
+
+def confusions(read: Sequence[Number], written: Sequence[SyntheticNumber]) -> Counter[tuple[str, str]]:
+    """Return how often a character with the right strokes was taken for another, by (written, read)."""
+    counts: Counter[tuple[str, str]] = Counter()
+    for found, number in zip(read, written, strict=True):
+        groups = {tuple(sorted(character.strokes)): character.text for character in found.digits}
+        for owner, character in enumerate(number.characters):
+            text = groups.get(tuple(np.flatnonzero(np.array(number.owners) == owner)), character)
+            if text != character != LINE:
+                counts[character, text] += 1
+    return counts
 
 
 def accepted_share(confidence: np.ndarray, right: np.ndarray, *, most_wrong: float = MOST_WRONG) -> float:

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from digit_utils.augmentation.numbers import SyntheticNumber
-from digit_utils.evaluation.numbers import accepted_share, number_figures
+from digit_utils.augmentation.numbers import LINE, SyntheticNumber, allograph_hand
+from digit_utils.evaluation.numbers import accepted_share, confusions, number_figures, numbers_by_kind
 from digit_utils.recognition.numbers import Character, Number
 
 
@@ -21,6 +21,25 @@ def test_errors_are_divided_between_segmentation_and_reading():
     assert figures["exact_low"] < 0.25 < figures["exact_high"]
     assert (figures["segmentation"], figures["reading"], figures["refused"]) == (0.5, 0.25, 0.25)
     assert figures["characters"] == pytest.approx((1 + 2 + 2) / 8)
+
+
+def test_only_characters_with_the_right_strokes_are_confused_with_others():
+    written = [SyntheticNumber("123_", [], [0, 1, 1, 2, 3])]
+    read = [Number("17", 0.9, tuple(Character(text, None, group, (0, 0, 1, 1)) for text, group in
+                                    (("1", (0,)), ("7", (2, 1)), ("0", (3, 4)))))]  # fmt: skip
+    assert confusions(read, written) == {("2", "7"): 1}
+
+
+def test_numbers_of_each_kind_are_what_the_kind_says():
+    rng = np.random.default_rng(0)
+    numbers = numbers_by_kind(20, [allograph_hand(rng)], rng)
+    texts = {kind: [number.text for number in some] for kind, some in numbers.items()}
+    assert {kind: len(some) for kind, some in numbers.items()} == dict.fromkeys(texts, 20)
+    assert all(text.isdigit() and len(text) > 1 for text in texts["digits"])
+    assert all(len(text) == 1 for text in texts["one digit"])
+    assert not any(text.isdigit() for text in texts["with marks"])
+    lines = {kind: {number.characters.count(LINE) for number in some} for kind, some in numbers.items()}
+    assert lines == {"digits": {0}, "one digit": {0}, "with marks": {0}, "with a line about them": {1}}
 
 
 def test_a_line_about_a_number_belongs_to_no_character():

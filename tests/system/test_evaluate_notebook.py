@@ -53,6 +53,10 @@ def test_the_report_holds_every_figure_with_its_number_of_digits(evaluation: dic
     for curve in [*evaluation["scans_changed"].values(), *evaluation["drawings_changed"].values()]:
         assert {point["digits"] for point in curve} == {LIMIT}
     assert evaluation["digits_turned_away"]["digits"] == 2 * LIMIT
+    for kind in evaluation["numbers"].values():
+        assert kind["numbers"] == LIMIT
+        assert kind["exact_low"] <= kind["exact"] <= kind["exact_high"]
+        assert kind["exact"] + kind["segmentation"] + kind["reading"] == pytest.approx(1)
     assert all(np.isfinite(figures_in(evaluation)))
 
 
