@@ -12,6 +12,7 @@ import ipywidgets as widgets
 from digit_utils.pad.labelling import SaveResult
 
 QUESTION = "Wrong? Tap the right digit."
+PICTURE_QUESTION = "Wrong? Tap the digit in the picture, then what it is."
 NOTHING_DRAWN = "Draw a digit first, then tap what it is."
 RESULTS = {
     SaveResult.NOT_SAVED: "Similar drawings will be recognised the same way.",
@@ -71,15 +72,22 @@ class CorrectionRow:
         self._choose(None)
         self._say(FORGOTTEN[result])
 
+    def show_in_picture(self, digit: int | None) -> None:
+        """Show the label of the digit that is selected in a picture; without one (None), how to correct it."""
+        if digit is None:
+            self.reset(PICTURE_QUESTION)
+        else:
+            self.show_label(digit, SaveResult.NOT_SAVED)
+
     def show_nothing_drawn(self) -> None:
         """Show that there is no drawing to label."""
         self._say(NOTHING_DRAWN)
 
-    def reset(self) -> None:
+    def reset(self, question: str = "") -> None:
         """Ask again, because the drawing has changed. Sends nothing if the question is shown already."""
         self._choose(None)
-        if self._note.value != self._question:
-            self._note.value = self._question
+        if self._note.value != (question or self._question):
+            self._note.value = question or self._question
 
     def _say(self, sentence: str) -> None:
         self._note.value = spoken(sentence)

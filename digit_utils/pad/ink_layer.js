@@ -1,6 +1,6 @@
 // Wet ink: what mouse, finger or pen draws appears at once, here in the browser. The points travel to the kernel in
 // batches; when the kernel has drawn the stroke on the paper below (dry ink), the wet stroke makes way for it.
-// The messages are described in ink_layer.py.
+// Pictures that are opened, pasted or dropped go to the kernel, too. The messages are described in ink_layer.py.
 
 const SEND_INTERVAL = 50;      // milliseconds between two messages while the pen moves: 20 a second
 const POINTS_PER_MESSAGE = 500;
@@ -11,6 +11,11 @@ const STILL = 8;               // CSS pixels; a touch that has not moved farther
 const TAKE_OVER = 16;          // CSS pixels; a touch beside one that lies still draws once it has moved so far
 const PALM = 72;               // CSS pixels; no fingertip touches so large a part of the screen
 const PEN_IS_NEAR = 500;       // milliseconds after the pen was last seen, in which no touch draws
+
+const PICTURE_BYTES = 45_000;  // of a JPEG: it travels in one message, and the page's server takes 65,536 bytes
+const PICTURE_SIZES = [        // longest side in pixels and quality, the first that is small enough: ink needs the pixels
+  [1280, 0.8], [1280, 0.6], [1280, 0.4], [1024, 0.5], [1024, 0.35], [800, 0.5], [800, 0.35], [640, 0.4], [480, 0.3], [320, 0.3],
+];
 
 const between = (a, b, share) => ({ x: a.x + share * (b.x - a.x), y: a.y + share * (b.y - a.y) });
 const rounded = value => Math.round(100 * value) / 100;
@@ -39,6 +44,7 @@ class Stroke {
     this.sent = 0;               // points
     this.end = null;             // "lift", "tap" or "drop" once the stroke is over
     this.isEndSent = false;
+    this.isFrame = false;        // around a part of a picture: such a stroke is not sent, but its ends are
     this.isCertain = true;       // false for a touch that may be a resting hand: such a stroke is not sent yet
     this.tries = 0;
     this.due = Infinity;         // when it is to be sent again
@@ -91,6 +97,17 @@ class Painter {
     this.model = model;
   }
 
+  // Over a picture: the frame around the region to read.
+  frame(stroke) {
+    const { context } = this, last = stroke.point(stroke.length - 1);
+    const box = [stroke.points[0], stroke.points[1], last.x - stroke.points[0], last.y - stroke.points[1]];
+    context.setLineDash([16, 10]);
+    for (const [width, colour] of [[9, "rgba(255, 255, 255, 0.8)"], [5, "#d9480f"]]) {
+      Object.assign(context, { lineWidth: width, strokeStyle: colour });
+      context.strokeRect(...box);
+    }
+  }
+
   // Paint anew what lies in a box (everything without one); of a long stroke, only the pieces near it.
   paint(strokes, box = null) {
     const { canvas, context } = this, width = this.model.get("ink_width");
@@ -107,7 +124,11 @@ class Painter {
     context.lineCap = context.lineJoin = "round";
     context.strokeStyle = context.fillStyle = this.model.get("ink_colour");
     const near = { left: left - reach, top: top - reach, right: right + reach, bottom: bottom + reach };
-    for (const stroke of strokes) if (stroke.length > 0 && stroke.end !== "drop") this.draw(stroke, near, width);
+    for (const stroke of strokes) {
+      if (stroke.length === 0 || stroke.end === "drop") continue;
+      if (stroke.isFrame) this.frame(stroke);
+      else this.draw(stroke, near, width);
+    }
     context.restore();
   }
 
@@ -136,11 +157,12 @@ class Painter {
 
 // The strokes of one view that are wet: not yet on the paper as far as this view knows.
 class WetInk {
-  constructor(model, canvas, onChange) {
+  constructor(model, canvas, { onChange, onFrame }) {
     this.model = model;
     this.view = Math.random().toString(36).slice(2, 12);
     this.painter = new Painter(canvas, model);
     this.onChange = onChange;    // called with whether there is any wet ink
+    this.onFrame = onFrame;      // called with a finished stroke that is a frame
     this.strokes = new Map();
     this.nextId = 0;
     this.lastSent = 0;
@@ -150,6 +172,7 @@ class WetInk {
   begin(place, isCertain) {
     const stroke = new Stroke(this.nextId++);
     stroke.isCertain = isCertain;
+    stroke.isFrame = this.model.get("frames");
     this.strokes.set(stroke.id, stroke);
     this.onChange(true);
     this.extend(stroke, place);
@@ -159,7 +182,7 @@ class WetInk {
   extend(stroke, place) {
     const box = stroke.add(place, this.model.get("width"), this.model.get("height"));
     if (!box) return;
-    this.painter.paint(this.strokes.values(), box);
+    this.painter.paint(this.strokes.values(), stroke.isFrame ? null : box);
     if (stroke.isCertain) this.sendSoon();
   }
 
@@ -171,6 +194,8 @@ class WetInk {
 
   end(stroke, how) {
     stroke.end = how;
+    if (stroke.isFrame && how !== "drop") this.onFrame(stroke);
+    if (stroke.isFrame) return this.forget([stroke]);
     if (how === "drop" && stroke.sent === 0) return this.forget([stroke]);
     this.paint();                // in one piece: painted bit by bit, some pixels of its edge are a shade off
     stroke.isCertain = true;
@@ -204,7 +229,7 @@ class WetInk {
 
   send() {
     this.timer = null;
-    for (const stroke of this.strokes.values()) if (stroke.isCertain) this.sendStroke(stroke);
+    for (const stroke of this.strokes.values()) if (stroke.isCertain && !stroke.isFrame) this.sendStroke(stroke);
     this.lastSent = performance.now();
     this.tryAgainLater();
   }
@@ -457,6 +482,79 @@ function focusByPointer(canvas) {
   canvas.focus({ preventScroll: true });
 }
 
+// A picture as a JPEG that fits into one message: upright, on white, shrunk. Throws where it cannot be decoded.
+async function jpegOf(file) {
+  const picture = await createImageBitmap(file, { imageOrientation: "from-image" });
+  const canvas = document.createElement("canvas"), context = canvas.getContext("2d");
+  try {
+    for (const [longest, quality] of PICTURE_SIZES) {
+      const factor = Math.min(1, longest / Math.max(picture.width, picture.height));
+      canvas.width = Math.max(1, Math.round(factor * picture.width));
+      canvas.height = Math.max(1, Math.round(factor * picture.height));
+      context.fillStyle = "#fff";
+      context.fillRect(0, 0, canvas.width, canvas.height);
+      context.imageSmoothingQuality = "high";
+      context.drawImage(picture, 0, 0, canvas.width, canvas.height);
+      const jpeg = await new Promise(done => canvas.toBlob(done, "image/jpeg", quality));
+      if (jpeg.size <= PICTURE_BYTES) return await jpeg.arrayBuffer();
+    }
+  } finally {
+    picture.close();
+  }
+  throw new Error("the picture stays too large");
+}
+
+// Send the pictures that a person opens with the pad's button, pastes or drops on the pad. Returns what ends that.
+function takePictures(model, el) {
+  const input = document.createElement("input");
+  Object.assign(input, { type: "file", accept: "image/*", hidden: true });
+  el.append(input);
+  const isOnPad = event => el.closest(".digit-pad")?.contains(event.target);
+  const send = async file => {
+    if (!file) return;
+    try {
+      model.send({ kind: "picture" }, undefined, [await jpegOf(file)]);
+    } catch {
+      model.send({ kind: "no picture" });
+    }
+  };
+  // Where the pointer or the focus is, or anywhere on a page with one pad.
+  const isMeant = ({ target }) => {
+    const pad = el.closest(".digit-pad");
+    if (!pad || target.closest?.("input, textarea, [contenteditable]")) return false;
+    const isAlone = document.querySelectorAll(".digit-pad").length === 1 && target === document.body;
+    return pad.contains(target) || pad.matches(":hover") || isAlone;
+  };
+  const actions = {
+    click: event => { if (isOnPad(event) && event.target.closest(".digit-pad-open")) input.click(); },
+    // The canvas keeps every key from the browser, that for pasting, too.
+    keydown: event => {
+      if (isOnPad(event) && (event.ctrlKey || event.metaKey) && event.key.toLowerCase() === "v") event.stopPropagation();
+    },
+    paste: event => {
+      const file = [...(event.clipboardData?.files ?? [])].find(each => each.type.startsWith("image/"));
+      if (!file || !isMeant(event)) return;
+      event.preventDefault();
+      send(file);
+    },
+    dragover: event => { if (isOnPad(event) && event.dataTransfer?.types.includes("Files")) event.preventDefault(); },
+    drop: event => {
+      if (!isOnPad(event) || !event.dataTransfer?.files.length) return;
+      event.preventDefault();
+      event.stopPropagation();
+      send(event.dataTransfer.files[0]);
+    },
+  };
+  for (const [name, action] of Object.entries(actions)) document.addEventListener(name, action, true);
+  input.addEventListener("change", () => {
+    send(input.files[0]);
+    input.value = "";            // or the same file could not be chosen again
+  });
+  return () => {
+    for (const [name, action] of Object.entries(actions)) document.removeEventListener(name, action, true);
+  };
+}
+
 async function render({ model, el }) {
   isShown = true;
   const paper = await paperOf(model);
@@ -467,7 +565,20 @@ async function render({ model, el }) {
     position: "absolute", inset: "0", width: "100%", height: "100%", touchAction: "none", cursor: "crosshair",
     willChange: "transform",     // a surface of its own, so that the paper below is not painted with every frame
   });
-  const ink = new WetInk(model, canvas, isWet => el.toggleAttribute("data-wet", isWet));
+  const ink = new WetInk(model, canvas, {
+    onChange: isWet => el.toggleAttribute("data-wet", isWet),
+    onFrame: stroke => {
+      const drawing = el.parentElement?.querySelector(".digit-pad-boxes svg");
+      if (!drawing) return;
+      const box = canvas.getBoundingClientRect(), toPicture = drawing.getScreenCTM().inverse();
+      const places = [stroke.point(0), stroke.point(stroke.length - 1)].map(({ x, y }) => {
+        const onScreen = new DOMPoint(box.left + x * box.width / canvas.width, box.top + y * box.height / canvas.height);
+        const place = onScreen.matrixTransform(toPicture);
+        return [rounded(place.x), rounded(place.y)];
+      });
+      model.send({ kind: "mark", places });
+    },
+  });
   const hand = new Hand(canvas, model, ink, {
     onDown: () => focusByPointer(el.parentElement?.querySelector(":scope > canvas")),
   });
@@ -491,7 +602,9 @@ async function render({ model, el }) {
   model.on("change:ink_colour change:ink_width", () => ink.paint());
   paper.on("msg:custom", receive);
   el.append(canvas);
+  const leavePictures = takePictures(model, el);
   return () => {
+    leavePictures();
     model.off("change:width change:height", resize);
     paper.off("msg:custom", receive);
     if (hand.pointer) hand.finish();

@@ -12,6 +12,10 @@ From the browser:
      "points": [x, y, x, y, ...],       in pixels of the paper
      "end": null}                       "lift" with the last points, "tap" where the pen hardly moved, "drop" for ink
                                         that was none: a hand that rested on the paper
+    {"kind": "picture"}                 with one buffer, a JPEG: opened, pasted or dropped by a person, and shrunk
+    {"kind": "mark",                    a drag or a tap on the picture: where it began and ended, in its pixels
+     "places": [[x, y], [x, y]]}
+    {"kind": "no picture"}              instead, where the browser could not decode it
 
 To the browser, as messages of the canvas' model:
 
@@ -24,7 +28,7 @@ delivers no message any more to a layer whose script took more than two seconds 
 
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import Path
@@ -40,6 +44,7 @@ MAX_BATCH = 2_000  # points of one message; the layer sends 500
 MAX_WET_STROKES = 20  # of all views together
 MAX_REMEMBERED = 1_000  # strokes that are over and may come again
 LONGEST_NAME = 40  # characters of a view's name
+JPEG_START = b"\xff\xd8\xff"
 IDLE_SECONDS = 2.0  # a stroke that has not grown for so long was left behind when another view begins one
 
 StrokeKey = tuple[str, int]  # view, and number of the stroke in it
@@ -185,6 +190,7 @@ class InkLayer(anywidget.AnyWidget):
     height = traitlets.Int().tag(sync=True)
     ink_colour = traitlets.Unicode().tag(sync=True)
     ink_width = traitlets.Float().tag(sync=True)  # pixels of the paper
+    frames = traitlets.Bool(False).tag(sync=True)  # a drag shows a frame instead of ink: it marks a part of a picture
     paper = traitlets.Unicode().tag(sync=True)  # the canvas' model, whose queue tells when dry ink is painted
 
     def __init__(self, canvas: Canvas, *, ink_colour: str, ink_width: float):
@@ -195,6 +201,8 @@ class InkLayer(anywidget.AnyWidget):
         self._on_ready: Callable[[], None] = lambda: None
         self._on_wet: Callable[[], None] = lambda: None
         self._on_stroke: Callable[[np.ndarray, bool], None] = lambda points, is_tap: None
+        self._on_picture: Callable[[bytes], None] = lambda file: None
+        self._on_mark: Callable[[Point, Point], None] = lambda start, stop: None
         super().__init__(
             width=canvas.width,
             height=canvas.height,
@@ -220,6 +228,14 @@ class InkLayer(anywidget.AnyWidget):
         """
         self._on_stroke = action
 
+    def on_picture(self, action: Callable[[bytes], None]) -> None:
+        """Call `action` with each JPEG that a person opens in the browser; with b"" where it could not be decoded."""
+        self._on_picture = action
+
+    def on_mark(self, action: Callable[[Point, Point], None]) -> None:
+        """Call `action` with where a drag or a tap on the picture began and ended, in pixels of the picture."""
+        self._on_mark = action
+
     @property
     def wet_strokes(self) -> list[np.ndarray]:
         """The strokes that are still being drawn: (n, 2) float64 arrays, copies."""
@@ -233,7 +249,8 @@ class InkLayer(anywidget.AnyWidget):
         self._tell_dry(keys)
         return bool(keys)
 
-    def _take_in(self, _: object, content: object, buffers: object) -> None:
+    def _take_in(self, _: object, content: object, buffers: Sequence[object]) -> None:
+        self._take_in_picture(content, buffers)
         is_ready = isinstance(content, Mapping) and content.get("kind") == "ready"
         with self._lock:
             receipts = self._inbox.complete_idle() if is_ready else self._inbox.receive(content)
@@ -250,6 +267,15 @@ class InkLayer(anywidget.AnyWidget):
         if is_ready:
             self._on_ready()
 
+    def _take_in_picture(self, content: object, buffers: Sequence[object]) -> None:
+        kind = content.get("kind") if isinstance(content, Mapping) else None
+        if kind == "no picture":
+            self._on_picture(b"")
+        elif kind == "picture" and len(buffers) == 1 and bytes(buffers[0]).startswith(JPEG_START):
+            self._on_picture(bytes(buffers[0]))
+        elif kind == "mark" and (places := _two_places(content.get("places"))):
+            self._on_mark(*places)
+
     def _tell_dry(self, keys: list[StrokeKey]) -> None:
         for view in dict.fromkeys(view for view, _ in keys):
             strokes = [stroke for name, stroke in keys if name == view]
@@ -258,3 +284,9 @@ class InkLayer(anywidget.AnyWidget):
 
 def _is_count(value: object) -> bool:
     return type(value) is int and 0 <= value < 2**31
+
+
+def _two_places(value: object) -> list[Point] | None:
+    if not isinstance(value, list) or [isinstance(each, list) and len(each) for each in value] != [2, 2]:
+        return None
+    return [(float(x), float(y)) for x, y in value] if are_coordinates(*value[0], *value[1]) else None

@@ -185,6 +185,9 @@ class PadView:
         self.clear = widgets.Button(description="Clear", tooltip="Clear the paper (Escape on the paper)")
         self.predict = widgets.Button(description="Predict", tooltip="Recognise the drawing now")
         self.predict.add_class("digit-pad-predict")
+        # The script of the ink layer opens the dialog; the style sheet hides the button where that does not run.
+        self.open = widgets.Button(description="Open a picture", tooltip="Open a picture, or paste or drop it here")
+        self.open.add_class("digit-pad-open")
         # A style sheet of each reading shows those of them that are of use, and what they offer.
         self.readings = [_quiet_button("Read as", "Read the ink so", f"digit-pad-reading-{n}") for n in range(READINGS)]
         self.join = _quiet_button("Join", "Make one digit of this one and the one before it", "digit-pad-join")
@@ -193,15 +196,18 @@ class PadView:
         self._mark = widgets.HTML().add_class("digit-pad-mark")
         self._caption = widgets.HTML().add_class("digit-pad-caption")
         self._announcement = widgets.HTML().add_class("digit-pad-announcement")  # and what is written under the ink
+        self._photo = widgets.HTML().add_class("digit-pad-photo")  # apart: the boxes change more often
+        self._boxes = widgets.HTML().add_class("digit-pad-boxes")
         self._seen = widgets.HTML().add_class("digit-pad-seen")  # the network's input, and the lengths of the bars
         self.root_children = self._lay_out(canvas, size)
         self.root_classes = ("digit-pad", self._scope)
         self.show(BLANK, np.zeros((28, 28)))
 
     def _lay_out(self, canvas: Canvas, size: int) -> list[widgets.Widget]:
-        buttons = widgets.Box([self.undo, self.redo, self.clear, self.predict]).add_class("digit-pad-buttons")
+        buttons = [self.undo, self.redo, self.clear, self.predict, self.open]
+        buttons = widgets.Box(buttons).add_class("digit-pad-buttons")
         description = widgets.HTML(PAPER_DESCRIPTION).add_class("digit-pad-unseen")
-        paper = widgets.Box([canvas, description, self._announcement])
+        paper = widgets.Box([canvas, description, self._announcement, self._photo, self._boxes])
         paper.add_class("digit-pad-paper")
         self._paper = paper
         sheet = widgets.Box([paper, buttons]).add_class("digit-pad-sheet")
@@ -228,6 +234,14 @@ class PadView:
         self._seen.value = self._levels_html(display) + _picture_html(display, image) + _percentages_html(display)
         self._mark.value = _mark_html(display)
         self._caption.value = display.caption
+
+    def show_photo(self, picture: str = "", boxes: str = "") -> None:
+        """Show the HTML of a picture in place of the paper, and of what is found in it; without, the paper again."""
+        self._photo.value, self._boxes.value = picture, boxes
+
+    def show_boxes(self, boxes: str) -> None:
+        """Show other boxes on the picture."""
+        self._boxes.value = boxes
 
     def announce(self, display: DisplayedPrediction, paper: OnPaper | None = None) -> None:
         """Have screen readers say the caption, and write each character under its ink, in one message.

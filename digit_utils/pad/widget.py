@@ -16,6 +16,7 @@ import threading
 import uuid
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import cv2
 import ipywidgets as widgets
@@ -27,12 +28,17 @@ from digit_utils.pad.events import PointerEvents
 from digit_utils.pad.ink import INK_COLOUR, InkCanvas
 from digit_utils.pad.ink_layer import InkLayer
 from digit_utils.pad.labelling import DrawingLabeller, StrokeRecognizer, number_of, with_adaptation
-from digit_utils.pad.state import DrawingState, Labelled, LabelState, Step
+from digit_utils.pad.picture import PadPicture
+from digit_utils.pad.state import DrawingState, Labelled, LabelState, Point, Step
 from digit_utils.pad.view import BLANK, PadView, displayed_number, ink_colours, on_paper
+from digit_utils.preprocessing.inputs import ImageInputError
 from digit_utils.preprocessing.strokes import clean_strokes
 from digit_utils.recognition.numbers import Alternative, Number
 from digit_utils.recognition.recognizer import Prediction, Recognizer
 from digit_utils.types import IMAGE_SIZE, Strokes, check_digit
+
+if TYPE_CHECKING:
+    from digit_utils.preprocessing.inputs import ImageInput
 
 SIZE = 400  # CSS pixels, height of the paper where there is room
 ASPECT = 2  # width of the paper by its height; on a narrow screen the square at the left is to be seen
@@ -41,6 +47,7 @@ PEN_WIDTH = 0.045  # as a fraction of the side
 TAP_REACH = 0.03  # likewise: how far from a digit's outline a tap selects it; half of it is ink
 DIGIT_KEYS = tuple("0123456789")  # on the paper they label the drawing, as the ten buttons do
 ARROW_KEYS = {"ArrowLeft": -1, "ArrowRight": 1}  # on the paper they select a neighbouring digit
+MAX_SENT_PIXELS = 1280 * 1280  # of a picture from the browser, which shrinks it to that
 RECOGNITION_INTERVAL = 0.1  # seconds between two predictions while the pen moves
 RECOGNITION_PAUSE = 0.025  # seconds that the pen rests before its drawing is recognised; lifted, it does not wait
 
@@ -88,6 +95,7 @@ class DigitPad(widgets.Box):
         self._number: Number | None = None
         self._offered: Sequence[Alternative] = ()  # readings that can be tapped
         self._selected: frozenset[int] = frozenset()  # strokes of the character that was tapped
+        self._picture: PadPicture | None = None  # that lies on the paper
         self._lock = threading.RLock()  # guards the strokes and their ink on the canvas
         self._recognition_lock = threading.RLock()  # one recognition at a time, so that the newest is shown last
         self._recognition = Debouncer(self._recognize_and_show, wait=RECOGNITION_PAUSE, max_wait=RECOGNITION_INTERVAL)
@@ -125,8 +133,16 @@ class DigitPad(widgets.Box):
 
     @property
     def number(self) -> Number | None:
-        """What is read, with the strokes of each digit as indices of `strokes`; None while nothing is drawn."""
+        """What is read, with the strokes of each digit as indices of `strokes`; None while nothing is drawn.
+
+        In a picture, the number with the selected digit.
+        """
         return self._number
+
+    @property
+    def numbers(self) -> list[Number]:
+        """The numbers in the picture that is open, boxes in its pixels; empty without a picture."""
+        return list(self._picture.numbers) if self._picture else []
 
     @property
     def prediction(self) -> Prediction | None:
@@ -136,6 +152,25 @@ class DigitPad(widgets.Box):
         """
         number = self._number
         return None if number is None else number.digits[self._shown(number)].prediction
+
+    def open(self, picture: "ImageInput | None" = None) -> None:
+        """Lay a picture on the paper, on a new sheet, and read the numbers in it; `clear` and `undo` take it away.
+
+        A drag on it marks the region to read, a tap selects a digit, which can then be corrected.
+
+        Args:
+            picture: a path (its EXIF orientation is applied), the bytes of a file, a PIL image, or an array: (height,
+                width) or (height, width, 1, 3 or 4), colours in the order red, green, blue.
+
+        Raises:
+            ImageInputError (a ValueError): the file cannot be decoded, or the picture is too small or too large.
+            FileNotFoundError: there is no such file.
+        """
+        if picture is None:  # ipywidgets' own `open`, which it calls without arguments to connect a widget
+            super().open()
+            return
+        self._lay(PadPicture(picture))
+        self._recognize_and_show(announce=True)
 
     def predict(self) -> Prediction | None:
         """Recognise the drawing now, show the number and return the prediction of the shown digit.
@@ -155,7 +190,10 @@ class DigitPad(widgets.Box):
         digits = self._number.digits if self._number else ()
         if not 0 <= place < len(digits):
             raise ValueError(f"place is {place}; expected one of the {len(digits)} digits on the paper, from 0 on")
-        self._selected = frozenset(digits[place].strokes)
+        if self._picture:
+            self._picture.selected = digits[place]
+        else:
+            self._selected = frozenset(digits[place].strokes)
         return self.predict()
 
     def correct(self, digit: int) -> Prediction | None:
@@ -166,6 +204,8 @@ class DigitPad(widgets.Box):
         Raises ValueError when the digit is not from 0 to 9.
         """
         digit = check_digit(digit)
+        if self._picture:
+            return self._label_in_picture(digit)
         label_state = self._selected_label()
         if label_state is None:
             self._view.corrections.show_nothing_drawn()
@@ -175,6 +215,8 @@ class DigitPad(widgets.Box):
 
     def forget(self) -> Prediction | None:
         """Take the selected digit's label back, from memory and file; show and return how it is recognised then."""
+        if self._picture:
+            return self._label_in_picture(None)
         label_state = self._selected_label()
         if label_state is not None and label_state.is_labelled:
             self._give_labels((label_state, None))
@@ -192,7 +234,7 @@ class DigitPad(widgets.Box):
     def join(self) -> Prediction | None:
         """Make one digit of the selected character and the one before it, labelled with what it looks like most."""
         number, shown = self._read_now()
-        if shown > 0:
+        if shown > 0 and not self._picture:
             together = sorted(number.digits[shown - 1].strokes + number.digits[shown].strokes)
             self._regroup([(tuple(together), self._looks_like(together))])
         return self.predict()
@@ -201,14 +243,14 @@ class DigitPad(widgets.Box):
         """Make a digit of each stroke of the selected character, labelled with what it looks like most."""
         number, shown = self._read_now()
         strokes = number.digits[shown].strokes if number else ()
-        if len(strokes) > 1:
+        if len(strokes) > 1 and not self._picture:
             self._regroup([((stroke,), self._looks_like([stroke])) for stroke in strokes])
         return self.predict()
 
     def undo(self) -> None:
-        """Take back what was done last: a stroke, labels, or clearing the paper."""
+        """Take back what was done last: a stroke, labels, or clearing the paper. Takes a picture away."""
         with self._lock:
-            undone = None if self._layer.drop_wet() else self._state.undo()
+            undone = None if self._layer.drop_wet() or self._take_picture_away() else self._state.undo()
             step = self._state.newest_step
             self._show_state()
         if isinstance(undone, Labelled):
@@ -218,7 +260,7 @@ class DigitPad(widgets.Box):
     def redo(self) -> None:
         """Do again what was undone last, unless something else was done since."""
         with self._lock:
-            redone = self._state.redo()
+            redone = None if self._picture else self._state.redo()
             step = self._state.newest_step
             self._show_state()
         if isinstance(redone, Labelled):
@@ -226,20 +268,20 @@ class DigitPad(widgets.Box):
         self._recognize_and_show(announce=True)
 
     def clear(self) -> None:
-        """Remove all strokes."""
-        with self._lock:
-            self._layer.drop_wet()
-            self._state.clear()
-            self._selected = frozenset()
-            self._show_state()
+        """Remove all strokes, and a picture."""
+        self._take_new_sheet()
         self._recognize_and_show(announce=True)
 
     def replay(self, strokes: Strokes) -> Prediction | None:
         """Draw strokes on top of what is there, event by event as a mouse would, and return the prediction.
 
+        A picture is taken away first.
+
         Args:
             strokes: (n, 2) arrays in pixels of the pad, 0 to `width` and `side`.
         """
+        with self._lock:
+            self._take_picture_away()
         for stroke in clean_strokes(strokes):
             points = stroke.tolist()
             self._pointer.mouse_down(*points[0])
@@ -257,6 +299,8 @@ class DigitPad(widgets.Box):
         self._layer.on_ready(lambda: view.cover_paper(self._layer))
         self._layer.on_wet(self._on_wet_ink)
         self._layer.on_stroke(self._on_stroke)
+        self._layer.on_picture(self._on_picture)
+        self._layer.on_mark(self._on_mark)
         view.undo.on_click(lambda _: self.undo())
         view.redo.on_click(lambda _: self.redo())
         view.clear.on_click(lambda _: self.clear())
@@ -328,7 +372,7 @@ class DigitPad(widgets.Box):
     # Without the ink layer each event of the canvas comes here.
     def _begin(self, x: float, y: float) -> None:
         with self._lock:
-            if not self._state.begin(x, y):
+            if self._picture or not self._state.begin(x, y):
                 return
             self._selected = frozenset()
             self._view.corrections.reset()
@@ -355,9 +399,68 @@ class DigitPad(widgets.Box):
             self._ink.finish(self._state.newest_stroke)
         self._recognition.request(announce=True)
 
+    def _take_new_sheet(self) -> None:
+        with self._lock:
+            self._layer.drop_wet()
+            self._take_picture_away()
+            self._state.clear()
+            self._selected = frozenset()
+            self._show_state()
+
     def _redraw(self) -> None:
         with self._lock:
             self._ink.redraw(self._state.strokes)
+
+    # ------------------------------------------------------------------------------------------------ picture
+
+    def _on_picture(self, file: bytes) -> None:
+        """Open what a person has opened in the browser, or say why that cannot be done."""
+        try:
+            picture = PadPicture(file, max_pixels=MAX_SENT_PIXELS)
+        except ImageInputError as error:
+            self._view.show_problem(f"T{str(error)[1:]}.", announce=True)  # "the picture ..."
+            return
+        self._lay(picture)
+        self._recognition.request(announce=True)
+
+    def _on_mark(self, start: Point, stop: Point) -> None:
+        """Take a drag over the picture for the region to read, and a tap for the digit to select."""
+        picture = self._picture
+        if picture and not picture.frame(start, stop):
+            picture.tap(stop)
+        self._recognition.request(announce=True)
+
+    def _lay(self, picture: PadPicture) -> None:
+        with self._lock:
+            self._take_new_sheet()
+            self._picture, self._layer.frames = picture, True
+            self._view.show_photo(picture.picture_html())
+
+    def _take_picture_away(self) -> bool:
+        """Show the paper again; tell whether there was a picture on it."""
+        picture, self._picture = self._picture, None
+        if picture:
+            self._layer.frames = False
+            self._view.show_photo()
+        return picture is not None
+
+    def _label_in_picture(self, digit: int | None) -> Prediction | None:
+        """Label the selected digit, or take its label back (None), and read the picture anew."""
+        with self._recognition_lock:
+            if self._picture:
+                self._picture.label(self._recognizer, digit)
+        return self.predict()
+
+    def _show_picture(self, picture: PadPicture, *, announce: bool) -> None:
+        self._offered = ()
+        display, image = picture.displayed()
+        self._view.show(display, image)
+        if announce:
+            self._view.announce(display)
+        with self._lock:
+            if self._picture is picture:
+                self._view.show_boxes(picture.boxes_html())
+                self._view.corrections.show_in_picture(picture.label_of_selected)
 
     # ------------------------------------------------------------------------------------------------ labels
 
@@ -425,6 +528,10 @@ class DigitPad(widgets.Box):
     def _read_now(self) -> tuple[Number | None, int]:
         """Read the paper; return the number and the place of its selected character. None and 0 without ink."""
         with self._recognition_lock:
+            picture = self._picture
+            if picture:
+                self._number = picture.read(self._recognizer)
+                return self._number, self._shown(self._number) if self._number else 0
             with self._lock:
                 strokes = self.strokes
                 known = {places: str(state.digit) for places, state in self._known_labels().items()}
@@ -436,13 +543,16 @@ class DigitPad(widgets.Box):
 
     def _recognize_and_show(self, *, announce: bool = False) -> None:
         with self._recognition_lock:
-            step = self._state.newest_step
+            step, picture = self._state.newest_step, self._picture
             try:
                 number, shown = self._read_now()
             except Exception as error:  # whatever it is, drawing must go on and the person must be told
                 _log.exception("recognition failed")
                 self._number = None
                 self._view.show_problem(f"Recognition failed: {type(error).__name__}", announce=announce)
+                return
+            if picture:
+                self._show_picture(picture, announce=announce)
                 return
             if number is None:
                 self._view.show(BLANK, np.zeros((IMAGE_SIZE, IMAGE_SIZE)))
@@ -473,6 +583,8 @@ class DigitPad(widgets.Box):
     def _shown(self, number: Number) -> int:
         """Return the place of the character that bars and picture are about: the tapped one, or else the last digit."""
         places = range(len(number.digits))
+        if self._picture and self._picture.selected in number.digits:
+            return number.digits.index(self._picture.selected)
         shared = [len(self._selected.intersection(character.strokes)) for character in number.digits]
         if any(shared):
             return max(places, key=shared.__getitem__)

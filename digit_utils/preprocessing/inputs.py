@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 from typing import TYPE_CHECKING
 
@@ -13,7 +14,7 @@ from digit_utils.files import with_home
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-    ImageInput = np.ndarray | Image | str | os.PathLike[str]
+    ImageInput = np.ndarray | Image | str | os.PathLike[str] | bytes
 
 MAX_PIXELS = 100_000_000  # of a file: a phone's largest photo; a small file may claim to unpack to far more
 LEAST_CONTRAST = 24  # gray levels; a page with less is as good as blank
@@ -31,10 +32,11 @@ def to_grayscale(image: ImageInput, *, channels: str = "rgb") -> np.ndarray:
     """Return any usual image as gray levels.
 
     Args:
-        image: a path (its EXIF orientation is applied), a PIL image, or an array: (height, width) or (height, width,
-            1, 3 or 4) of uint8, uint16, bool, or float in [0, 1]. Arrays of uint8 that hold only 0 and 1 are taken for
-            two levels. A fourth channel is opacity: the image is laid on white, or on black where white would hide it.
-        channels: "rgb", or "bgr" as OpenCV reads files; ignored for paths and PIL images.
+        image: a path or the bytes of a file (its EXIF orientation is applied), a PIL image, or an array: (height,
+            width) or (height, width, 1, 3 or 4) of uint8, uint16, bool, or float in [0, 1]. Arrays of uint8 that hold
+            only 0 and 1 are taken for two levels. A fourth channel is opacity: the image is laid on white, or on black
+            where white would hide it.
+        channels: "rgb", or "bgr" as OpenCV reads files; ignored for files and PIL images.
 
     Returns:
         (height, width) uint8. Where ink and page differ in colour alone, the gray levels follow the colours' first
@@ -47,7 +49,7 @@ def to_grayscale(image: ImageInput, *, channels: str = "rgb") -> np.ndarray:
     """
     if channels not in CHANNEL_ORDERS:
         raise ImageInputError(f"channels is {channels!r}; choose 'rgb' or 'bgr'")
-    if isinstance(image, (str, os.PathLike)):
+    if isinstance(image, (str, os.PathLike, bytes)):
         image, channels = read_image(image), "rgb"
     elif not isinstance(image, np.ndarray):
         image, channels = _from_pil(image), "rgb"
@@ -61,33 +63,39 @@ def to_grayscale(image: ImageInput, *, channels: str = "rgb") -> np.ndarray:
     return _gray_of_colours(levels if channels == "rgb" else levels[..., ::-1])
 
 
-def read_image(path: str | os.PathLike[str]) -> np.ndarray:
-    """Return an image file as an array, turned upright by its EXIF orientation.
+def read_image(file: str | os.PathLike[str] | bytes, *, max_pixels: int = MAX_PIXELS) -> np.ndarray:
+    """Return an image file, given by its path or as its bytes, as an array, turned upright by its EXIF orientation.
 
     Returns:
         (height, width) or (height, width, 3 or 4), uint8 or uint16; colours in the order red, green, blue, opacity.
 
     Raises:
-        ImageInputError: the file cannot be decoded, or has more than MAX_PIXELS pixels.
+        ImageInputError: the file cannot be decoded, or its header says that it has more than `max_pixels` pixels.
         FileNotFoundError: there is no such file.
     """
     from PIL import Image, ImageOps
 
-    path = with_home(path)
-    if not path.is_file():
-        raise FileNotFoundError(f"there is no image file {path}")
+    if isinstance(file, bytes):
+        source, name = io.BytesIO(file), "the picture"
+    else:
+        source = name = with_home(file)
+        if not source.is_file():
+            raise FileNotFoundError(f"there is no image file {source}")
     try:
-        with Image.open(path) as image:
-            if image.width * image.height > MAX_PIXELS:
+        with Image.open(source) as image:
+            if image.width * image.height > max_pixels:
                 raise ImageInputError(
-                    f"{path} has {image.width} x {image.height} pixels; make it smaller than {MAX_PIXELS:,} pixels"
+                    f"{name} has {image.width} x {image.height} pixels; make it smaller than {max_pixels:,} pixels"
                 )
             return _from_pil(ImageOps.exif_transpose(image))
     except ImageInputError:
         raise
+    except Image.DecompressionBombError as error:  # so many that Pillow itself refuses
+        raise ImageInputError(f"{name} has far more than {max_pixels:,} pixels; make it smaller") from error
     except Exception as error:  # Pillow's plug-ins let through whatever a damaged file makes of their decoders
+        detail = "" if isinstance(file, bytes) else f" ({error})"  # it would name the bytes' address in memory
         raise ImageInputError(
-            f"{path} cannot be decoded as an image ({error}); save it as PNG or JPEG and try again"
+            f"{name} cannot be decoded as an image{detail}; save it as PNG or JPEG and try again"
         ) from error
 
 

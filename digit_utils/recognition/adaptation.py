@@ -157,8 +157,12 @@ class AdaptiveRecognizer:
 
         Raises ValueError when `digit` is not a digit, or the drawing has no ink.
         """
+        self.add_ink_correction(ink_from_strokes(strokes), digit, name=name)
+
+    def add_ink_correction(self, ink: np.ndarray, digit: int, *, name: str) -> None:
+        """Read this ink, (28, 28) float32 in [0, 1], as `digit` from now on; otherwise as `add_correction`."""
         digit = check_digit(digit)
-        ink = ink_from_strokes(strokes)[np.newaxis]
+        ink = checked_ink(ink[np.newaxis])
         if not ink.any():
             raise ValueError("a drawing without ink cannot be corrected")
         probabilities, scores, features = self._recognizer.probabilities_scores_and_features(ink)

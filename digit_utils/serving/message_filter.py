@@ -2,9 +2,10 @@
 
 A kernel runs whatever code it is sent, so its websocket must not be a way to send any. Every message of a browser is
 taken apart before it reaches the kernel, and passed on only when the pad's own page could have sent it: it reports an
-event, or asks for the state of the widgets. It sets no state: no widget of the pad takes its value from the browser,
-and what a visitor could write into a widget, the kernel would send again with every request for states. Whatever a
-kernel sends beyond answers to these, above all errors with their tracebacks, does not reach the browser.
+event, brings a picture, or asks for the state of the widgets. It sets no state: no widget of the pad takes its value
+from the browser, and what a visitor could write into a widget, the kernel would send again with every request for
+states. Whatever a kernel sends beyond answers to these, above all errors with their tracebacks, does not reach the
+browser.
 
 Jupyter's own `allowed_message_types` is not enough: it looks at the type alone, after a parser that can be made to
 count to 2^64, and filters nothing that a kernel sends. `show_tracebacks` concerns the page, not its websocket.
@@ -31,10 +32,15 @@ BURST_STATES = 100  # a page asks for all at once, or, where that takes long, fo
 ALL_STATES = 20.0  # a request for all states counts as so many: six a minute
 MAX_COMMS = 50  # that one connection may open; a page opens one, and one more each time it connects again
 
+PICTURES_PER_SECOND = 0.5  # reading one takes the kernel some tenths of a second
+BURST_PICTURES = 5
+
 CONTROL_TARGET = "jupyter.widget.control"
 # Tuples, not sets: the values looked up in them may be anything that JSON can hold, lists included.
 FROM_BROWSER = ("comm_msg", "comm_open", "comm_close", "comm_info_request", "kernel_info_request")
 STATE_REQUESTS = {"request_state": 1.0, "request_states": ALL_STATES}
+PICTURE = {"kind": "picture"}  # the only content with a buffer: a JPEG, which the page has shrunk
+JPEG_START = b"\xff\xd8\xff"
 WIDGET_METHODS = ("custom", *STATE_REQUESTS)
 TO_BROWSER = ("status", "comm_msg", "comm_open", "comm_close", "comm_info_reply", "kernel_info_reply")
 
@@ -62,6 +68,7 @@ class WidgetMessage:
     kind: str
     id: str  # as the browser has named it
     states: float = 0.0  # what it counts as a request for states
+    pictures: int = 0  # how many it brings
 
 
 def allowed_message(message: object) -> WidgetMessage | None:
@@ -78,15 +85,21 @@ def allowed_message(message: object) -> WidgetMessage | None:
     if kind == "comm_open" and content.get("target_name") != CONTROL_TARGET:
         return None  # or a visitor could make any number of widgets
     if kind != "comm_msg":
-        return WidgetMessage(kind, message_id)
-    if not _is_widget_message(content):
+        return None if parts[5:] else WidgetMessage(kind, message_id)
+    buffers = parts[5:]
+    if not _is_widget_message(content) or (buffers and not _is_picture(content["data"], buffers)):
         return None
-    return WidgetMessage(kind, message_id, STATE_REQUESTS.get(content["data"]["method"], 0.0))
+    return WidgetMessage(kind, message_id, STATE_REQUESTS.get(content["data"]["method"], 0.0), len(buffers))
 
 
 def _is_widget_message(content: dict) -> bool:
     data = content.get("data")
     return isinstance(content.get("comm_id"), str) and isinstance(data, dict) and data.get("method") in WIDGET_METHODS
+
+
+def _is_picture(data: dict, buffers: list[bytes]) -> bool:
+    content = data.get("content")
+    return data["method"] == "custom" and content == PICTURE and len(buffers) == 1 and buffers[0].startswith(JPEG_START)
 
 
 def _json_object(part: bytes) -> dict | None:
@@ -149,6 +162,7 @@ class FilteredConnection(ZMQChannelsWebsocketConnection):
         self._messages = TokenBucket(per_second=MESSAGES_PER_SECOND, burst=BURST)
         self._bytes = TokenBucket(per_second=BYTES_PER_SECOND, burst=BURST_BYTES)
         self._states = TokenBucket(per_second=STATES_PER_SECOND, burst=BURST_STATES)
+        self._pictures = TokenBucket(per_second=PICTURES_PER_SECOND, burst=BURST_PICTURES)
         self._unanswered = UnansweredMessages(MAX_UNANSWERED)
         self._comms_left = MAX_COMMS
 
@@ -159,7 +173,8 @@ class FilteredConnection(ZMQChannelsWebsocketConnection):
         message = allowed_message(incoming_msg)
         if message is not None and message.kind == "comm_open":
             self._comms_left -= 1
-        if message is None or self._comms_left < 0 or not self._states.take(message.states):
+        is_paced = message is not None and self._states.take(message.states) and self._pictures.take(message.pictures)
+        if not is_paced or self._comms_left < 0:
             self.log.info("dropped a message that the pad does not send")
         elif self.channels and self._unanswered.add(message.id):
             super().handle_incoming_message(incoming_msg)

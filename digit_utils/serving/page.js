@@ -110,6 +110,9 @@
     }
   }).observe(document, { childList: true, subtree: true });
 
+  // A picture that is dropped beside the pad would take the page's place.
+  for (const name of ["dragover", "drop"]) addEventListener(name, event => event.preventDefault());
+
   // ------------------------------------------------------------------------------------------------- the keys
   const KEYS = ["Backspace", "Delete", "Escape"];                // work wherever the focus is
   const KEYS_ON_PAPER = [...KEYS, "Enter", "ArrowLeft", "ArrowRight", ..."0123456789"];

@@ -150,11 +150,11 @@ def test_undo_clear_predict_and_their_keys(pad):
 def test_the_keyboard_reaches_every_button_and_can_leave_the_paper(pad):
     pad.canvas.focus()
     focused = []
-    for _ in range(4):
+    for _ in range(5):
         pad.page.keyboard.press("Tab")
         pad.page.wait_for_timeout(250)
         focused.append(pad.page.evaluate("document.activeElement.innerText"))
-    assert focused == ["Undo", "Redo", "Clear", "Predict"]
+    assert focused == ["Undo", "Redo", "Clear", "Predict", "Open a picture"]
 
 
 @pytest.mark.slow
@@ -496,6 +496,9 @@ def test_the_answer_is_in_view_on_every_screen_and_the_paper_as_large_as_fits(ch
             assert boxes["paper"]["width"] >= (620 if width >= 1280 else 220), (width, height)
             for name in ("Undo", "Redo", "Clear", "Predict"):
                 assert pad.button(name).evaluate("e => e.scrollWidth <= e.clientWidth"), (width, height, name)
+            opener = pad.button("Open a picture").bounding_box()  # its text gives way to the sign
+            assert opener["width"] >= 28, (width, height)
+            assert opener["height"] == 44, (width, height)
 
 
 def test_while_the_pad_loads_its_outline_is_there_and_no_unstyled_text(chromium, drawing_page):

@@ -124,5 +124,5 @@ def test_a_small_file_that_unpacks_to_gigapixels_is_refused(tmp_path: Path):
     path = tmp_path / "bomb.png"
     Image.new("1", (20_000, 20_000)).save(path)
     assert path.stat().st_size < 100_000
-    with pytest.raises(ImageInputError, match=r"20000 x 20000 pixels; make it smaller|cannot be decoded"):
+    with pytest.raises(ImageInputError, match=r"has far more than 100,000,000 pixels; make it smaller"):
         read_image(path)

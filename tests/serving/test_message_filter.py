@@ -133,6 +133,36 @@ def test_a_malformed_message_is_dropped(nonsense):
     assert allowed_message(nonsense) is None
 
 
+JPEG = b"\xff\xd8\xff\xe0" + bytes(45_000)
+PICTURE = event(kind="picture")
+
+
+def test_a_picture_passes_and_is_counted():
+    assert allowed_message(packed("comm_msg", PICTURE, msg_id="a", buffers=[JPEG])) == WidgetMessage(
+        "comm_msg", "a", pictures=1
+    )
+
+
+@pytest.mark.parametrize(
+    ("kind", "content", "buffers"),
+    [
+        ("comm_msg", PICTURE, [JPEG, JPEG[:9]]),
+        ("comm_msg", PICTURE, [JPEG[:4] + bytes(MAX_MESSAGE_BYTES)]),
+        ("comm_msg", PICTURE, [b"%!PS-Adobe-3.0 EPSF-3.0"]),  # what other decoders than that of JPEG would open
+        ("comm_msg", PICTURE, [b"\x89PNG\r\n\x1a\n"]),
+        ("comm_msg", PICTURE, [b""]),
+        ("comm_msg", event(kind="picture", more=1), [JPEG]),
+        ("comm_msg", event(kind=["picture"]), [JPEG]),
+        ("comm_msg", event(kind="ink"), [JPEG]),
+        ("comm_msg", {"comm_id": "a1", "data": {"method": "request_states", "content": PICTURE}}, [JPEG]),
+        ("comm_msg", {"comm_id": "a1", "data": {"method": "custom"}}, [JPEG]),
+        ("kernel_info_request", {}, [JPEG]),
+    ],
+)
+def test_of_messages_with_buffers_only_a_picture_passes(kind, content, buffers):
+    assert allowed_message(packed(kind, content, buffers=buffers)) is None
+
+
 def test_offsets_that_run_backwards_or_overlap_are_malformed():
     message = bytearray(packed("comm_msg", event()))
     message[16:24], message[24:32] = message[24:32], message[16:24]

@@ -11,6 +11,7 @@ import sys
 import time
 from urllib.parse import urlsplit
 
+import cv2
 import numpy as np
 import psutil
 import pytest
@@ -19,9 +20,16 @@ import websockets
 from digit_utils.datasets.drawings import LabelledDrawing, append_drawing, read_drawings
 from digit_utils.datasets.samples import sample_digits
 from digit_utils.serving.handlers import MAX_REQUEST_SECONDS, is_opened
-from digit_utils.serving.message_filter import ALL_STATES, BURST_STATES, MAX_MESSAGE_BYTES
+from digit_utils.serving.message_filter import (
+    ALL_STATES,
+    BURST_PICTURES,
+    BURST_STATES,
+    MAX_MESSAGE_BYTES,
+    PICTURES_PER_SECOND,
+)
 from digit_utils.serving.sessions import ENDED
 from tests.support.page_client import PROTOCOL, Visitor, kernel_process, running_page
+from tests.support.pictures import picture_of
 
 SAMPLES = {sample.digit: sample.strokes for sample in sample_digits(side=1.0)}
 BLANK = "Draw a digit, 0 to 9"
@@ -123,6 +131,30 @@ def test_malformed_websocket_frames_harm_nobody(server):
         await asyncio.wait_for(visitor.socket.wait_closed(), 20)
         await is_read(neighbour, 5)
         await leave(visitor, neighbour)
+
+    asyncio.run(attack())
+
+
+def test_pictures_are_read_five_at_once_and_then_one_every_two_seconds(server):
+    def sent_pictures(visitor):
+        return [content for _, _, content in visitor.received if "data:image/jpeg" in json.dumps(content)]
+
+    async def attack():
+        visitor = await Visitor(server).arrive()
+        page = cv2.cvtColor(picture_of(("47", 150, 300)), cv2.COLOR_RGB2BGR)
+        jpeg = cv2.imencode(".jpg", page, [cv2.IMWRITE_JPEG_QUALITY, 60])[1].tobytes()
+        assert len(jpeg) < 45_000
+        picture = {"comm_id": visitor.layer, "data": {"method": "custom", "content": {"kind": "picture"}}}
+        started = time.monotonic()
+        for _ in range(40):
+            await visitor.send("comm_msg", picture, buffers=[jpeg])
+        await visitor.until(lambda: "47" in visitor.caption, what="the reading of a picture")
+        await visitor.clear()
+        at_most = BURST_PICTURES + PICTURES_PER_SECOND * (time.monotonic() - started)
+        assert 1 <= len(sent_pictures(visitor)) <= at_most
+        await visitor.send("comm_msg", picture, buffers=[jpeg[:20] + b"\xff" * (MAX_MESSAGE_BYTES - 2_000)])
+        await is_read(visitor, 5)
+        await leave(visitor)
 
     asyncio.run(attack())
 
