@@ -1,7 +1,7 @@
 """The recogniser: turns ink into a prediction with LiteRT, without TensorFlow."""
 
 import threading
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -33,6 +33,7 @@ class Prediction:
     probabilities: np.ndarray = field(repr=False)  # (10,) float64, sum 1, calibrated; the argmax is the best digit
     digit_score: float  # in [0, 1]: probability that the ink is a digit at all
     image: np.ndarray = field(repr=False)  # (28, 28) float32 in [0, 1]: what the network saw
+    is_among_others: bool = False  # whether no digit was read because the image holds several
 
     @property
     def best_digit(self) -> int:
@@ -46,9 +47,11 @@ class Prediction:
 
     @property
     def reason(self) -> str:
-        """Why `digit` is None: "blank" or "not a digit"; "" where a digit was read."""
+        """Why `digit` is None: "blank", "several digits" or "not a digit"; "" where a digit was read."""
         if self.digit is not None:
             return ""
+        if self.is_among_others:
+            return "several digits"
         return "blank" if self.is_blank else "not a digit"
 
 
@@ -93,17 +96,24 @@ class Recognizer:
     def recognize_image(self, image: "ImageInput", *, channels: str = "rgb") -> Prediction:
         """Read the one digit in an image of any size, light ink on dark or dark on light.
 
+        Where there is none, the prediction's `reason` says whether that is because of several, see `recognize_numbers`.
+
         Args:
-            image: a path (its EXIF orientation is applied), a PIL image, or an array: (height, width) or (height,
-                width, 1, 3 or 4) of uint8, uint16, bool, or float in [0, 1].
-            channels: "rgb", or "bgr" as OpenCV reads files; ignored for paths and PIL images.
+            image: a path or the bytes of a file (its EXIF orientation is applied), a PIL image, or an array: (height,
+                width) or (height, width, 1, 3 or 4) of uint8, uint16, bool, or float in [0, 1].
+            channels: "rgb", or "bgr" as OpenCV reads files; ignored for files and PIL images.
 
         Raises:
             ImageInputError (a ValueError): the file cannot be decoded, or the array has another shape, type or range.
             TypeError: `image` is none of these.
             FileNotFoundError: there is no such file.
         """
-        return self.recognize_ink(ink_from_image(to_grayscale(image, channels=channels))[np.newaxis])[0]
+        gray = to_grayscale(image, channels=channels)
+        prediction = self.recognize_ink(ink_from_image(gray)[np.newaxis])[0]
+        if prediction.digit is not None:
+            return prediction
+        digits = "".join(number.text or "" for number in self.recognize_numbers(gray))
+        return replace(prediction, is_among_others=sum(map(str.isdigit, digits)) > 1)
 
     def recognize_number(self, strokes: Strokes, *, known: "KnownCharacters | None" = None) -> "Number":
         """Read one line of one or more characters: digits and the marks . , - : / from strokes in any order.

@@ -11,6 +11,7 @@ from PIL import Image
 
 from digit_utils import Recognizer
 from digit_utils.datasets.base import DigitDataset
+from tests.support.pictures import picture_of
 
 
 @pytest.fixture
@@ -43,6 +44,9 @@ def test_none_says_why(recognizer: Recognizer):
     scribble = [np.random.default_rng(0).uniform(0, 100, (40, 2))]
     assert (blank.digit, blank.reason) == (None, "blank")
     assert (recognizer.recognize(scribble).digit, recognizer.recognize(scribble).reason) == (None, "not a digit")
+    for numbers in ([("47", 150, 200)], [("2026", 100, 80), ("4", 150, 400)]):
+        several = recognizer.recognize_image(picture_of(*numbers))
+        assert (several.digit, several.reason) == (None, "several digits")
 
 
 @pytest.mark.parametrize("light_on_dark", [False, True])
