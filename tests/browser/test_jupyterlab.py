@@ -1,12 +1,20 @@
+import base64
+
+import cv2
 import numpy as np
 import pytest
 
 from digit_utils.datasets.samples import sample_digits
+from tests.support.pictures import picture_of
 
 from .hand import Pad
 
 pytestmark = pytest.mark.browser
 
+COPY = """async data => {
+    const bytes = Uint8Array.from(atob(data), character => character.charCodeAt(0));
+    await navigator.clipboard.write([new ClipboardItem({ "image/png": new Blob([bytes], { type: "image/png" }) })]);
+}"""
 LINKED = "element => element.closest('.jp-LinkedOutputView') ? 'Linked' : ''"
 SAMPLES = {sample.digit: sample.strokes for sample in sample_digits(side=1.0)}
 
@@ -66,6 +74,23 @@ def test_a_second_pad_keeps_to_itself(notebook):
     assert second.ink().any()
     assert first.mark.inner_text().strip() == "3"
     np.testing.assert_array_equal(first.ink(), ink)
+
+
+def test_a_picture_in_the_clipboard_is_pasted_on_the_pad_that_has_the_focus(notebook):
+    pad, other = shown(notebook, 0), Pad(notebook, index=1)
+    pad.clear()
+    before = other.caption.inner_text()
+    notebook.context.grant_permissions(["clipboard-read", "clipboard-write"])
+    picture = cv2.imencode(".png", picture_of(("2026", 100, 80), ("47", 150, 400))[..., ::-1])[1].tobytes()
+    cells = notebook.locator(".jp-Notebook .jp-Cell").count()
+    notebook.evaluate(COPY, base64.b64encode(picture).decode())
+    pad.canvas.focus()
+    notebook.keyboard.press("Control+v")
+    wait = "([element, text]) => element.innerText.includes(text)"
+    notebook.wait_for_function(wait, arg=[pad.caption.element_handle(), "2 numbers: 2026, 47"])
+    assert other.caption.inner_text() == before
+    assert notebook.locator(".jp-Notebook .jp-Cell").count() == cells
+    pad.clear()
 
 
 def test_undo_by_key_stays_within_the_pad(notebook):

@@ -65,7 +65,9 @@ def says(pad, caption: str) -> bool:
     return True
 
 
-@pytest.mark.parametrize(("name", "device"), [("desktop", DESKTOP), ("phone", PHONE)])
+@pytest.mark.parametrize(
+    ("name", "device"), [("desktop", DESKTOP), pytest.param("phone", PHONE, marks=pytest.mark.slow)]
+)
 def test_a_photo_is_opened_by_button_paste_and_drop_and_its_numbers_are_read(
     chromium, drawing_page, artifacts, name, device
 ):
@@ -81,7 +83,9 @@ def test_a_photo_is_opened_by_button_paste_and_drop_and_its_numbers_are_read(
         assert pad.caption.inner_text().strip() == BLANK
 
 
-@pytest.mark.parametrize(("name", "device"), [("desktop", DESKTOP), ("phone", PHONE)])
+@pytest.mark.parametrize(
+    ("name", "device"), [pytest.param("desktop", DESKTOP, marks=pytest.mark.slow), ("phone", PHONE)]
+)
 def test_a_drag_reads_a_region_and_a_tap_corrects_a_digit(chromium, drawing_page, artifacts, name, device):
     with opened(chromium, drawing_page, **device) as pad:
         draw = pad.draw_by_touch if name == "phone" else pad.draw_by_mouse
