@@ -159,6 +159,28 @@ def test_pictures_are_read_five_at_once_and_then_one_every_two_seconds(server):
     asyncio.run(attack())
 
 
+def test_a_picture_crowded_with_ink_does_not_fill_the_memory():
+    dots = np.full((640, 640), 235, np.uint8)
+    for row, column in np.ndindex(40, 40):
+        dots[16 * row :, 16 * column :][:8, :8] = 30  # one block of a JPEG each
+    jpeg = cv2.imencode(".jpg", dots, [cv2.IMWRITE_JPEG_QUALITY, 20])[1].tobytes()
+    assert len(jpeg) < MAX_MESSAGE_BYTES - 2_000
+
+    async def attack(process, address):
+        visitor = await Visitor(address).arrive()
+        kernel = kernel_process(process, visitor.kernel_id)
+        picture = {"comm_id": visitor.layer, "data": {"method": "custom", "content": {"kind": "picture"}}}
+        for _ in range(2):
+            await visitor.send("comm_msg", picture, buffers=[jpeg])
+            await visitor.until(lambda: visitor.caption != BLANK, what="the reading of a picture")
+            await visitor.clear()
+        assert kernel.memory_info().rss < 180e6
+        await leave(visitor)
+
+    with running_page() as (process, address):
+        asyncio.run(attack(process, address))
+
+
 def test_the_old_protocol_is_no_way_around_the_guard(server):
     async def attack():
         visitor = await Visitor(server).arrive()
