@@ -25,7 +25,7 @@ SMALLEST_REGION = 0.02  # of the picture's longer side; a smaller frame was mean
 LETTERS = 1 / 20  # height of a reading, of the picture's longer side
 MOST_LISTED = 6  # numbers in the caption
 SHOWN_JPEG = [cv2.IMWRITE_JPEG_QUALITY, 85]
-NOTHING_FOUND = DisplayedPrediction("unknown", "?", "No number is found. Drag a frame around one.", (0.0,) * 10, None)
+NOTHING_FOUND = DisplayedPrediction("problem", "?", "No number is found. Drag a frame around one.", (0.0,) * 10, None)
 
 Box = tuple[float, float, float, float]  # x, y, width, height, in pixels of the picture
 
