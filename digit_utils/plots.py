@@ -207,6 +207,69 @@ def show_strokes(strokes: Strokes, *, title: object = "", sheet: float | None = 
     return ax
 
 
+def show_lattice(
+    strokes: Strokes,
+    groups: Sequence[Sequence[int]],
+    *,
+    texts: Sequence[str],
+    probabilities: Sequence[float],
+    ax: Axes | None = None,
+) -> Axes:
+    """Show how a number is found: the strokes, below them every group that may be a character, and the number.
+
+    Each group stands below the middle of its strokes, in the row of their number, with its likeliest character and
+    its probability. Those above one half are framed, and their characters are the last row; of the others, those
+    with a stroke between them that is not theirs are left out.
+
+    Args:
+        strokes: n (m, 2) arrays, x right, y down, any unit.
+        groups: the indices of the strokes of each group.
+        texts: the likeliest character of each group.
+        probabilities: of each group to be a character of the number, in [0, 1].
+        ax: where to draw; None makes a new figure.
+    """
+    columns = np.argsort(np.argsort([np.asarray(stroke)[:, 0].mean() for stroke in strokes]))
+    last = len(strokes) - 1
+    most = max(map(len, groups))
+    if ax is None:
+        ax = new_axes(height=min(1.2, WIDTH / (len(strokes) + 1)) * (most + 2))
+    _draw_strokes(ax, strokes, range(len(strokes)), middle=(last / 2, 0), size=(last + 0.8, 0.8))
+    for group, text, probability in zip(groups, texts, probabilities, strict=True):
+        x, y, likely = columns[list(group)].mean(), len(group) + 0.2, probability > 0.5
+        if np.ptp(columns[list(group)]) >= len(group) and not likely:
+            continue
+        _draw_strokes(ax, strokes, group, middle=(x, y), size=(0.66, 0.5), alpha=1 if likely else 0.4)
+        ax.add_patch(_frame(x + 0.08, y + 0.13, width=0.84, height=0.9))
+        ax.patches[-1].set(edgecolor="black" if likely else FRAME, linewidth=1.6 if likely else 0.7)
+        ax.text(x, y + 0.47, f"{text}  {probability:.0%}", ha="center", va="bottom", fontsize=FONT_SIZE)
+        if likely:
+            ax.text(x, most + 1.1, text, ha="center", va="center", fontsize=2 * FONT_SIZE)
+    rows = ["drawn", "1 stroke", *(f"{count} strokes" for count in range(2, most + 1)), "number"]
+    for name, y in zip(rows, [0, *np.arange(1, most + 1) + 0.2, most + 1.1], strict=True):
+        ax.text(-0.55, y, name, ha="right", va="center", fontsize=FONT_SIZE)
+    ax.set(xlim=(-1.55, last + 0.5), ylim=(most + 1.5, -0.5), aspect="equal")
+    ax.set_axis_off()
+    return ax
+
+
+def _draw_strokes(
+    ax: Axes,
+    strokes: Strokes,
+    places: Sequence[int],
+    *,
+    middle: tuple[float, float],
+    size: tuple[float, float],
+    alpha: float = 1,
+) -> None:
+    """Draw some strokes, each in its colour, as large as a box around a point (x, y) allows."""
+    points = np.concatenate([np.asarray(strokes[place]) for place in places])
+    low, high = points.min(axis=0), points.max(axis=0)
+    scale = (np.array(size) / np.maximum(high - low, 1e-9)).min()
+    for place in places:
+        x, y = np.transpose((strokes[place] - (low + high) / 2) * scale + middle)
+        ax.plot(x, y, marker=".", markersize=2, linewidth=2, color=COLOURS[place % len(COLOURS)], alpha=alpha)
+
+
 def show_learning_curves(histories: Mapping[str, Sequence[Mapping[str, float]]], *, ax: Axes | None = None) -> Axes:
     """Show the error rate on validation digits, in per cent on a logarithmic axis, epoch by epoch.
 

@@ -38,6 +38,7 @@ DRAWINGS = {
     "photos": lambda ax: plots.show_photos([IMAGES[0]], np.zeros((1, 28, 28)), titles=["3 read 8"], ax=ax),
     "histogram": lambda ax: plots.show_histogram(np.arange(5.0), bins=range(6), label="x", expected=2, ax=ax),
     "strokes": lambda ax: plots.show_strokes(STROKES, title=3, sheet=50, ax=ax),
+    "lattice": lambda ax: plots.show_lattice(STROKES, [(0,), (1,)], texts="1.", probabilities=[0.9, 0.9], ax=ax),
     "predictions": lambda ax: plots.show_predictions(PREDICTIONS, [1, 0], writers=np.array([4, 5, 6]), ax=ax),
     "rates": lambda ax: plots.show_rates({"a": (0.1, 0.05, 0.2)}, label="misread", usual=0.1, ax=ax),
     "confusions": lambda ax: plots.show_confusions(np.eye(10, dtype=int), title="none", ax=ax),
@@ -137,6 +138,19 @@ def test_strokes_point_down_and_stand_on_their_sheet():
 
 
 # -------------------------------------------------------------------------------------------- evaluation
+
+
+def test_a_lattice_frames_the_likely_groups_and_shows_the_number_below_them():
+    strokes = [np.array([[x, 0.0], [x + 5, 9.0]]) for x in (20, 0, 10)]  # the second is the leftmost
+    groups = [(0,), (1,), (2,), (0, 2), (1, 2), (0, 1)]
+    ax = plots.show_lattice(strokes, groups, texts="153472", probabilities=[0.1, 0.9, 0.1, 0.9, 0, 0])
+    texts = {text.get_text(): text.get_position() for text in ax.texts}
+    framed = [patch.get_x() + patch.get_width() / 2 for patch in ax.patches if patch.get_linewidth() > 1]
+    assert framed == pytest.approx([0, 1.5])
+    assert [texts[digit][0] for digit in "54"] == pytest.approx([0, 1.5])
+    assert texts["5"][1] == texts["4"][1] > texts["4  90%"][1] > texts["5  90%"][1]
+    assert "2  0%" not in texts, "a gap in an unlikely group"
+    assert texts["7  0%"][0] == pytest.approx(0.5)
 
 
 def test_readings_bear_label_answer_confidence_and_writer():

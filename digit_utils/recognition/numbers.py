@@ -81,6 +81,15 @@ class Number:
         return left, top, right - left, bottom - top
 
 
+@dataclass(frozen=True)
+class Candidate:
+    """A group of strokes that may be one character of a number."""
+
+    text: str  # its likeliest character, one of LABELS
+    probability: float  # in [0, 1]: that it is a character of the number, over all ways to group the strokes
+    strokes: tuple[int, ...]  # indices, in drawing order
+
+
 @dataclass(frozen=True, eq=False)
 class NumberHead:
     """A network with one hidden layer, from the features of a group to a score for each of LABELS."""
@@ -177,16 +186,22 @@ class NumberReader:
 
         Raises ValueError when a stroke is not an (n, 2) array of numbers.
         """
-        given = [index for index, stroke in enumerate(strokes) if len(clean_strokes([stroke]))]
-        paths = clean_strokes(strokes)
-        keys = [path.tobytes() for path in paths]
-        return self.read(
-            paths,
-            lambda places: ink_from_strokes([paths[place] for place in places]),
-            keys=keys,
-            names=given,
-            known=known,
-        )
+        paths, names, ink_of = _cleaned(strokes)
+        return self.read(paths, ink_of, keys=[path.tobytes() for path in paths], names=names, known=known)
+
+    def candidates(self, strokes: Strokes) -> list[Candidate]:
+        """Return the groups of strokes among which `read_strokes` looks for the number; none for what it cannot be."""
+        paths, names, ink_of = _cleaned(strokes)
+        if not 0 < len(paths) <= MAX_PIECES:
+            return []
+        pieces = pieces_of(paths)
+        groups = candidate_groups(pieces)
+        members, _, weights = self._weighed(pieces, groups, ink_of, None)
+        _, chances = log_partition(lattice_of(groups), np.logaddexp.reduce(weights, axis=1))
+        return [
+            Candidate(LABELS[label], float(chance), tuple(names[place] for place in places))
+            for label, chance, places in zip(weights.argmax(axis=1), chances, members, strict=True)
+        ]
 
     def read(
         self,
@@ -213,16 +228,21 @@ class NumberReader:
         pieces = pieces_of(paths)
         names = list(range(len(paths)) if names is None else names)
         groups, labels = _with_known(candidate_groups(pieces), [names[piece] for piece in pieces.order], known or {})
-        members = [sorted(pieces.order[group].tolist()) for group in groups]
-        ink, probabilities, scores = self._predicted(members, ink_of, keys)
-        head = self._head(np.concatenate([geometry(pieces, groups), evidence(probabilities, scores)], axis=1))
-        weights = label_scores(keep_alone(head, groups) + _BIAS, probabilities)
+        members, predicted, weights = self._weighed(pieces, groups, ink_of, keys)
         for row, label in labels.items():
             weights[row] = np.where(np.arange(len(LABELS)) == label, 0.0, -np.inf)
         lattice = lattice_of(groups, always=list(labels))
         paths_found, texts = readings(lattice, weights)
-        predictions = predictions_of(ink, probabilities, scores, threshold=self._recognizer.card.threshold)
+        predictions = predictions_of(*predicted, threshold=self._recognizer.card.threshold)
         return self._number(paths_found, texts, pieces, members, predictions, names, said=bool(labels))
+
+    def _weighed(self, pieces, groups, ink_of, keys) -> tuple[list[list[int]], tuple, np.ndarray]:
+        """Return the pieces of candidate groups, what the recogniser says of each, and weights (n, labels)."""
+        members = [sorted(pieces.order[group].tolist()) for group in groups]
+        ink, probabilities, scores = self._predicted(members, ink_of, keys)
+        head = self._head(np.concatenate([geometry(pieces, groups), evidence(probabilities, scores)], axis=1))
+        weights = label_scores(keep_alone(head, groups) + _BIAS, probabilities)
+        return members, (ink, probabilities, scores), weights
 
     def _predicted(self, members, ink_of, keys) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Return ink (n, 28, 28), probabilities (n, 10) and digit scores (n,) of groups, cached ones from the cache."""
@@ -294,6 +314,13 @@ def _with_known(groups: np.ndarray, names: Sequence[int], known: KnownCharacters
         return groups, {}
     free = groups[~(groups & taken).any(axis=1)]
     return np.concatenate([free, np.array(masks)]), dict(enumerate(labels, start=len(free)))
+
+
+def _cleaned(strokes: Strokes) -> tuple[list[np.ndarray], list[int], Callable[[list[int]], np.ndarray]]:
+    """Return the strokes that hold ink, their indices, and what draws the ink of some of them."""
+    names = [index for index, stroke in enumerate(strokes) if len(clean_strokes([stroke]))]
+    paths = clean_strokes(strokes)
+    return paths, names, lambda places: ink_from_strokes([paths[place] for place in places])
 
 
 def _is_refused_digit(characters: Sequence[Character]) -> bool:

@@ -120,6 +120,17 @@ def test_a_number_says_which_strokes_make_each_digit_and_where(read, written):
     assert owned >= 0.99 * drawn
 
 
+def test_the_likeliest_candidates_are_the_characters_of_the_number(recognizer, written):
+    reader = NumberReader(recognizer)
+    strokes = [np.empty((0, 2)), *written[0].strokes]
+    candidates = reader.candidates(strokes)
+    likely = {each.strokes: each.text for each in candidates if each.probability > 0.5}
+    assert likely == {character.strokes: character.text for character in reader.read_strokes(strokes).digits}
+    for index in range(1, len(strokes)):  # each stroke belongs to one character on every path
+        assert sum(each.probability for each in candidates if index in each.strokes) == pytest.approx(1)
+    assert reader.candidates([]) == []
+
+
 def test_a_late_crossbar_belongs_to_its_digit(recognizer):
     seven = [np.array([[0, 0], [60, 0], [25, 100]]), np.array([[15, 48], [58, 46]])]
     one = [np.array([[110, 0], [108, 50], [106, 100]])]
