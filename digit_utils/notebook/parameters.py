@@ -77,6 +77,7 @@ def drawings_file() -> Rule:
 RULES: dict[str, Rule] = {
     "preset": one_of("quick", "full"),
     "seed": whole_number(below=2**32),
+    "seeds": whole_number(),
     "epochs": whole_number(),
     "network": one_of("", "simple_cnn", "tiny_cnn", "small_cnn", "medium_cnn", "large_cnn"),
     "augmentation": one_of("", "none", "mild", "strong"),

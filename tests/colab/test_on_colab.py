@@ -25,6 +25,7 @@ SMALL = {
     "03_evaluate": {"dataset": "digits8x8", "limit": 20},
     "04_draw": {},
     "05_look_inside": {},
+    "06_sweep": {"epochs": 1, "seeds": 1},
 }
 
 FULL_RECIPE_IN_SMALL = """

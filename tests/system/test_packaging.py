@@ -53,7 +53,7 @@ def test_versions_agree():
 def test_wheel_carries_model_notebooks_and_page(wheel: Path):
     names = set(zipfile.ZipFile(wheel).namelist())
     expected = [f"digit_utils/notebooks/{path.name}" for path in (ROOT / "notebooks").glob("*.ipynb")]
-    assert len(expected) == 5
+    assert len(expected) == 6
     left_out = re.compile(r"(^|/)(__pycache__|\.[^/]*)(/|$)")  # what Python and Jupyter leave behind
     package = [path.relative_to(ROOT).as_posix() for path in (ROOT / "digit_utils").rglob("*") if path.is_file()]
     expected += [path for path in package if not left_out.search(path)]
