@@ -100,7 +100,12 @@ def _add_draw(commands: argparse._SubParsersAction) -> None:
         help="save corrected drawings in this file, as strokes, and remember those in it (default: nothing is saved)",
     )
     draw.add_argument("--keep-all", action="store_true", help="with --drawings: save all drawings that are labelled")
-    draw.add_argument("--theme", choices=("light", "dark"), default="light", help="colours (default: light)")
+    draw.add_argument(
+        "--theme",
+        choices=("auto", "light", "dark"),
+        default="auto",
+        help="colours until a visitor chooses others (default: auto, as the visitor's system)",
+    )
     draw.add_argument("--no-browser", action="store_true", help="print the link, open nothing")
     draw.set_defaults(run=_draw)
 

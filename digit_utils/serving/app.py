@@ -37,7 +37,7 @@ DEFAULT_PORT = 8866
 LONGEST_SOCKET = f"voila_12345678/kernel-{uuid.uuid4()}-ipc-5"  # as Voila and Jupyter name it in the temporary folder
 PORT_RETRIES = 50  # further ports to try when the default one is taken
 POOL_SIZE = 3  # kernels started ahead for the next visitors, where others can come; one for a page of one's own
-THEMES = ("light", "dark")
+THEMES = ("auto", "light", "dark")  # auto: as the visitor's system is
 EXTENSIONS = [  # of the front end: ink layer, canvas, and the widget managers, among which Voila chooses by version
     "anywidget",
     "ipycanvas",
@@ -79,7 +79,7 @@ def serve(
     host: str = "127.0.0.1",
     token: str | None = None,
     base_url: str = "/",
-    theme: str = "light",
+    theme: str = "auto",
     drawings: str | Path | None = None,
     keep_all: bool = False,
     visitors: int | None = None,
@@ -95,7 +95,7 @@ def serve(
             loopback.
         base_url: the path under which a reverse proxy shows the page, such as "/draw/"; the proxy may pass it on or
             not. Whom it lets in can draw, so the page counts as one that others can reach.
-        theme: "light" or "dark".
+        theme: "light", "dark" or "auto", which is as the visitor's system is; visitors can choose another.
         drawings: a .jsonl file in which visitors' corrections are saved; None to save nothing. On a page that only this
             machine can reach, the corrections in it are used; where others draw, nobody's corrections affect others.
         keep_all: whether labelled drawings that were recognised correctly are saved as well.
@@ -285,7 +285,8 @@ def _make_server(
     config.VoilaConfiguration.template = BASE_TEMPLATE
     config.VoilaConfiguration.allow_template_override = "NO"
     config.VoilaExporter.template_file = TEMPLATE
-    config.VoilaConfiguration.theme = theme
+    config.VoilaConfiguration.allow_theme_override = "NO"
+    config.VoilaConfiguration.resources = {"page_theme": theme}  # Voila's own knows no choice by the visitor
     config.VoilaConfiguration.preheat_kernel = True  # the next visitor's kernel is ready before the visitor comes
     config.VoilaConfiguration.default_pool_size = 1 if private else POOL_SIZE
     config.VoilaConfiguration.multi_kernel_manager_class = VisitorKernels

@@ -110,7 +110,7 @@ class DrawingPage(_Notices, TornadoVoilaHandler):
             self._refuse(403, notice(*NO_TOKEN))
         elif not is_opened(self.request.headers):
             self._refuse(403, notice(*EMBEDDED))
-        elif path or self.get_argument("theme", "light") not in ("light", "dark"):
+        elif path or self.get_argument("theme", None):  # the page's own switch does that without asking
             raise tornado.web.HTTPError(404)
         elif visitors.is_full():
             self.set_header("Retry-After", "10")

@@ -1,21 +1,38 @@
-// What the drawing page does beyond its widgets: it shows when the connection is lost, makes the pad's keys work wherever
-// the focus is, and leaves all other keys to the browser.
+// What the drawing page does beyond its widgets: it is light or dark, shows when the connection is lost, makes the pad's
+// keys work wherever the focus is, and leaves all other keys to the browser.
 (() => {
   "use strict";
 
-  // ------------------------------------------------------------------------------- the system's light or dark colours
-  if ("followsSystem" in document.body.dataset) {
-    const dark = matchMedia("(prefers-color-scheme: dark)");
-    const follow = () => {
-      const { body } = document;
-      body.classList.toggle("theme-dark", dark.matches);
-      body.classList.toggle("theme-light", !dark.matches);
-      body.dataset.jpThemeLight = String(!dark.matches);
-      body.dataset.jpThemeName = dark.matches ? "JupyterLab Dark" : "JupyterLab Light";
-    };
-    dark.addEventListener("change", follow);
-    follow();
-  }
+  // --------------------------------------------------------------------------------- light or dark, or as the system is
+  const THEME = "digits-theme";  // under which the browser keeps the choice
+  const systemIsDark = matchMedia("(prefers-color-scheme: dark)");
+  let theme = document.body.dataset.theme;
+  try {
+    theme = localStorage.getItem(THEME) || theme;
+  } catch { /* a browser that keeps nothing for this site */ }
+
+  // Called before the first paint, again once the styles and the switch are there, and at every change.
+  window.showTheme = () => {
+    const { body } = document;
+    const isDark = theme === "dark" || (theme !== "light" && systemIsDark.matches);
+    const name = isDark ? "dark" : "light";
+    body.classList.remove("theme-light", "theme-dark");
+    body.classList.add(`theme-${name}`);
+    body.dataset.jpThemeLight = String(!isDark);
+    body.dataset.jpThemeName = isDark ? "JupyterLab Dark" : "JupyterLab Light";
+    for (const link of document.querySelectorAll("link[media]")) link.media = link.href.includes(name) ? "all" : "not all";
+    for (const choice of document.querySelectorAll("#page-theme")) choice.value = theme;
+  };
+  systemIsDark.addEventListener("change", showTheme);
+  addEventListener("change", event => {
+    if (event.target.id !== "page-theme") return;
+    theme = event.target.value;
+    try {
+      localStorage.setItem(THEME, theme);
+    } catch { /* it holds until the page is left */ }
+    showTheme();
+  });
+  showTheme();
 
   // ------------------------------------------------------------------------------- the connection, and its loss
   const ENDED = 4001;            // close code of the server: the kernel of this page is gone

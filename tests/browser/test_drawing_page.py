@@ -26,7 +26,7 @@ SCRIBBLE = [np.random.default_rng(7).uniform(0.1, 0.9, (40, 2))]
 
 
 @contextlib.contextmanager
-def opened(chromium, address, *, theme="light", **options):
+def opened(chromium, address, **options):
     """Open the drawing page in a window of its own, and see that it fetches nothing from elsewhere."""
     context = chromium.new_context(**options)
     page = context.new_page()
@@ -35,7 +35,7 @@ def opened(chromium, address, *, theme="light", **options):
         "request", lambda request: request.url.startswith((address, "data:", "blob:")) or foreign.append(request.url)
     )
     page.on("pageerror", lambda error: errors.append(str(error)))
-    page.goto(f"{address}?theme={theme}" if theme != "light" else address)
+    page.goto(address)
     pad = Pad(page)
     pad.layer.wait_for()
     page.wait_for_timeout(300)
@@ -530,9 +530,55 @@ def test_a_tap_leaves_no_ring_around_the_paper_and_keys_do(chromium, drawing_pag
         assert paper.evaluate(shadow) != before
 
 
+def test_the_page_is_as_dark_as_the_system_or_as_was_chosen_and_never_flashes(chromium, drawing_page):
+    def colours(page) -> tuple[float, float]:
+        """Return how light the page is, and the words of JupyterLab's theme."""
+        script = """property => {
+            const probe = document.body.appendChild(document.createElement("i"));
+            probe.style.color = property;
+            const rgb = getComputedStyle(probe).color.match(/[0-9.]+/g).map(Number);
+            probe.remove();
+            return (rgb[0] + rgb[1] + rgb[2]) / 3;
+        }"""
+        background = page.evaluate("getComputedStyle(document.body).backgroundColor")
+        return page.evaluate(script, background), page.evaluate(script, "var(--jp-ui-font-color1)")
+
+    with opened(chromium, drawing_page, color_scheme="dark", **DESKTOP) as pad:
+        page, switch = pad.page, pad.page.get_by_label("Colours")
+        assert switch.input_value() == "auto"
+        assert colours(page)[0] < 50
+        assert colours(page)[1] > 200
+        page.emulate_media(color_scheme="light")
+        page.wait_for_function("document.body.matches('.theme-light')")
+        assert colours(page)[0] > 200
+        assert colours(page)[1] < 50
+        switch.select_option("dark")
+        assert colours(page)[0] < 50
+        page.add_init_script(EVERY_FRAME)
+        page.route("**/*.js*", lambda route: (time.sleep(0.1), route.continue_()))  # the outline is painted long before
+        page.reload()
+        pad.layer.wait_for()
+        assert switch.input_value() == "dark"
+        assert colours(page)[1] > 200
+        assert page.evaluate("[...backgrounds]") == [page.evaluate("getComputedStyle(document.body).backgroundColor")]
+        switch.select_option("auto")
+        assert colours(page)[0] > 200
+
+
+# The colours that the page has had at any frame.
+EVERY_FRAME = """
+    window.backgrounds = new Set();
+    const look = () => {
+        if (document.body) backgrounds.add(getComputedStyle(document.body).backgroundColor);
+        requestAnimationFrame(look);
+    };
+    look();
+"""
+
+
 @pytest.mark.slow
 def test_a_phone_in_the_dark(chromium, drawing_page, artifacts):
-    with opened(chromium, drawing_page, theme="dark", **PHONE) as pad:
+    with opened(chromium, drawing_page, color_scheme="dark", **PHONE) as pad:
         pad.draw_by_touch(SAMPLES[6])
         assert pad.answer() == "6"
         pad.page.screenshot(path=artifacts / "page-phone-dark.png")
@@ -556,9 +602,9 @@ def test_ink_and_bars_are_seen_in_a_contrast_theme(chromium, drawing_page, artif
 
 @pytest.mark.parametrize("theme", ["light", pytest.param("dark", marks=pytest.mark.slow)])
 def test_every_word_is_easy_to_read(chromium, drawing_page, artifacts, theme):
-    context = chromium.new_context(**DESKTOP)
+    context = chromium.new_context(color_scheme=theme, **DESKTOP)
     page = context.new_page()
-    page.goto(f"{drawing_page}?theme={theme}")
+    page.goto(drawing_page)
     pad = Pad(page)
     pad.canvas.wait_for()
     page.wait_for_timeout(500)

@@ -10,7 +10,7 @@ from tests.support.page_client import running_page
 @pytest.fixture(scope="session")
 def server(tmp_path_factory):
     """A page for one's own machine; its address."""
-    with running_page(TMPDIR=str(tmp_path_factory.mktemp("server"))) as (_, address):
+    with running_page("--theme", "dark", TMPDIR=str(tmp_path_factory.mktemp("server"))) as (_, address):
         yield address
 
 

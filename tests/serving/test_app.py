@@ -230,6 +230,7 @@ def test_the_page_has_its_title_and_shows_no_source(server):
         html = answer.read().decode()
     assert "<title>Draw a digit</title>" in html
     assert 'name="viewport"' in html
+    assert 'data-theme="dark"' in html
     assert "Recognizer.load" not in html
     assert "cdn" not in html.split("jupyter-config-data")[0].lower()
 

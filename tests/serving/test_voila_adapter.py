@@ -70,8 +70,8 @@ def test_this_version_has_the_methods_that_the_page_overrides_or_calls(owner, me
         (Voila, "ip port port_retries open_browser token root_dir server_url tornado_settings notebook_path"),
         (
             VoilaConfiguration,
-            "template theme allow_template_override preheat_kernel default_pool_size multi_kernel_manager_class "
-            "extension_allowlist kernel_spec_manager_class",
+            "template resources allow_template_override allow_theme_override preheat_kernel default_pool_size "
+            "multi_kernel_manager_class extension_allowlist kernel_spec_manager_class",
         ),
         (VoilaExporter, "template_file"),
         (ZMQChannelsWebsocketConnection, "limit_rate kernel_ws_protocol"),
