@@ -38,6 +38,9 @@ MOST_PAGE_BESIDE_SHADOW = 0.75  # share of the pixels; a shadow leaves less of t
 ALONG_EDGE = 0.6  # share of a page's edge that false ink from a desk follows
 TWO_LEVELS = 0.78  # share of the variance that two levels explain; of uniform noise they explain 0.75
 
+SOFTENED, SMALLEST_WINDOW, LOCAL = 0.7, 15, 0.2  # pixels; pixels; of the shorter side, the window of a local threshold
+LEAST_DEVIATION = 20  # grey levels; on an even page noise is no ink
+
 NARROWEST_PHOTO, FEWEST_PIXELS = 6, 200  # in smaller images the illumination cannot be estimated
 
 
@@ -60,6 +63,29 @@ def find_ink(image: np.ndarray) -> np.ndarray | None:
         if ink is not None and any(_is_empty(page, image, ink) for page in found):
             return None
     return ink
+
+
+def ink_by_local_threshold(image: np.ndarray, *, sensitivity: float) -> np.ndarray:
+    """Return the ink of a photo, (height, width) float32, 0 or 1, by the threshold of Sauvola and Pietikainen (2000).
+
+    sensitivity: their k; the higher, the more a stroke must stand out where the page is even. The contrast that they
+    take as the highest of all images is that of this image, so that pencil is ink.
+    """
+    window = max(SMALLEST_WINDOW, int(LOCAL * min(image.shape))) | 1
+    levels = cv2.GaussianBlur(image.astype(np.float32), (0, 0), SOFTENED)
+    relief = levels - cv2.blur(levels, (window, window), borderType=cv2.BORDER_REFLECT)
+    if float((relief**3).mean()) > 0:  # strokes are few and stand out: here they are lighter than the page around them
+        levels = 255 - levels
+    mean = cv2.blur(levels, (window, window), borderType=cv2.BORDER_REFLECT)
+    squares = cv2.blur(levels * levels, (window, window), borderType=cv2.BORDER_REFLECT)
+    deviation = np.sqrt(np.maximum(squares - mean * mean, 0))
+    threshold = mean * (1 + sensitivity * (deviation / max(float(deviation.max()), LEAST_DEVIATION) - 1))
+    return (levels < threshold).astype(np.float32)
+
+
+def is_clean(image: np.ndarray) -> bool:
+    """Return whether an image, (height, width) uint8, is a canvas or a scan: its page has one grey level."""
+    return _is_clean(cv2.calcHist([image], [0], None, [256], [0, 256]).ravel())
 
 
 def _ink_of_pages(image: np.ndarray, found: list[Page], *, nested: int) -> np.ndarray | None:

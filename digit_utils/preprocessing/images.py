@@ -3,7 +3,7 @@
 import cv2
 import numpy as np
 
-from digit_utils.preprocessing.binarization import find_ink
+from digit_utils.preprocessing.binarization import find_ink, ink_by_local_threshold, is_clean
 from digit_utils.preprocessing.components import (
     LARGE,
     LARGEST_IMAGE,
@@ -21,6 +21,7 @@ SMALLEST_CROP = 48  # pixels, shorter side; in smaller images nothing at an edge
 MOST_OF_EDGE = 0.7  # share of an edge that a digit cropped to its ink covers; frames and desks cover more
 FAINT = 0.1  # of full ink; as much is the outermost part of a soft stroke
 MOSTLY_AT_EDGE = 0.9  # share of its ink that is connected to an edge; beside the rest of a grid line there is a digit
+SENSITIVITIES = 0.15, 0.2, 0.3, 0.4  # of Sauvola's threshold; more of them read no more numbers on cheques
 BESIDE_INK = 3  # pixels of the shrunk image; what is farther from its ink is not ink at the higher resolution either
 
 
@@ -55,6 +56,17 @@ def ink_at_full_size(image: np.ndarray, *, longest: int) -> np.ndarray | None:
     """
     _check_image(image)
     return find_ink(_shrink_to(image, longest))
+
+
+def inks_by_local_threshold(image: np.ndarray, *, longest: int) -> list[np.ndarray]:
+    """Find the ink in a photo in several ways, each (height, width) float32, 0 or 1; in none if the image is no photo.
+
+    Faint strokes, strokes that touch and the print of a cheque each want another threshold. On a blank page the edge
+    of a shadow may be ink. The image is shrunk first where its long side exceeds `longest`.
+    """
+    _check_image(image)
+    image = _shrink_to(image, longest)
+    return [] if is_clean(image) else [ink_by_local_threshold(image, sensitivity=each) for each in SENSITIVITIES]
 
 
 def normalize_ink(ink: np.ndarray) -> np.ndarray:

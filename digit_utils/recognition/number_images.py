@@ -1,41 +1,58 @@
 """Numbers in images: the ink's connected components are the pieces, and rows of them are the lines."""
 
 from collections.abc import Callable, Iterator, Sequence
-from itertools import pairwise
 
 import cv2
 import numpy as np
 
-from digit_utils.preprocessing.images import ink_at_full_size, normalize_ink
+from digit_utils.preprocessing.images import ink_at_full_size, inks_by_local_threshold, normalize_ink
 from digit_utils.recognition.numbers import MAX_PIECES, Number, NumberReader
 
 LONGEST_SIDE = 640  # pixels; larger images are shrunk first
 CLEAR_INK = 0.35  # of full ink: what makes a component
+SURE = 0.2  # mean confidence; noise that is read has less
 SMALLEST_COMPONENT = 0.004  # of a line's squared height, in ink; smaller ones are specks
 LEAST_OVERLAP = 0.35  # of the lower one's height, that two components of a line have in common with the line
 SMALLEST_LINE = 0.35  # of the tallest line's height; lower lines are noise
-WIDE = 1.05  # line heights; wider components may be several digits that touch
-MOST_CUTS = 4  # of one component
-NEAREST_CUTS = 0.25  # line heights
+# Of cuts through components that may be several digits; heights are the component's. Chosen on cheques of other people.
+LOWEST_TO_CUT = 0.3  # line heights
+WIDE = 0.9  # heights; narrower components are one digit
+MOST_CUTS = 8  # of one component
+NEAREST_CUTS, THIN = 0.25, 0.45  # heights: between two cuts; the most ink that a cut goes through
+CROSSING_TWO = 0.2  # heights of ink; a cut through two strokes, as through a 0, counts as so much more
+SLANTS = 0.0, 0.15, 0.3, 0.45, 0.6  # columns per row
+LARGEST_STEP = 2  # rows from one pixel of a sheared stroke to the next
 # Of ruled lines; chosen on amounts on cheques of other people.
 RULE_COVERS, GAP_IN_RULE = 0.75, 0.05  # of the ink's width, in the row of a ruled line; between two pieces of the line
 THICKEST_RULE = 0.08  # of the ink's height
 THICKER_THAN_RULE = 1.7  # times its thickness; where ink is as high, a stroke crosses the line
 MOSTLY_RULE = 0.3  # share of the columns of a ruled line in which no stroke stands on it
 WIDER_THAN_HIGH = 1.3  # the ink of a number on a ruled line; in narrower ink, the line may be a digit's bar
-THIN = 0.3  # line heights; a cut goes through no more ink than this
+LOW_AT_EDGE = 0.2  # of the image's height; lower ink at the top or bottom edge is the rest of a frame or a rule
 
 
 def read_image(reader: NumberReader, image: np.ndarray) -> list[Number]:
     """Return the numbers in a 2-D uint8 image, lines from top to bottom; boxes are in pixels of the image.
 
+    A photo's ink is found in several ways; what is returned is the reading with the highest mean confidence.
+
     Raises TypeError or ValueError when the image is not a 2-D uint8 array with at least one pixel.
     """
-    ink = ink_at_full_size(image, longest=LONGEST_SIDE)
-    if ink is None:
-        return []
-    scale = max(image.shape) / max(ink.shape)
-    ink = without_rules(ink)
+    inks = inks_by_local_threshold(image, longest=LONGEST_SIDE)
+    scale = max(image.shape) / min(max(image.shape), LONGEST_SIDE)
+    best = max((_read_ink(reader, ink, scale=scale) for ink in inks), key=_sureness, default=[])
+    if _sureness(best) >= SURE and any(len(number.text or "") > 1 for number in best):
+        return best
+    ink = ink_at_full_size(image, longest=LONGEST_SIDE)  # single strokes may be creases or shadows: this knows better
+    return [] if ink is None else _read_ink(reader, ink, scale=max(image.shape) / max(ink.shape))
+
+
+def _sureness(numbers: Sequence[Number]) -> float:
+    return float(np.mean([number.confidence for number in numbers])) if numbers else -1.0
+
+
+def _read_ink(reader: NumberReader, ink: np.ndarray, *, scale: float) -> list[Number]:
+    ink = without_rules(_without_edges(ink))
     return [_read_line(reader, pieces, ink, scale=scale) for pieces in pieces_of_lines(ink)]
 
 
@@ -70,6 +87,16 @@ def without_rules(ink: np.ndarray) -> np.ndarray:
         return ink
     crossing = cv2.morphologyEx(mask, cv2.MORPH_OPEN, np.ones((int(THICKER_THAN_RULE * usual) + 1, 1), np.uint8))
     return np.where(near[:, np.newaxis] & (crossing == 0), 0, ink).astype(np.float32)
+
+
+def _without_edges(ink: np.ndarray) -> np.ndarray:
+    """Return ink without the low components that touch the upper or the lower edge of the image."""
+    _, components, statistics, _ = cv2.connectedComponentsWithStats((ink > CLEAR_INK).view(np.uint8), connectivity=8)
+    top, height = statistics[:, cv2.CC_STAT_TOP], statistics[:, cv2.CC_STAT_HEIGHT]
+    at_edge = (top == 0) | (top + height == len(ink))
+    cut_off = at_edge & (height < LOW_AT_EDGE * len(ink))
+    cut_off[0] = False
+    return np.where(cut_off[components], 0, ink).astype(np.float32)
 
 
 def ink_of_pieces(pieces: Sequence[np.ndarray], ink: np.ndarray) -> Callable[[list[int]], np.ndarray]:
@@ -131,19 +158,41 @@ def outlines(pieces: Sequence[np.ndarray]) -> list[np.ndarray]:
 
 
 def _cut(piece: np.ndarray, statistics: np.ndarray, height: float) -> Sequence[np.ndarray]:
-    """Return a component in one, or in several pieces where it is wide: cut downwards where it is thin."""
-    left, width = statistics[cv2.CC_STAT_LEFT], statistics[cv2.CC_STAT_WIDTH]
-    if width <= WIDE * height or statistics[cv2.CC_STAT_HEIGHT] < 0.5 * height:
+    """Return a component in one, or in several pieces where it is wide: cut along its slant, where it is thin."""
+    own = int(statistics[cv2.CC_STAT_HEIGHT])
+    if own < LOWEST_TO_CUT * height or statistics[cv2.CC_STAT_WIDTH] <= WIDE * own:
         return [piece]
-    profile = cv2.blur(piece.sum(axis=0, dtype=np.float32)[np.newaxis], (3, 1))[0]
-    margin, cuts = max(2, int(NEAREST_CUTS * height)), []
-    inner = np.arange(left + margin, left + width - margin)
-    for column in inner[np.argsort(profile[inner], kind="stable")].tolist():
-        if len(cuts) == MOST_CUTS or profile[column] > THIN * height:
+    rows, columns = np.nonzero(piece)
+    upright = _upright(rows, columns)
+    thickness = cv2.blur(np.bincount(upright).astype(np.float32)[np.newaxis], (3, 1))[0]
+    thickness += np.where(_strokes_across(rows, upright) > 1, CROSSING_TWO * own, 0)
+    margin, cuts = max(2, int(NEAREST_CUTS * own)), []
+    inner = np.arange(margin, len(thickness) - margin)
+    for column in inner[np.argsort(thickness[inner], kind="stable")].tolist():
+        if len(cuts) == MOST_CUTS or thickness[column] > THIN * own:
             break
         if all(abs(column - cut) >= margin for cut in cuts):
             cuts.append(column)
-    edges = [0, *sorted(cuts), piece.shape[1]]
-    columns = np.arange(piece.shape[1])
-    parts = [piece & (columns >= start) & (columns < stop) for start, stop in pairwise(edges)]
-    return [part for part in parts if part.any()]
+    parts, part_of = [], np.searchsorted(np.sort(np.array(cuts, int)), upright, side="right")
+    for part in np.unique(part_of):
+        parts.append(np.zeros_like(piece))
+        parts[-1][rows[part_of == part], columns[part_of == part]] = True
+    return parts
+
+
+def _upright(rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
+    """Return the columns of pixels, from 0, after the shear that makes strokes stand most upright.
+
+    That is where the columns' ink is most uneven, as in the deslanting of Vinciarelli and Luettin (2001).
+    """
+    sheared = [np.round(columns + slant * (rows - rows.mean())).astype(int) for slant in SLANTS]
+    sheared = [each - each.min() for each in sheared]
+    return max(sheared, key=lambda each: int((np.bincount(each) ** 2).sum()))
+
+
+def _strokes_across(rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
+    """Return how many separate runs of pixels each column has."""
+    order = np.lexsort((rows, columns))
+    starts = np.ones(len(order), bool)
+    starts[1:] = (np.diff(columns[order]) != 0) | (np.diff(rows[order]) > LARGEST_STEP)
+    return np.bincount(columns[order], weights=starts)

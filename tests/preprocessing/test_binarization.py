@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 import pytest
 
-from digit_utils.preprocessing.binarization import _percentile_of_levels, find_ink
+from digit_utils.preprocessing.binarization import _percentile_of_levels, find_ink, ink_by_local_threshold
 from digit_utils.preprocessing.components import LARGE, LARGEST_IMAGE, crop_to_ink, ink_box
 from digit_utils.preprocessing.images import ink_from_image
 
@@ -378,3 +378,26 @@ def test_a_stroke_along_two_edges_of_a_tight_picture_is_no_desk(grain):
     cv2.polylines(truth, [np.array([[0, 20], [190, 20], [120, 300]])], False, 1, 18)
     picture = np.where(truth, 60, 220) + np.random.default_rng(0).normal(0, 1, truth.shape) * grain
     assert overlap(find_ink(np.clip(picture, 0, 255).astype(np.uint8)), truth) > 0.85
+
+
+def test_the_local_threshold_is_sauvola_s():
+    rng = np.random.default_rng(3)
+    image = lit((40, 60), kind="from a side") - 90 * ring((40, 60), pen=3) + rng.normal(0, 2, (40, 60))
+    image = image.clip(0, 255).astype(np.uint8)
+    levels = cv2.GaussianBlur(image.astype(np.float32), (0, 0), 0.7)
+    windows = np.lib.stride_tricks.sliding_window_view(np.pad(levels, 7, mode="reflect"), (15, 15))
+    mean, deviation = windows.mean(axis=(2, 3)), windows.std(axis=(2, 3))
+    threshold = mean * (1 + 0.2 * (deviation / deviation.max() - 1))
+    clear = np.abs(levels - threshold) > 0.5
+    ink = ink_by_local_threshold(image, sensitivity=0.2)
+    np.testing.assert_array_equal(ink[clear], levels[clear] < threshold[clear])
+    assert overlap(ink > 0.5, ring((40, 60), pen=3)) > 0.7
+
+
+def test_the_local_threshold_finds_light_ink_on_a_dark_page():
+    page = lit((80, 120), kind="from a side") - 90 * ring((80, 120), pen=5)
+    dark, light = (
+        ink_by_local_threshold(each.clip(0, 255).astype(np.uint8), sensitivity=0.2) for each in (page, 255 - page)
+    )
+    assert overlap(dark > 0.5, ring((80, 120), pen=5)) > 0.7
+    assert overlap(light > 0.5, ring((80, 120), pen=5)) > 0.7
