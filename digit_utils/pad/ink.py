@@ -11,8 +11,8 @@ from digit_utils.pad.state import Point, smooth_path
 
 INK_COLOUR = "#22304f"
 # Blue and vermilion, which colour-blind people can tell apart (Okabe and Ito, 2008), dark enough for dimmed paper.
-DIGIT_COLOURS = ("#1f4e9c", "#a8480a")
-DOUBTFUL_COLOURS = ("#6b87bd", "#c07a45")  # the same, paler
+DIGIT_COLOURS = ("#1f4e9c", "#883704")
+DOUBTFUL_COLOURS = ("#5573ad", "#b0683a")  # the same, paler
 
 _drawing_lock = threading.RLock()  # ipycanvas sends the commands of all canvases through one unguarded object
 

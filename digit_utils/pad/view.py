@@ -56,7 +56,6 @@ class DisplayedCharacter:
     text: str
     x: float  # where its ink ends at the bottom, as shares of the paper's width and height
     y: float
-    is_doubtful: bool = False
     is_selected: bool = False
 
 
@@ -149,7 +148,7 @@ def on_paper(number: Number, selected: int, *, width: float, height: float) -> O
     for place, character in enumerate(number.digits if len(number.digits) > 1 else ()):
         left, top, across, down = character.box
         x, y = (left + across / 2) / width, (top + down) / height
-        characters.append(DisplayedCharacter(character.text, x, y, is_doubtful(character), place == selected))
+        characters.append(DisplayedCharacter(character.text, x, y, place == selected))
     groups = [character.strokes for character in number.digits]
     readings = [
         reading
@@ -295,9 +294,9 @@ def _mark_html(display: DisplayedPrediction) -> str:
 def _characters_html(characters: Sequence[DisplayedCharacter]) -> str:
     spans = []
     for place, character in enumerate(characters):
-        names = ["digit-pad-doubtful"] * character.is_doubtful + ["digit-pad-selected"] * character.is_selected
+        name = "digit-pad-selected" if character.is_selected else ""
         spans.append(
-            f'<span class="{" ".join(names)}" style="left:{100 * character.x:.1f}%;--bottom:{100 * character.y:.1f}%;'
+            f'<span class="{name}" style="left:{100 * character.x:.1f}%;--bottom:{100 * character.y:.1f}%;'
             f'color:{DIGIT_COLOURS[place % len(DIGIT_COLOURS)]}">{character.text}</span>'
         )
     return f'<div class="digit-pad-characters" aria-hidden="true">{"".join(spans)}</div>' if spans else ""
