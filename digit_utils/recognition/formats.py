@@ -22,8 +22,15 @@ FORMATS = (
     (re.compile(rf"({_INTEGER_OR_DECIMAL}|{_TIME})[.,:-]"), 2.0),  # the end of a sentence, or text that goes on
 )
 NO_FORMAT = 3.0  # the penalty of any other text
+COUNTING, FEWEST_COUNTED = "01234567890", 4
+COUNTS = 0.6  # nats a digit in favour of digits that count up or down; each digit more is chance ten times less often
 
 
 def format_penalty(text: str) -> float:
-    """Return how many nats less likely a text is than one in a usual format: 0 for 15:30, 3 for 15.:30."""
+    """Return how many nats less likely a text is than one in a usual format: 0 for 15:30, 3 for 15.:30.
+
+    Who tries a pen writes 12345 or 9876543210, far more often than chance would: such a text has -0.6 a digit.
+    """
+    if len(text) >= FEWEST_COUNTED and (text in COUNTING or text[::-1] in COUNTING):
+        return -COUNTS * len(text)
     return next((penalty for pattern, penalty in FORMATS if pattern.fullmatch(text)), NO_FORMAT)

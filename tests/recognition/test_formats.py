@@ -26,6 +26,16 @@ def test_lists_ratios_prices_and_the_end_of_a_sentence_cost_little(text):
     assert 0 < format_penalty(text) < NO_FORMAT
 
 
+@pytest.mark.parametrize("text", ["1234", "56789", "0123456789", "1234567890", "43210", "9876543210"])
+def test_digits_that_count_up_or_down_are_likelier_than_others(text):
+    assert format_penalty(text) == pytest.approx(-0.6 * len(text))
+
+
+@pytest.mark.parametrize("text", ["123", "8901", "1233", "2468", "12.34", "12321"])
+def test_other_rows_of_digits_are_not(text):
+    assert format_penalty(text) == 0
+
+
 def test_the_format_decides_where_ink_is_doubtful_and_clear_ink_overrules_it():
     weights = np.full((3, len(LABELS)), -30.0)
     for row, label in enumerate("0-4"):
