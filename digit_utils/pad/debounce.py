@@ -6,15 +6,19 @@ from collections.abc import Callable
 
 
 class Debouncer:
-    """Calls a function on a thread of its own once requests pause, now and then while they go on, and after the last.
+    """Calls a function on a thread of its own once requests pause, at intervals while they go on, and after the last.
 
     However many requests come, at most one call runs and at most one waits, so no queue can grow.
     """
 
-    def __init__(self, function: Callable[..., None], *, wait: float, max_wait: float):
-        """Call `function(announce=...)` once no request came for `wait` seconds, or `max_wait` after the first one."""
+    def __init__(self, function: Callable[..., None], *, wait: float, interval: float):
+        """Call `function(announce=...)` once no request came for `wait` seconds, or `interval` after the first one.
+
+        Between two calls there are at least `interval` seconds, except before one that is to be announced.
+        """
         self._function = function
-        self._wait, self._max_wait = wait, max_wait
+        self._wait, self._interval = wait, interval
+        self._called = float("-inf")  # time.monotonic() of the newest call
         self._lock = threading.Lock()
         self._running = threading.Lock()
         self._at_once = threading.Event()
@@ -36,11 +40,16 @@ class Debouncer:
 
     def _run(self, first: float) -> None:
         with self._running:
-            while (delay := min(self._newest + self._wait, first + self._max_wait) - time.monotonic()) > 0:
+            while (delay := self._due(first) - time.monotonic()) > 0:
                 if self._at_once.wait(delay):
                     break
             with self._lock:
                 self._is_waiting = False
                 self._at_once.clear()
                 announce, self._announce = self._announce, False
+            self._called = time.monotonic()
             self._function(announce=announce)
+
+    def _due(self, first: float) -> float:
+        """Return when to call the function, in the time of time.monotonic(), after a first request at `first`."""
+        return max(min(self._newest + self._wait, first + self._interval), self._called + self._interval)

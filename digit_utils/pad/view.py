@@ -192,12 +192,11 @@ class PadView:
         self.join = _quiet_button("Join", "Make one digit of this one and the one before it", "digit-pad-join")
         self.split = _quiet_button("Split", "Make a digit of each stroke of this one", "digit-pad-split")
         self.corrections = CorrectionRow(saving_notice=saving_notice)
-        self._mark = widgets.HTML().add_class("digit-pad-mark")
+        self._tiles = widgets.HTML().add_class("digit-pad-tiles")  # answer, network input, lengths of the bars
         self._caption = widgets.HTML().add_class("digit-pad-caption")
         self._announcement = widgets.HTML().add_class("digit-pad-announcement")  # and what is written under the ink
         self._photo = widgets.HTML().add_class("digit-pad-photo")  # apart: the boxes change more often
         self._boxes = widgets.HTML().add_class("digit-pad-boxes")
-        self._seen = widgets.HTML().add_class("digit-pad-seen")  # the network's input, and the lengths of the bars
         self.root_children = self._lay_out(canvas, size)
         self.root_classes = ("digit-pad", self._scope)
         self.show(BLANK, np.zeros((28, 28)))
@@ -210,14 +209,12 @@ class PadView:
         paper.add_class("digit-pad-paper")
         self._paper = paper
         sheet = widgets.Box([paper, buttons]).add_class("digit-pad-sheet")
-        tiles = [_tile("The answer", self._mark), _tile("The network sees", self._seen)]
-        tiles = widgets.Box(tiles).add_class("digit-pad-tiles")
         readings = widgets.Box([*self.readings, self.join, self.split]).add_class("digit-pad-readings")
         words = widgets.Box([self._caption, readings]).add_class("digit-pad-words")
         chart = widgets.HTML(f"<style>.{self._scope}{{--pad-size:{size}px}}</style>{_chart_html()}").add_class(
             "digit-pad-chart"
         )
-        parts = [tiles, words, chart, self.corrections.root]
+        parts = [self._tiles, words, chart, self.corrections.root]
         return [sheet, widgets.Box(parts).add_class("digit-pad-readout")]
 
     def cover_paper(self, layer: widgets.Widget) -> None:
@@ -229,9 +226,10 @@ class PadView:
 
     def show(self, display: DisplayedPrediction, image: np.ndarray) -> None:
         """Show a prediction, and the (28, 28) image that the network saw."""
-        # Image and bars change with every prediction and are sent as one message; the others, when they change.
-        self._seen.value = self._levels_html(display) + _picture_html(display, image) + _percentages_html(display)
-        self._mark.value = _mark_html(display)
+        # Two messages: what changes with every prediction is one, the caption another, when it changes.
+        answer = _tile_html("The answer", _mark_html(display))
+        seen = _tile_html("The network sees", _picture_html(display, image))
+        self._tiles.value = self._levels_html(display) + answer + seen + _percentages_html(display)
         self._caption.value = display.caption
 
     def show_photo(self, picture: str = "", boxes: str = "") -> None:
@@ -285,10 +283,15 @@ def _confidence_words(display: DisplayedPrediction) -> str:
     return "" if display.confidence is None else f", {100 * display.confidence:.0f}\u00a0%\u00a0sure"
 
 
+def _tile_html(title: str, content: str) -> str:
+    return f'<div class="digit-pad-tile"><div class="digit-pad-title">{title}</div>{content}</div>'
+
+
 def _mark_html(display: DisplayedPrediction) -> str:
     characters = [f"<b>{text}</b>" if place == display.selected else text for place, text in enumerate(display.mark)]
     style = f"--length:{len(display.mark)}"
-    return f'<div class="digit-pad-{display.state}" style="{style}" aria-hidden="true">{"".join(characters)}</div>'
+    mark = f'<div class="digit-pad-{display.state}" style="{style}" aria-hidden="true">{"".join(characters)}</div>'
+    return f'<div class="digit-pad-mark">{mark}</div>'
 
 
 def _characters_html(characters: Sequence[DisplayedCharacter]) -> str:
@@ -321,10 +324,6 @@ def _percentages_html(display: DisplayedPrediction) -> str:
 
 def _quiet_button(description: str, tooltip: str, name: str) -> widgets.Button:
     return widgets.Button(description=description, tooltip=tooltip).add_class("digit-pad-quiet").add_class(name)
-
-
-def _tile(title: str, content: widgets.Widget) -> widgets.Box:
-    return widgets.Box([widgets.HTML(title).add_class("digit-pad-title"), content]).add_class("digit-pad-tile")
 
 
 def _chart_html() -> str:

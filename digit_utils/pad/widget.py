@@ -7,8 +7,8 @@
 
 The browser draws what the pen does at once and sends it in batches (see `ink_layer`), and the pad draws each finished
 stroke on its canvas. Where a notebook cannot load that layer, the pad itself draws after every pointer event.
-Recognition runs on a thread of its own, ten times a second while the pen moves and at once when it rests or is lifted,
-so ink never waits for it.
+Recognition runs on a thread of its own, seven times a second while the pen moves and at once when it is lifted, so ink
+never waits for it.
 """
 
 import logging
@@ -48,7 +48,7 @@ TAP_REACH = 0.03  # likewise: how far from a digit's outline a tap selects it; h
 DIGIT_KEYS = tuple("0123456789")  # on the paper they label the drawing, as the ten buttons do
 ARROW_KEYS = {"ArrowLeft": -1, "ArrowRight": 1}  # on the paper they select a neighbouring digit
 MAX_SENT_PIXELS = 1280 * 1280  # of a picture from the browser, which shrinks it to that
-RECOGNITION_INTERVAL = 0.1  # seconds between two predictions while the pen moves
+RECOGNITION_INTERVAL = 0.15  # seconds between two predictions while the pen moves, of two messages each
 RECOGNITION_PAUSE = 0.025  # seconds that the pen rests before its drawing is recognised; lifted, it does not wait
 
 _log = logging.getLogger(__name__)
@@ -98,7 +98,7 @@ class DigitPad(widgets.Box):
         self._picture: PadPicture | None = None  # that lies on the paper
         self._lock = threading.RLock()  # guards the strokes and their ink on the canvas
         self._recognition_lock = threading.RLock()  # one recognition at a time, so that the newest is shown last
-        self._recognition = Debouncer(self._recognize_and_show, wait=RECOGNITION_PAUSE, max_wait=RECOGNITION_INTERVAL)
+        self._recognition = Debouncer(self._recognize_and_show, wait=RECOGNITION_PAUSE, interval=RECOGNITION_INTERVAL)
         self._canvas = Canvas(width=ASPECT * side, height=side, layout={"width": "100%"})
         self._ink = InkCanvas(self._canvas, pen_width=side * PEN_WIDTH)
         self._layer = InkLayer(self._canvas, ink_colour=INK_COLOUR, ink_width=side * PEN_WIDTH)

@@ -1,5 +1,7 @@
 """One tap corrects a misreading, on the drawing page in a real Chromium."""
 
+import re
+
 import pytest
 
 from .test_drawing_page import DESKTOP, SAMPLES, SMALL_PHONE, opened
@@ -8,9 +10,7 @@ pytestmark = pytest.mark.browser
 
 
 def shown_after(pad, digit):
-    pad.page.wait_for_function(
-        "([element, text]) => element.innerText.trim() === text", arg=[pad.mark.element_handle(), str(digit)]
-    )
+    pad.mark.filter(has_text=re.compile(f"^{digit}$")).wait_for()
     return pad.mark.inner_text().strip()
 
 

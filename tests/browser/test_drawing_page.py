@@ -26,14 +26,19 @@ SCRIBBLE = [np.random.default_rng(7).uniform(0.1, 0.9, (40, 2))]
 
 
 @contextlib.contextmanager
-def opened(chromium, address, **options):
-    """Open the drawing page in a window of its own, and see that it fetches nothing from elsewhere."""
+def opened(chromium, address, *, received=None, **options):
+    """Open the drawing page in a window of its own, and see that it fetches nothing from elsewhere.
+
+    Messages that the page receives are added to the list `received`.
+    """
     context = chromium.new_context(**options)
     page = context.new_page()
     foreign, errors = [], []
     page.on(
         "request", lambda request: request.url.startswith((address, "data:", "blob:")) or foreign.append(request.url)
     )
+    if received is not None:
+        page.on("websocket", lambda socket: socket.on("framereceived", lambda text: received.append(text)))
     page.on("pageerror", lambda error: errors.append(str(error)))
     page.goto(address)
     pad = Pad(page)
@@ -175,7 +180,7 @@ def test_the_paper_takes_the_keys_of_the_pad_and_leaves_the_others_to_the_browse
         pad.draw_by_mouse(SAMPLES[1])
         assert pad.answer() == "1"
         press("7")
-        pad.page.wait_for_function("element => element.innerText.trim() === '7'", arg=pad.mark.element_handle())
+        pad.mark.get_by_text("7").wait_for()
         pad.page.evaluate(
             """() => {
                 window.taken = [];
@@ -322,7 +327,7 @@ def test_names_for_screen_readers(pad):
     ):
         assert page.get_by_role(role, name=name).count() == 1, name
     assert "This is a 7" in page.get_by_role("alert").last.inner_text()
-    said = page.locator(".digit-pad-seen p").inner_text()
+    said = page.locator(".digit-pad-tiles p").inner_text()
     assert re.match(r"Probabilities: 7: \d+ %", said)
     shown = pad.root.locator(".digit-pad-column").nth(7).evaluate("e => getComputedStyle(e, '::before').counterReset")
     assert shown.split()[1] in said, "the bar carries the same figure"

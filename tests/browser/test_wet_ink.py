@@ -145,8 +145,10 @@ def test_the_answer_comes_while_the_pen_is_still_down(chromium, server):
 
 def test_with_a_slow_network_ink_is_at_once_and_messages_are_few(chromium, server):
     relay = Relay(urlsplit(server[1]).port, delay=ROUND_TRIP / 2)
-    with opened(chromium, f"http://127.0.0.1:{relay.port}/", **PHONE) as pad:
+    received = []
+    with opened(chromium, f"http://127.0.0.1:{relay.port}/", received=received, **PHONE) as pad:
         pad.page.evaluate(SENT)
+        received.clear()
         fingers = Fingers(pad.page)
         (stroke,) = pad.on_screen(SAMPLES[0])
         start = time.monotonic()
@@ -158,8 +160,10 @@ def test_with_a_slow_network_ink_is_at_once_and_messages_are_few(chromium, serve
             fingers.send("touchMove", first=stroke[-1] + np.random.default_rng().uniform(-1, 1, 2))
         fingers.send("touchEnd")
         seconds = time.monotonic() - start
+        counted = [message for message in received if b'"msg_type": "status"' not in message]
         assert pad.reads("0")
         assert len(pad.page.evaluate("sent")) <= 30 * seconds + 1
+        assert len(counted) <= 15 * seconds + 1, "what the kernel made of it, without word of its state"
     relay.cut()
 
 

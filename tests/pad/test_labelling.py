@@ -76,7 +76,7 @@ def test_one_tap_corrects_and_similar_drawings_follow():
     assert note(pad) == QUESTION
     tap(pad, 7)
     assert pad.prediction.digit == 7
-    assert ">7<" in pad._view._mark.value
+    assert ">7<" in pad._view._tiles.value
     assert chosen(pad) == [7]
     assert "Labelled 7" in note(pad)
     assert 'role="alert"' in note(pad)

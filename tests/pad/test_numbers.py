@@ -42,7 +42,7 @@ def test_a_number_is_read_with_the_strokes_of_each_digit(pad, text):
     assert [character.strokes for character in pad.number.digits] == owners
     assert f"This is {text}" in pad._view._caption.value
     percentage = f"{100 * pad.number.confidence:.0f}"
-    assert f'--confidence:", {percentage}' in pad._view._seen.value
+    assert f'--confidence:", {percentage}' in pad._view._tiles.value
     assert f"This is {text}, {percentage}" in pad._view._announcement.value
 
 
@@ -50,8 +50,8 @@ def test_bars_and_picture_belong_to_the_last_digit_at_first(pad):
     prediction = pad.replay(written("47")[0])
     assert prediction is pad.prediction is pad.number.digits[-1].prediction
     assert prediction.digit == 7
-    assert "4<b>7</b>" in pad._view._mark.value
-    assert "--colour-7:var(--pad-accent)" in pad._view._seen.value
+    assert "4<b>7</b>" in pad._view._tiles.value
+    assert "--colour-7:var(--pad-accent)" in pad._view._tiles.value
 
 
 def test_one_digit_is_shown_as_the_recogniser_reads_it_alone(pad, recognizer):
@@ -60,8 +60,8 @@ def test_one_digit_is_shown_as_the_recogniser_reads_it_alone(pad, recognizer):
         pad.replay(sample.strokes)
         alone = displayed(recognizer.recognize(pad.strokes))
         assert pad._view._caption.value == alone.caption
-        assert f">{alone.mark}<" in pad._view._mark.value
-        assert "--confidence" not in pad._view._seen.value
+        assert f">{alone.mark}<" in pad._view._tiles.value
+        assert "--confidence" not in pad._view._tiles.value
 
 
 def test_what_is_no_number_is_told(pad):
@@ -70,7 +70,7 @@ def test_what_is_no_number_is_told(pad):
     assert all(character.prediction.digit is None for character in pad.number.digits)
     assert len(pad.number.digits) == 2
     assert "This does not look like a number." in pad._view._caption.value
-    assert ">?<" in pad._view._mark.value
+    assert ">?<" in pad._view._tiles.value
 
 
 @pytest.mark.parametrize(
@@ -85,7 +85,7 @@ def test_what_is_no_number_is_told(pad):
 )
 def test_letters_of_several_strokes_are_told_as_what_they_are(pad, letter):
     pad.replay(letter)
-    assert ">?<" in pad._view._mark.value
+    assert ">?<" in pad._view._tiles.value
     assert "This does not look like a" in pad._view._caption.value
 
 
@@ -152,7 +152,7 @@ def test_a_tap_on_a_digit_selects_it_and_a_tap_elsewhere_is_a_dot(pad):
     pad.replay(strokes)
     tap(pad, *strokes[owners[1][0]][0])
     assert pad.prediction.digit == 7
-    assert "4<b>7</b>5" in pad._view._mark.value
+    assert "4<b>7</b>5" in pad._view._tiles.value
     assert len(pad.strokes) == len(strokes)
     tap(pad, 400, 750)
     assert len(pad.strokes) == len(strokes) + 1
@@ -226,7 +226,7 @@ def test_a_label_is_given_to_the_selected_digit_alone_and_saved_with_its_strokes
     pad.select(1)
     assert pad.correct(7).digit == 7
     assert pad.number.text == "475"
-    assert "4<b>7</b>5" in pad._view._mark.value
+    assert "4<b>7</b>5" in pad._view._tiles.value
     assert pad._view.corrections.chosen == 7
     (saved,), _ = read_drawings(file)
     assert (saved.digit, saved.read, saved.number) == (7, 1, None)

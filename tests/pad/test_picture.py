@@ -51,7 +51,7 @@ def test_an_opened_picture_is_shown_and_every_number_in_it_is_read(pad):
     assert texts(pad) == ["2026", "47"]
     assert pad._view._caption.value == "2 numbers: 2026, 47"
     assert pad.number.text == "2026"
-    assert "<b>6</b>" in pad._view._mark.value, "the number that is selected"
+    assert "<b>6</b>" in pad._view._tiles.value, "the number that is selected"
     assert 'src="data:image/jpeg;base64,' in pad._view._photo.value
     assert pad._view._boxes.value.count('class="digit-pad-box"') == 2
     assert ">2026</text>" in pad._view._boxes.value
@@ -138,7 +138,7 @@ def test_one_digit_in_a_picture_is_shown_as_a_drawn_one(pad):
     pad.open(picture_of(("7", 300, 200)))
     assert pad.prediction.digit == 7
     assert pad._view._caption.value == "This is a 7"
-    assert "The drawing as the network sees it" in pad._view._seen.value
+    assert "The drawing as the network sees it" in pad._view._tiles.value
 
 
 def test_a_drag_marks_the_region_that_is_read_alone(pad):

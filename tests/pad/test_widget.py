@@ -8,6 +8,7 @@ import time
 import types
 
 import cv2
+import ipywidgets as widgets
 import numpy as np
 import pytest
 
@@ -442,7 +443,7 @@ def test_however_slow_the_function_at_most_one_call_waits():
         calls.append(announce)
         release.wait(5)
 
-    predictions = Debouncer(slow, wait=0.0, max_wait=0.0)
+    predictions = Debouncer(slow, wait=0.0, interval=0.0)
     before = threading.active_count()
     for _ in range(100):
         predictions.request()
@@ -457,10 +458,30 @@ def test_however_slow_the_function_at_most_one_call_waits():
     assert calls == [False, True]
 
 
+def test_batches_that_come_slower_than_the_pause_do_not_make_calls_more_frequent():
+    calls = []
+    predictions = Debouncer(lambda *, announce: calls.append(announce), wait=0.01, interval=0.25)
+    start = time.monotonic()
+    while time.monotonic() < start + 0.9:
+        predictions.request()
+        time.sleep(0.05)
+    assert 3 <= len(calls) <= 4
+    predictions.request(announce=True)
+    wait_until(lambda: calls[-1], seconds=0.2)
+
+
+def test_a_prediction_is_shown_with_two_messages(pad, monkeypatch):
+    sent = []
+    monkeypatch.setattr(widgets.Widget, "_send", lambda widget, message, buffers=None: sent.append((widget, message)))
+    for shown in (prediction(digit=1, p1=0.9), prediction(digit=7, p7=0.9)):
+        pad._view.show(displayed(shown), shown.image)
+    assert len(sent) == 4
+
+
 @pytest.mark.slow
 def test_while_requests_go_on_calls_are_rare_and_an_announced_request_is_not_delayed():
     calls = []
-    predictions = Debouncer(lambda *, announce: calls.append((time.monotonic(), announce)), wait=0.2, max_wait=0.6)
+    predictions = Debouncer(lambda *, announce: calls.append((time.monotonic(), announce)), wait=0.2, interval=0.6)
     start = time.monotonic()
     while time.monotonic() < start + 1.0:
         predictions.request()
@@ -583,11 +604,11 @@ def test_showing_a_prediction_sets_bars_image_and_answer(pad):
     draw(pad, (10, 10), (20, 20))
     pad.predict()
     view = pad._view
-    assert "--bar-1:0.910" in view._seen.value
-    assert "--colour-1:" in view._seen.value
-    assert ">1<" in view._mark.value
-    assert 'alt="The drawing as the network sees it"' in view._seen.value
-    png = base64.b64decode(view._seen.value.split("base64,")[1].split('"')[0])
+    assert "--bar-1:0.910" in view._tiles.value
+    assert "--colour-1:" in view._tiles.value
+    assert ">1<" in view._tiles.value
+    assert 'alt="The drawing as the network sees it"' in view._tiles.value
+    png = base64.b64decode(view._tiles.value.split("base64,")[1].split('"')[0])
     assert cv2.imdecode(np.frombuffer(png, np.uint8), cv2.IMREAD_GRAYSCALE)[4:8].min() == 255
     assert "This is a 1" in view._announcement.value
 

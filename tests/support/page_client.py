@@ -223,7 +223,7 @@ class Visitor:
         self._changed.set()
 
     def _note_change(self, name: str | None, value: str | None) -> None:
-        if name in ("digit-pad-caption", "digit-pad-mark", "digit-pad-seen"):
+        if name in ("digit-pad-caption", "digit-pad-tiles"):
             self.last_change = time.perf_counter()
         if name == "digit-pad-caption" and value is not None:
             self.shown.append((self.last_change, value))
