@@ -17,6 +17,7 @@ from ipycanvas import Canvas
 
 from digit_utils.pad.corrections import CorrectionRow, spoken, with_article
 from digit_utils.pad.ink import DIGIT_COLOURS, DOUBTFUL_COLOURS, INK_COLOUR
+from digit_utils.pad.state import smooth_path
 from digit_utils.recognition.numbers import Alternative, Character, Number
 from digit_utils.recognition.recognizer import Prediction
 
@@ -27,6 +28,8 @@ OFFERED = 0.01  # confidence from which another reading can be tapped
 READINGS = 3  # at most
 CLOSE = 0.2  # a runner-up is named from this fraction of the best digit's probability
 PAPER_DESCRIPTION = "Paper to draw on with mouse, finger or pen. Control Z undoes, Control Y redoes, Escape clears."
+INK_BGR = tuple(bytes.fromhex(INK_COLOUR[1:])[::-1])
+FRAME_BGR = (200, 200, 200)
 STYLE_FILE = Path(__file__).with_name("pad.css")
 
 _pad_numbers = itertools.count(1)
@@ -165,6 +168,32 @@ def png_of(image: np.ndarray) -> bytes:
     """Return ink, (28, 28) in [0, 1], as a PNG: light ink on a dark background, as the network sees it."""
     grey = np.clip(np.asarray(image) * 255 + 0.5, 0, 255).astype(np.uint8)
     return cv2.imencode(".png", grey)[1].tobytes()
+
+
+def picture_of_pad(
+    strokes: Sequence[np.ndarray], *, size: tuple[float, float], pen_width: float, image: np.ndarray, caption: str
+) -> bytes:
+    """Return paper and answer as a PNG, some 240 pixels high, for where widgets are not shown, as on GitHub.
+
+    Args:
+        strokes: (n, 2) arrays in pixels of the paper.
+        size: width and height of the paper in its pixels.
+        pen_width: in pixels of the paper.
+        image: (28, 28) in [0, 1], the network's input.
+        caption: what the pad says of the drawing.
+    """
+    scale = 7 * len(image) / size[1]  # the network's input has 7x7 screen pixels for each of its own
+    paper = np.full((round(size[1] * scale), round(size[0] * scale), 3), 255, np.uint8)
+    for stroke in strokes:
+        points = np.round(smooth_path(stroke) * scale * 16).astype(np.int32)
+        cv2.polylines(paper, [points], False, INK_BGR, round(pen_width * scale), cv2.LINE_AA, shift=4)
+    seen = cv2.cvtColor(np.uint8(255 * image), cv2.COLOR_GRAY2BGR).repeat(7, axis=0).repeat(7, axis=1)
+    framed = [cv2.copyMakeBorder(each, 1, 1, 1, 1, cv2.BORDER_CONSTANT, value=FRAME_BGR) for each in (paper, seen)]
+    row = cv2.hconcat([framed[0], np.full((len(framed[0]), 12, 3), 255, np.uint8), framed[1]])
+    picture = cv2.copyMakeBorder(row, 4, 36, 4, 4, cv2.BORDER_CONSTANT, value=(255, 255, 255))
+    place = (6, len(picture) - 12)
+    cv2.putText(picture, caption, place, cv2.FONT_HERSHEY_DUPLEX, 0.6, INK_BGR, 1, cv2.LINE_AA)
+    return cv2.imencode(".png", picture, (cv2.IMWRITE_PNG_COMPRESSION, 9))[1].tobytes()
 
 
 # ---------------------------------------------------------------------------------------------- widgets

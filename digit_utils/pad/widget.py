@@ -11,6 +11,7 @@ Recognition runs on a thread of its own, seven times a second while the pen move
 never waits for it.
 """
 
+import base64
 import logging
 import threading
 import uuid
@@ -30,7 +31,7 @@ from digit_utils.pad.ink_layer import InkLayer
 from digit_utils.pad.labelling import DrawingLabeller, StrokeRecognizer, number_of, with_adaptation
 from digit_utils.pad.picture import PadPicture
 from digit_utils.pad.state import DrawingState, Labelled, LabelState, Point, Step
-from digit_utils.pad.view import BLANK, PadView, displayed_number, ink_colours, on_paper
+from digit_utils.pad.view import BLANK, PadView, displayed_number, ink_colours, on_paper, picture_of_pad
 from digit_utils.preprocessing.inputs import ImageInputError
 from digit_utils.preprocessing.strokes import clean_strokes
 from digit_utils.recognition.numbers import Alternative, Number
@@ -112,6 +113,24 @@ class DigitPad(widgets.Box):
 
     def __repr__(self) -> str:
         return "DigitPad: a pad to draw on, alive while its notebook runs"
+
+    def _repr_mimebundle_(self, **options: object) -> dict[str, object]:
+        """Return the widget, and a picture of the drawing as it is now, for where no widget is shown, as on GitHub."""
+        bundle = super()._repr_mimebundle_(**options)
+        if self._picture:
+            return bundle
+        number, display, image = self._number, BLANK, np.zeros((IMAGE_SIZE, IMAGE_SIZE))
+        if number is not None:
+            shown = self._shown(number)
+            display, image = displayed_number(number, shown), number.digits[shown].prediction.image
+        png = picture_of_pad(
+            self.strokes,
+            size=(self.width, self.side),
+            pen_width=self.side * PEN_WIDTH,
+            image=image,
+            caption=display.caption,
+        )
+        return {**bundle, "image/png": base64.b64encode(png).decode()}
 
     # ---------------------------------------------------------------------------------------- for users
 

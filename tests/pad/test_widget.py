@@ -17,7 +17,7 @@ from digit_utils.pad.debounce import Debouncer
 from digit_utils.pad.view import BLANK, displayed, png_of
 from digit_utils.pad.widget import RECOGNITION_INTERVAL, DigitPad
 from digit_utils.preprocessing.strokes import ink_from_strokes
-from digit_utils.recognition.recognizer import Prediction
+from digit_utils.recognition.recognizer import Prediction, Recognizer
 
 
 class CountingRecognizer:
@@ -305,12 +305,24 @@ def test_replay_draws_strokes_event_by_event_and_returns_the_reading(pad):
 def test_the_last_line_of_a_cell_shows_the_pad_with_a_short_text_beside_it(pad):
     assert repr(pad).startswith("DigitPad: ")
     assert len(repr(pad)) < 80
-    if not hasattr(pad, "_repr_mimebundle_"):  # ipywidgets 7
+    if not hasattr(widgets.Box, "_repr_mimebundle_"):  # ipywidgets 7
         assert callable(pad._ipython_display_)
         return
     bundle = pad._repr_mimebundle_()
     assert bundle["text/plain"] == repr(pad)
     assert bundle["application/vnd.jupyter.widget-view+json"]["model_id"] == pad.model_id
+
+
+def test_a_saved_notebook_keeps_a_picture_of_drawing_and_answer():
+    pad, drawing = DigitPad(), sample_digits(side=2 * 400)[8]
+    pad.replay(drawing.strokes)
+    png = base64.b64decode(pad._repr_mimebundle_()["image/png"])
+    assert len(png) < 16_000
+    picture = cv2.imdecode(np.frombuffer(png, np.uint8), cv2.IMREAD_GRAYSCALE)
+    paper, seen = picture[5:201, 5:397], picture[5:201, 411:607]
+    assert Recognizer.load().recognize_image(paper).digit == 4, "the ink is on the paper"
+    np.testing.assert_allclose(seen[3::7, 3::7] / 255, pad.prediction.image, atol=1 / 255)
+    assert (picture[205:] < 128).any(), "words"
 
 
 def test_two_pads_do_not_disturb_each_other():
