@@ -15,9 +15,11 @@ import ipywidgets as widgets
 import numpy as np
 from ipycanvas import Canvas
 
+from digit_utils.datasets.samples import sample_digits
 from digit_utils.pad.corrections import CorrectionRow, spoken, with_article
 from digit_utils.pad.ink import DIGIT_COLOURS, DOUBTFUL_COLOURS, INK_COLOUR
 from digit_utils.pad.state import smooth_path
+from digit_utils.preprocessing.strokes import ink_from_strokes
 from digit_utils.recognition.numbers import Alternative, Character, Number
 from digit_utils.recognition.recognizer import Prediction
 
@@ -28,6 +30,7 @@ OFFERED = 0.01  # confidence from which another reading can be tapped
 READINGS = 3  # at most
 CLOSE = 0.2  # a runner-up is named from this fraction of the best digit's probability
 PAPER_DESCRIPTION = "Paper to draw on with mouse, finger or pen. Control Z undoes, Control Y redoes, Escape clears."
+EXAMPLE = sample_digits(side=100)[6]  # of one stroke
 INK_BGR = tuple(bytes.fromhex(INK_COLOUR[1:])[::-1])
 FRAME_BGR = (200, 200, 200)
 STYLE_FILE = Path(__file__).with_name("pad.css")
@@ -234,7 +237,8 @@ class PadView:
         buttons = [self.undo, self.redo, self.clear, self.predict, self.open]
         buttons = widgets.Box(buttons).add_class("digit-pad-buttons")
         description = widgets.HTML(PAPER_DESCRIPTION).add_class("digit-pad-unseen")
-        paper = widgets.Box([canvas, description, self._announcement, self._photo, self._boxes])
+        example = widgets.HTML(_example_html()).add_class("digit-pad-example")
+        paper = widgets.Box([canvas, example, description, self._announcement, self._photo, self._boxes])
         paper.add_class("digit-pad-paper")
         self._paper = paper
         sheet = widgets.Box([paper, buttons]).add_class("digit-pad-sheet")
@@ -302,6 +306,8 @@ class PadView:
             rules.append(f"--colour-{display.best}:var(--pad-accent)")
         if display.runner_up is not None:
             rules.append(f"--colour-{display.runner_up}:var(--pad-second)")
+        if display.state == "blank":
+            rules.append(f"--example:'{EXAMPLE.digit}'")
         rules.append(f"--hint:{int(display.state == 'blank')}")
         if display.confidence is not None:
             rules.append(f'--confidence:"{_confidence_words(display)}"')  # moves with every prediction, as the bars do
@@ -335,13 +341,23 @@ def _characters_html(characters: Sequence[DisplayedCharacter]) -> str:
 
 
 def _picture_html(display: DisplayedPrediction, image: np.ndarray) -> str:
-    """Return the network's input as an image with a description; an empty tile while the paper is blank."""
-    if display.state in ("blank", "problem"):
+    """Return the network's input as an image with a description; that of the example while the paper is blank."""
+    if display.state == "problem":
         return '<div class="digit-pad-picture"></div>'
-    data = base64.b64encode(png_of(image)).decode()
-    return (
-        f'<img class="digit-pad-picture" alt="The drawing as the network sees it" src="data:image/png;base64,{data}">'
-    )
+    if display.state == "blank":
+        return f'<div class="digit-pad-picture"><img alt="" src="{_png_url(ink_from_strokes(EXAMPLE.strokes))}"></div>'
+    return f'<img class="digit-pad-picture" alt="The drawing as the network sees it" src="{_png_url(image)}">'
+
+
+def _png_url(image: np.ndarray) -> str:
+    return f"data:image/png;base64,{base64.b64encode(png_of(image)).decode()}"
+
+
+def _example_html() -> str:
+    """Return a digit that the style sheet draws on the blank paper."""
+    lines = (" ".join(f"{x:.1f},{y:.1f}" for x, y in smooth_path(stroke)) for stroke in EXAMPLE.strokes)
+    lines = "".join(f'<polyline pathLength="1" points="{points}"/>' for points in lines)
+    return f'<svg viewBox="0 0 100 100" aria-hidden="true">{lines}</svg>'
 
 
 def _percentages_html(display: DisplayedPrediction) -> str:

@@ -520,6 +520,23 @@ def test_while_the_pad_loads_its_outline_is_there_and_no_unstyled_text(chromium,
         assert not pad.page.locator("#skeleton").is_visible()
 
 
+def test_the_blank_page_shows_how_a_digit_is_drawn_unless_motion_is_unwelcome(chromium, drawing_page, artifacts):
+    running = "() => document.getAnimations().filter(each => each.animationName?.startsWith('digit-pad')).length"
+    opacity = "element => Number(getComputedStyle(element).opacity)"
+    with opened(chromium, drawing_page, **PHONE) as pad:
+        example = pad.root.locator(".digit-pad-example")
+        assert pad.page.evaluate(running) == 3
+        assert example.evaluate(opacity) == 1
+        assert pad.answer() == "", "nothing was drawn"
+        pad.draw_by_touch(SAMPLES[7])
+        assert pad.reads("7")
+        assert example.evaluate(opacity) == 0
+    with opened(chromium, drawing_page, reduced_motion="reduce", **PHONE) as pad:
+        assert pad.page.evaluate(running) == 0
+        assert pad.root.locator(".digit-pad-example polyline").is_visible()
+        pad.page.screenshot(path=artifacts / "page-phone-reduced-motion.png")
+
+
 def test_a_tap_leaves_no_ring_around_the_paper_and_keys_do(chromium, drawing_page):
     shadow = "element => getComputedStyle(element).boxShadow"
     with opened(chromium, drawing_page, **PHONE) as pad:
