@@ -69,7 +69,11 @@ def test_the_kernel_is_the_one_that_colab_has(after_first_cell):
 
 def test_no_cell_failed_from_the_first_to_the_last(pad):
     assert pad.page.locator(".output_error").all_inner_texts() == []
-    assert pad.page.get_by_text("the custom widget manager is on").count() >= 1
+    cells = pad.page.locator(".code_cell").filter(has_text="the custom widget manager is on")
+    assert cells.count() == 2, "the first one, and the pad's, where anywidget asks for it again"
+    assert cells.first.locator("pre", has_text="is ready").inner_text().count("the custom widget manager is on") == 1
+    assert cells.last.locator(".digit-pad").count() == 1
+    assert cells.last.get_by_text("the custom widget manager is on").count() == 1
 
 
 @pytest.mark.parametrize("digit", range(10))
