@@ -12,6 +12,7 @@ import pytest
 from digit_utils.datasets.samples import sample_digits
 from digit_utils.pad.state import smooth_path
 from tests.support.page_client import kernel_process, running_page
+from tests.support.traffic import Traffic
 
 from .hand import BLANK, Fingers, Pad
 from .relay import Relay
@@ -518,6 +519,20 @@ def test_while_the_pad_loads_its_outline_is_there_and_no_unstyled_text(chromium,
     context.close()
     with opened(chromium, drawing_page, **DESKTOP) as pad:
         assert not pad.page.locator("#skeleton").is_visible()
+
+
+def test_a_first_visit_fetches_one_and_a_half_megabytes_and_a_second_next_to_nothing(chromium, drawing_page):
+    context = chromium.new_context()
+    for most, size in ((105, 1_500_000), (5, 30_000)):
+        page = context.new_page()
+        traffic = Traffic(context.new_cdp_session(page))
+        response = page.goto(drawing_page)
+        Pad(page).layer.wait_for()
+        assert traffic.fetched <= most
+        assert traffic.bytes <= size
+        assert response.headers["content-encoding"] == "gzip"
+        page.close()
+    context.close()
 
 
 def test_the_blank_page_shows_how_a_digit_is_drawn_unless_motion_is_unwelcome(chromium, drawing_page, artifacts):
