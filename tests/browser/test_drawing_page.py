@@ -489,7 +489,9 @@ def test_the_answer_is_in_view_on_every_screen_and_the_paper_as_large_as_fits(ch
         for width, height in [*PHONE_SIZES, *LARGER_SIZES]:
             pad.page.set_viewport_size({"width": width, "height": height})
             pad.page.wait_for_timeout(200)
-            pad.page.screenshot(path=artifacts / f"page-{width}x{height}.png")
+            for scheme in ("dark", "light"):
+                pad.page.emulate_media(color_scheme=scheme)
+                pad.page.screenshot(path=artifacts / f"page-{width}x{height}-{scheme}.png")
             names = ["paper", "mark", "caption", "chart"] + ["labels"] * (width > 320)
             boxes = {name: pad.root.locator(f".digit-pad-{name}").bounding_box() for name in names}
             for name, box in boxes.items():
