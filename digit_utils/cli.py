@@ -220,6 +220,7 @@ def _add_report(commands: argparse._SubParsersAction) -> None:
     report.add_argument("folder", help="the sweep's output folder")
     report.add_argument("--output", metavar="FILE", help="default: FOLDER/report.html")
     report.add_argument("--metric", help="to compare runs by, such as validation.loss (default: the sweep's own)")
+    report.add_argument("--tensorboard", metavar="FOLDER", help="also write the learning curves there for TensorBoard")
     report.set_defaults(run=_report)
 
 
@@ -381,8 +382,13 @@ def _sweep(options: argparse.Namespace) -> int:
 
 
 def _report(options: argparse.Namespace) -> None:
-    from digit_utils.sweeps.report import write_report
+    from digit_utils.sweeps.report import read_results, write_report, write_tensorboard
 
+    if options.tensorboard:
+        folder = Path(_expanded(options.tensorboard))
+        written = sum(write_tensorboard(results, folder) for results in read_results(options.folder))
+        print(f"The learning curves of {written} run{'s' * (written != 1)} are in {folder}", end="; ")
+        print(f"see them with: tensorboard --logdir {folder}")
     page = write_report(_expanded(options.folder), _expanded(options.output), metric=options.metric or "")
     print(f"The report is {page}.")
 

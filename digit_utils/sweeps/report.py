@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import math
 import os
+import re
 import tempfile
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
@@ -222,11 +223,7 @@ def _share(values: np.ndarray, groups: np.ndarray) -> float:
 
 def learning_curve(results: SweepResults, row: Mapping[str, Any]) -> tuple[list[int], list[float]] | None:
     """Return the epochs of a run and its validation errors in per cent; None if it recorded none."""
-    try:
-        with (results.folder / row["run"] / CURVES).open(newline="", encoding="utf-8") as stream:
-            records = list(csv.DictReader(stream))
-    except FileNotFoundError:
-        return None
+    records = _epochs(results, row)
     names = [name for name in (records[0] if records else ()) if name.endswith("_errors")]
     if not names:
         return None
@@ -234,6 +231,52 @@ def learning_curve(results: SweepResults, row: Mapping[str, Any]) -> tuple[list[
     name = wanted if wanted in names else names[0]
     rates = [max(100 * float(record[name]), LOWEST_ERROR) for record in records]
     return [int(record["epoch"]) for record in records], rates
+
+
+def _epochs(results: SweepResults, row: Mapping[str, Any]) -> list[dict[str, str]]:
+    """Return what a run recorded after each epoch, by column; nothing if it has no learning curves."""
+    try:
+        with (results.folder / row["run"] / CURVES).open(newline="", encoding="utf-8") as stream:
+            return list(csv.DictReader(stream))
+    except FileNotFoundError:
+        return []
+
+
+def write_tensorboard(results: SweepResults, folder: Path) -> int:
+    """Write the learning curves of a sweep for TensorBoard, a folder for each run, and return how many have any.
+
+    The folder of a run is named by its parameters and its identity. With the curves go the parameters and the metric,
+    which TensorBoard shows in its tab HPARAMS. Files of an earlier call are replaced.
+
+    Raises SweepError if tensorboardX is not installed.
+    """
+    try:
+        from tensorboardX import SummaryWriter
+        from tensorboardX.summary import hparams
+    except ImportError as error:
+        raise SweepError(f'{error.name} is missing; install it with `pip install -e ".[tensorboard]"`') from error
+    written = 0
+    for row in results.rows:
+        records = _epochs(results, row)
+        if not records or "outdated" in row:
+            continue
+        parameters = {name.removeprefix("parameter."): row.get(name) for name in results.varied}
+        label = re.sub(r"[^\w ,.+-]", "_", Setting(parameters, ()).label)[:200]
+        run = folder / results.name / f"{label} {row['run']}"
+        for old in run.glob("events.out.tfevents.*"):
+            old.unlink()
+        metric = {results.metric: row[results.metric]} if results.metric in row else {}
+        with SummaryWriter(str(run)) as writer:
+            for summary in hparams(parameters, metric):
+                writer.file_writer.add_summary(summary)
+            for name, value in metric.items():
+                writer.add_scalar(name, value, int(records[-1]["epoch"]))
+            for record in records:
+                for name, value in record.items():
+                    if name != "epoch" and value:  # a set that only some epochs were validated on has gaps
+                        writer.add_scalar(name, float(value), int(record["epoch"]))
+        written += 1
+    return written
 
 
 # ----------------------------------------------------------------------------------------------------- tables

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sys
 from dataclasses import replace
 from pathlib import Path
 from urllib.parse import unquote
@@ -115,6 +116,38 @@ def test_a_curve_without_rows_or_errors_is_left_out(content: str, tmp_path: Path
         (tmp_path / row["run"]).mkdir()
         (tmp_path / row["run"] / "learning_curves.csv").write_text(text)
     assert [report.learning_curve(results, row) for row in results.rows] == [None, ([1, 2], [50, 0.005])]
+
+
+def test_tensorboard_reads_the_curves_parameters_and_metric_of_each_run(
+    store: RunStore, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+):
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+    from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
+
+    monkeypatch.setattr(report, "write_report", lambda *args, **options: "not made")
+    finished = store.rows()[0]["run"]
+    (store.root / finished / "learning_curves.csv").write_text("epoch,loss,errors\n1,0.5,\n2,0.25,0.125\n")
+    boards = tmp_path / "boards"
+    for _ in range(2):  # repeated, it replaces what it wrote
+        assert cli.main(["report", str(store.root), "--tensorboard", str(boards)]) == 0
+    assert f"The learning curves of 1 run are in {boards}; see them with: tensorboard" in capsys.readouterr().out
+    (run,) = (boards / "s").iterdir()
+    assert run.name == f"x 1 {finished}"
+    events = EventAccumulator(str(run)).Reload()
+    found = {name: [(one.step, one.value) for one in events.Scalars(name)] for name in events.Tags()["scalars"]}
+    expected = {"loss": [(1, 0.5), (2, 0.25)], "errors": [(2, 0.125)], "metric.validation.errors": [(2, 0.25)]}
+    assert found == expected
+    parameters = HParamsPluginData.FromString(events.PluginTagToContent("hparams")["_hparams_/session_start_info"])
+    assert parameters.session_start_info.hparams["x"].number_value == 1
+
+
+def test_a_missing_tensorboard_package_is_named_before_the_page_is_made(
+    store: RunStore, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setitem(sys.modules, "tensorboardX", None)
+    assert cli.main(["report", str(store.root), "--tensorboard", str(tmp_path / "boards")]) == 1
+    assert 'install it with `pip install -e ".[tensorboard]"`' in capsys.readouterr().err
+    assert not (store.root / "report.html").exists()
 
 
 def test_cells_are_escaped():
