@@ -27,13 +27,25 @@ GONE = "start the same command again: what is finished is kept"
 
 
 @contextmanager
-def cluster_executor(address: str, root: Path, run: Run, note: Callable[[str], None]) -> Iterator[Cluster]:
+def connection(address: str) -> Iterator[Any]:
+    """Yield a client of the dask scheduler at an address, and close it on leaving.
+
+    Raises SweepError, within ten seconds, if no dask scheduler answers there.
+    """
+    client = _connect(address)
+    try:
+        yield client
+    finally:
+        with suppress(Exception):  # whatever a scheduler that is gone leads to
+            client.close(timeout=5)
+
+
+@contextmanager
+def cluster_executor(client: Any, root: Path, run: Run, note: Callable[[str], None]) -> Iterator[Cluster]:
     """Yield the workers of a cluster that can do the runs of a sweep, of which `run` is one, in the folder `root`.
 
     On leaving, the cluster is rid of what was not begun.
-    Raises SweepError, within ten seconds, if no dask scheduler answers at the address.
     """
-    client = _connect(address)
     token = secrets.token_hex(16)
     shown = root / f"{TOKEN}{token}"
     shown.touch()
@@ -42,9 +54,8 @@ def cluster_executor(address: str, root: Path, run: Run, note: Callable[[str], N
     try:
         yield cluster
     finally:
-        with suppress(Exception):  # whatever a scheduler that is gone leads to
+        with suppress(Exception):
             cluster.cancel()
-            client.close(timeout=5)
         with suppress(OSError):
             shown.unlink()
 
@@ -61,7 +72,9 @@ def _connect(address: str) -> Any:
     try:
         return bounded(lambda: distributed.Client(full, timeout=SECONDS_TO_CONNECT), SECONDS_TO_CONNECT + 1)
     except Exception as error:  # whatever another kind of server makes dask raise
-        reason = str(error).partition("\n")[0] or type(error).__name__
+        reason = str(error).partition("\n")[0] or f"not within {SECONDS_TO_CONNECT + 1} s"
+        if isinstance(error, MemoryError):  # dask takes "HTTP/1.1" for the length of a message
+            reason = "a web server does"
         raise SweepError(
             f"no dask scheduler answers at {address} ({reason}); start one, or leave out --scheduler"
         ) from error

@@ -18,7 +18,7 @@ import numpy as np
 
 from digit_utils.files import atomic_write, with_home
 from digit_utils.notebook.scratch import scratch_folder
-from digit_utils.sweeps.config import SEED, Objective, SweepError
+from digit_utils.sweeps.config import SEED, Objective, SweepError, hint
 from digit_utils.sweeps.store import FAILED, FINISHED, RunStore
 
 NOTEBOOK = Path(__file__).with_name("report.ipynb")
@@ -122,7 +122,9 @@ def _objective(plan: Mapping[str, Any], rows: Sequence[Mapping[str, Any]], asked
     columns = dict.fromkeys(name for row in rows for name in row if name.startswith("metric."))
     names = [name.removeprefix("metric.") for name in columns]
     if asked and asked not in names:
-        raise SweepError(f"no run recorded {asked!r}; they recorded {', '.join(names) or 'nothing yet'}")
+        raise SweepError(
+            f"no run recorded {asked!r}; they recorded {', '.join(names) or 'nothing yet'}{hint(asked, names)}"
+        )
     planned = Objective(**plan["objective"]) if plan["objective"] else None
     if asked:
         return Objective(asked, planned.lower_is_better if planned else True)

@@ -14,7 +14,7 @@ import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import Any
 
@@ -74,14 +74,14 @@ def run_sweep(
     runs have failed. What is finished is kept.
     """
     store = RunStore(output)
-    runs = plan_runs(sweep, data_of_runs(sweep))
-    with _explained_full_disk(store):
+    with _client(scheduler) as client, _explained_full_disk(store):
+        runs = plan_runs(sweep, data_of_runs(sweep))
         scratch_folder()  # also removes what a killed command has left there
         _save_plan(store, sweep, runs, note)
         tasks, known = _open_tasks(store, runs, sweep, threads=threads, retry_failed=retry_failed)
         with _table_in_the_end(store), Progress(sweep, total=len(runs), known=known, note=note) as progress:
             if tasks:
-                with _executor(store, runs[0], scheduler=scheduler, workers=workers, note=note) as executor:
+                with _executor(store, runs[0], client, workers=workers, note=note) as executor:
                     Scheduler(store, progress, executor, max_failures=max_failures).run(tasks)
     return progress.counts
 
@@ -107,15 +107,22 @@ def _table_in_the_end(store: RunStore) -> Iterator[None]:
     store.write_results()
 
 
-def _executor(
-    store: RunStore, run: Run, *, scheduler: str | None, workers: int | None, note: Callable[[str], None]
-) -> Any:
-    """Return a context manager that yields an executor, and on leaving stops what still runs."""
+def _client(scheduler: str | None) -> Any:
+    """Return a context manager that yields a client of a dask scheduler, or None; a wrong address is told first."""
     if scheduler is None:
+        return nullcontext()
+    from digit_utils.sweeps.cluster import connection
+
+    return connection(scheduler)
+
+
+def _executor(store: RunStore, run: Run, client: Any, *, workers: int | None, note: Callable[[str], None]) -> Any:
+    """Return a context manager that yields an executor, and on leaving stops what still runs."""
+    if client is None:
         return local_executor(workers or default_workers(), note)
     from digit_utils.sweeps.cluster import cluster_executor
 
-    return cluster_executor(scheduler, store.root, run, note)
+    return cluster_executor(client, store.root, run, note)
 
 
 @contextmanager
