@@ -213,8 +213,8 @@ def test_a_folder_in_place_of_the_page_is_told_before_any_work(
 
 
 def test_an_unknown_metric_is_told_with_those_that_there_are(store: RunStore):
-    with pytest.raises(SweepError, match=r"no run recorded 'nothing'.* validation\.errors"):
-        report.read_results(store.root, metric="nothing")
+    with pytest.raises(SweepError, match=r"no run recorded 'validation.erors'.* \(did you mean validation\.errors\?\)"):
+        report.read_results(store.root, metric="validation.erors")
 
 
 def test_the_example_can_be_run():

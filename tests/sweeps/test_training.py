@@ -27,7 +27,9 @@ SWEEP = f"notebook: 02_train\nparameters: {json.dumps(PARAMETERS)}\nseeds: 2\nlo
 @pytest.fixture(scope="module")
 def killed_and_resumed(tmp_path_factory: pytest.TempPathFactory) -> Place:
     """Return a sweep that was killed after the first epoch, and finished by the same command."""
-    place = Place(tmp_path_factory.mktemp("resumed"), SWEEP)
+    folder = tmp_path_factory.mktemp("resumed")
+    (folder / "temporary").mkdir()
+    place = Place(folder, SWEEP, TMPDIR=str(folder / "temporary"))
     process = place.start("--workers", "1")
     wait_until(lambda: list(place.output.glob("[!.]*/checkpoint-*.keras")), "the first checkpoint")
     os.kill(process.pid, signal.SIGKILL)
@@ -71,6 +73,10 @@ def test_the_table_holds_what_each_training_measured(killed_and_resumed: Place):
         assert row["metric.validation.epoch"] == str(EPOCHS)
     first, second = (weights_of(killed_and_resumed.output / row["run"]) for row in rows)
     assert not np.array_equal(first[0], second[0])
+
+
+def test_a_killed_and_resumed_sweep_of_trainings_leaves_no_temporary_files(killed_and_resumed: Place):
+    assert not list((killed_and_resumed.folder / "temporary").iterdir())
 
 
 def test_its_report_shows_the_learning_curves(killed_and_resumed: Place):
