@@ -387,8 +387,11 @@ def _report(options: argparse.Namespace) -> None:
     if options.tensorboard:
         folder = Path(_expanded(options.tensorboard))
         written = sum(write_tensorboard(results, folder) for results in read_results(options.folder))
-        print(f"The learning curves of {written} run{'s' * (written != 1)} are in {folder}", end="; ")
-        print(f"see them with: tensorboard --logdir {folder}")
+        if written:
+            print(f"The learning curves of {written} run{'s' * (written > 1)} are in {folder}", end="; ")
+            print(f"see them with: tensorboard --logdir {folder}")
+        else:
+            print("No run has left learning curves for TensorBoard yet.")
     page = write_report(_expanded(options.folder), _expanded(options.output), metric=options.metric or "")
     print(f"The report is {page}.")
 

@@ -3,6 +3,7 @@
 import contextlib
 import errno
 import json
+import logging
 import os
 import re
 import shutil
@@ -301,6 +302,7 @@ def _papermill() -> Any:
             f"this needs the packages for training, and {error.name} is not installed: "
             'run `pip install "digit-utils[train]"` (in a clone: `pip install -e ".[train]"`)'
         ) from error
+    logging.getLogger("papermill").setLevel(logging.CRITICAL)  # what matters is raised, and told once
     return papermill
 
 

@@ -118,6 +118,15 @@ def test_a_kernel_whose_fork_server_is_killed_ends_and_its_run_counts_as_interru
     assert not with_numpy.alive()
 
 
+def test_a_kernel_that_is_killed_while_it_starts_is_an_interruption_and_prints_nothing(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+):
+    notebook = write_notebook(tmp_path / "n.ipynb", "1")
+    with pytest.raises(NotebookInterrupted, match="died"):
+        execute_notebook(notebook, tmp_path / "o.ipynb", parameters={}, on_start=subprocess.Popen.kill)
+    assert not [record.message for record in caplog.records if record.levelname in ("WARNING", "ERROR")]
+
+
 def test_a_kernel_ends_when_its_client_is_killed(with_numpy: ForkServer, tmp_path: Path):
     asking = subprocess.Popen(
         [*with_numpy.command(), "-f", str(tmp_path / "kernel.json")], env={**os.environ, "JPY_PARENT_PID": "1"}
