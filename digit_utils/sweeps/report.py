@@ -10,6 +10,7 @@ import tempfile
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -352,7 +353,7 @@ def importances_table(found: Sequence[Importance]) -> str:
 
 def html_table(heads: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
     """Return an HTML table; whatever is not `Markup` is escaped, and columns with text are aligned to the left."""
-    texts = [any(isinstance(row[place], str) for row in rows) for place in range(len(heads))]
+    texts = [any(isinstance(row[place], str) and row[place] for row in rows) for place in range(len(heads))]
     return str(_template("table")(heads, [[short(value) for value in row] for row in rows], texts))
 
 
@@ -374,10 +375,10 @@ def summary(results: SweepResults) -> str:
     count = len(results.rows)
     finished = sum(row["status"] == FINISHED for row in results.rows)
     failed = sum(row["status"] == FAILED for row in results.rows)
-    hours = sum(row.get("seconds", 0) for row in results.rows) / 3600
+    together = timedelta(seconds=round(sum(row.get("seconds", 0) for row in results.rows)))
     return (
         f"{finished} of {count} runs finished, {failed} failed, {count - finished - failed} still to be done; "
-        f"together they took {hours:.2f} hours."
+        f"together they took {together} (hours, minutes, seconds)."
     )
 
 

@@ -150,6 +150,10 @@ def test_a_missing_tensorboard_package_is_named_before_the_page_is_made(
     assert not (store.root / "report.html").exists()
 
 
+def test_a_column_of_numbers_with_gaps_is_still_one_of_numbers():
+    assert report.html_table(["a"], [[1.0], [""]]).count('class="text"') == 0
+
+
 def test_cells_are_escaped():
     assert '<td class="text">&lt;b&gt;</td>' in report.html_table(["a"], [["<b>"]])
 
@@ -162,7 +166,7 @@ def test_page_holds_everything_and_fetches_nothing(tmp_path: Path, capsys: pytes
     page = (place.output / "report.html").read_text()
     assert not re.findall(r"(?:src|href)=[\"']?(?:https?:)?//", page)
     assert not re.findall(r"@import|<script [^>]*src|url\(", page)
-    assert page.count("data:image/png;base64,") == 1  # of the settings; there are no learning curves
+    assert page.count("data:image/png;base64,") == 2  # the settings, and the metric against x
     assert '<td class="text">x</td><td class="text">' in page, "which parameter matters"
     assert "4 of 8 runs finished, 4 failed, 0 still to be done" in page
     assert "ValueError: 1 was to break" in page
