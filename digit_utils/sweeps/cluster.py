@@ -14,6 +14,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+from digit_utils.files import locked
 from digit_utils.sweeps.config import SweepError
 from digit_utils.sweeps.identity import Run
 from digit_utils.sweeps.trial import TOKEN, unfitness
@@ -48,16 +49,20 @@ def cluster_executor(client: Any, root: Path, run: Run, note: Callable[[str], No
     """
     token = secrets.token_hex(16)
     shown = root / f"{TOKEN}{token}"
-    shown.touch()
+    for other in root.glob(f"{TOKEN}*"):
+        with suppress(OSError), locked(other, blocking=False) as left_behind:  # by a command that was killed
+            if left_behind:
+                other.unlink()
     cluster = Cluster(client, lambda worker: _unfitness(client, worker, str(root), token, run), note)
     note(f"connected to {client.scheduler.address}; watch it at {client.dashboard_link}")
-    try:
-        yield cluster
-    finally:
-        with suppress(Exception):
-            cluster.cancel()
-        with suppress(OSError):
-            shown.unlink()
+    with locked(shown, blocking=True):
+        try:
+            yield cluster
+        finally:
+            with suppress(Exception):
+                cluster.cancel()
+            with suppress(OSError):
+                shown.unlink()
 
 
 def _connect(address: str) -> Any:

@@ -151,6 +151,8 @@ def cluster(place: Place, *elsewhere: list[str]) -> Iterator[tuple[str, subproce
 
 
 def test_a_cluster_gives_the_same_table_though_its_worker_is_killed(place: Place, undisturbed: list):
+    place.output.mkdir()
+    (place.output / ".shared-0").touch()  # as a killed command leaves it
     with cluster(place) as (address, _):
         process = place.start("--scheduler", address)
         wait_until(lambda: place.journalled("begins"), "a run to begin")
@@ -159,6 +161,7 @@ def test_a_cluster_gives_the_same_table_though_its_worker_is_killed(place: Place
         wait_until(lambda: not alive(kernel), "the kernel to end with it")
         code, printed = finish(process)
     assert code == 0, printed
+    assert not list(place.output.glob(".shared-*"))
     assert place.table() == undisturbed
     assert counted(place.journalled("ends")) == RUNS
 
