@@ -28,6 +28,7 @@ THICKEST_RULE = 0.08  # of the ink's height
 THICKER_THAN_RULE = 1.7  # times its thickness; where ink is as high, a stroke crosses the line
 MOSTLY_RULE = 0.3  # share of the columns of a ruled line in which no stroke stands on it
 WIDER_THAN_HIGH = 1.3  # the ink of a number on a ruled line; in narrower ink, the line may be a digit's bar
+ALONG_EDGE = 0.5  # of an edge of the image; what covers more is a desk or a frame
 LOW_AT_EDGE = 0.2  # of the image's height; lower ink at the top or bottom edge is the rest of a frame or a rule
 
 
@@ -52,7 +53,7 @@ def _sureness(numbers: Sequence[Number]) -> float:
 
 
 def _read_ink(reader: NumberReader, ink: np.ndarray, *, scale: float) -> list[Number]:
-    ink = without_rules(_without_edges(ink))
+    ink = _without_edges(without_rules(ink))
     return [_read_line(reader, pieces, ink, scale=scale) for pieces in pieces_of_lines(ink)]
 
 
@@ -90,11 +91,13 @@ def without_rules(ink: np.ndarray) -> np.ndarray:
 
 
 def _without_edges(ink: np.ndarray) -> np.ndarray:
-    """Return ink without the low components that touch the upper or the lower edge of the image."""
-    _, components, statistics, _ = cv2.connectedComponentsWithStats((ink > CLEAR_INK).view(np.uint8), connectivity=8)
+    """Return ink without the desk around a page, and without low components at the upper or lower edge of the image."""
+    count, components, statistics, _ = cv2.connectedComponentsWithStats((ink > CLEAR_INK).view(np.uint8))
     top, height = statistics[:, cv2.CC_STAT_TOP], statistics[:, cv2.CC_STAT_HEIGHT]
     at_edge = (top == 0) | (top + height == len(ink))
     cut_off = at_edge & (height < LOW_AT_EDGE * len(ink))
+    for edge in (components[0], components[-1], components[:, 0], components[:, -1]):
+        cut_off |= np.bincount(edge, minlength=count) > ALONG_EDGE * len(edge)
     cut_off[0] = False
     return np.where(cut_off[components], 0, ink).astype(np.float32)
 
