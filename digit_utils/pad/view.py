@@ -65,7 +65,7 @@ class DisplayedCharacter:
     is_selected: bool = False
 
 
-BLANK = DisplayedPrediction("blank", "", "Draw a digit, 0 to 9", (0.0,) * 10, None)
+BLANK = DisplayedPrediction("blank", "", "Draw a digit or a number", (0.0,) * 10, None)
 
 
 def displayed(prediction: Prediction | None) -> DisplayedPrediction:
@@ -261,7 +261,7 @@ class PadView:
         """Show a prediction, and the (28, 28) image that the network saw."""
         # Two messages: what changes with every prediction is one, the caption another, when it changes.
         answer = _tile_html("The answer", _mark_html(display))
-        seen = _tile_html("The network sees", _picture_html(display, image))
+        seen = _tile_html("Network input", _picture_html(display, image))
         self._tiles.value = self._levels_html(display) + answer + seen + _percentages_html(display)
         self._caption.value = display.caption
 

@@ -32,7 +32,7 @@ from digit_utils.recognition.recognizer import Recognizer
 
 NOTEBOOK = "04_draw"
 PAGE_TAG = "page"
-TITLE = "Draw a digit"
+TITLE = "Draw a digit or a number"
 DEFAULT_PORT = 8866
 LONGEST_SOCKET = f"voila_12345678/kernel-{uuid.uuid4()}-ipc-5"  # as Voila and Jupyter name it in the temporary folder
 PORT_RETRIES = 50  # further ports to try when the default one is taken

@@ -4,7 +4,7 @@ import time
 
 import numpy as np
 
-BLANK = "Draw a digit, 0 to 9"
+BLANK = "Draw a digit or a number"
 BETWEEN_EVENTS = 0.002  # seconds; a fast hand on a fast device
 
 

@@ -319,7 +319,7 @@ def test_names_for_screen_readers(pad):
     assert pad.answer() == "7"
     page = pad.page
     for role, name in (
-        ("heading", "Draw a digit"),
+        ("heading", "Draw a digit or a number"),
         ("img", "Paper to draw a number on"),
         ("button", "Undo"),
         ("button", "Clear"),

@@ -115,7 +115,7 @@ def test_a_picture_lies_on_a_new_sheet_and_undo_brings_the_drawing_back(pad):
     pad.undo()
     assert texts(pad) == []
     assert pad._view._photo.value == pad._view._boxes.value == ""
-    assert pad._view._caption.value == "Draw a digit, 0 to 9"
+    assert pad._view._caption.value == "Draw a digit or a number"
     pad.undo()
     assert pad.predict().digit == 4
 
@@ -237,7 +237,7 @@ def test_what_the_browser_could_not_have_made_is_not_opened(pad):
         pad._layer._take_in(None, {"kind": "picture"}, buffers)
     pad.predict()
     assert texts(pad) == []
-    assert pad._view._caption.value == "Draw a digit, 0 to 9"
+    assert pad._view._caption.value == "Draw a digit or a number"
 
 
 def test_a_recogniser_of_drawings_alone_says_that_it_failed():

@@ -578,8 +578,8 @@ def prediction(*, digit, image=True, **likely):
             "?",
             "This does not look like a digit. Nearest guess: 5 or 6.",
         ),
-        (prediction(digit=None, image=False), "blank", "", "Draw a digit, 0 to 9"),
-        (None, "blank", "", "Draw a digit, 0 to 9"),
+        (prediction(digit=None, image=False), "blank", "", "Draw a digit or a number"),
+        (None, "blank", "", "Draw a digit or a number"),
     ],
 )
 def test_a_prediction_is_put_into_words(given, state, mark, caption):

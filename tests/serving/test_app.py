@@ -228,7 +228,7 @@ def status(address, **headers):
 def test_the_page_has_its_title_and_shows_no_source(server):
     with urllib.request.urlopen(server, timeout=30) as answer:
         html = answer.read().decode()
-    assert "<title>Draw a digit</title>" in html
+    assert "<title>Draw a digit or a number</title>" in html
     assert 'name="viewport"' in html
     assert 'data-theme="dark"' in html
     assert "Recognizer.load" not in html

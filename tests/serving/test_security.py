@@ -32,7 +32,7 @@ from tests.support.page_client import PROTOCOL, Visitor, kernel_process, running
 from tests.support.pictures import picture_of
 
 SAMPLES = {sample.digit: sample.strokes for sample in sample_digits(side=1.0)}
-BLANK = "Draw a digit, 0 to 9"
+BLANK = "Draw a digit or a number"
 
 
 def ask(address: str, path: str, *, method: str = "GET", body: bytes | None = None, **headers: str):
