@@ -31,6 +31,11 @@ def under(pad):
     return characters.inner_text().split(), characters.locator(".digit-pad-selected").inner_text()
 
 
+def labels_below_paper(pad):
+    """Return how far below the paper's top the ten buttons are, wherever the page is scrolled to."""
+    return pad.root.locator(".digit-pad-labels").bounding_box()["y"] - pad.canvas.bounding_box()["y"]
+
+
 def test_a_number_is_tinted_and_a_tap_shows_what_one_digit_is_read_as(chromium, drawing_page, artifacts):
     with opened(chromium, drawing_page, **DESKTOP) as pad:
         paper = pad.root.locator(".digit-pad-paper").bounding_box()
@@ -82,19 +87,22 @@ def test_a_phone_shows_a_square_and_ink_ends_at_its_edge(chromium, drawing_page,
         assert edge == pytest.approx(1 + 0.0225, abs=0.01), "the edge, and half a pen's width"
 
 
-@pytest.mark.parametrize(("screen", "name"), [(DESKTOP, "desktop"), (PHONE, "phone")])
+@pytest.mark.parametrize(("screen", "name"), [(DESKTOP, "desktop"), (SMALL_PHONE, "small-phone")])
 def test_two_digits_are_joined_by_a_tap_and_labelled(chromium, drawing_page, artifacts, screen, name):
     with opened(chromium, drawing_page, **screen) as pad:
         draw = pad.draw_by_touch if "has_touch" in screen else pad.draw_by_mouse
         draw([stroke for strokes in written("407", width=1) for stroke in strokes])
         assert pad.reads("407")
-        before = pad.root.locator(".digit-pad-labels").bounding_box()
+        before = labels_below_paper(pad)
         pad.button("Join").click()
         pad.page.wait_for_function("document.querySelectorAll('.digit-pad-characters span').length === 2")
+        join, split = (pad.button(name).bounding_box() for name in ("Join", "Split"))
+        assert join["y"] == split["y"]
+        assert split["x"] + split["width"] <= pad.page.viewport_size["width"], "both are to be seen"
         pad.button("It is an 8").click()
         assert pad.reads("48")
         assert under(pad) == ([*"48"], "8")
-        assert pad.root.locator(".digit-pad-labels").bounding_box() == before, "nothing moves"
+        assert labels_below_paper(pad) == before, "nothing moves"
         pad.page.screenshot(path=artifacts / f"page-{name}-joined.png")
         pad.page.keyboard.press("Control+z")
         pad.page.keyboard.press("Control+z")
