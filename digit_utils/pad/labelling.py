@@ -22,11 +22,11 @@ from digit_utils.files import with_home
 from digit_utils.pad.state import LabelState
 from digit_utils.preprocessing.strokes import clean_strokes
 from digit_utils.recognition.adaptation import MAX_CORRECTIONS, AdaptiveRecognizer
-from digit_utils.recognition.numbers import Character, KnownCharacters, Number
+from digit_utils.recognition.numbers import Alternative, Character, KnownCharacters, Number
 from digit_utils.recognition.recognizer import Prediction, Recognizer
 from digit_utils.types import Strokes
 
-SURE_OF_LINES = 0.5  # confidence; a digit with a line under it has 0.8 and more
+SURE_OF_LINES = 0.75  # confidence; most digits with a line under them have 0.8 and more, most letters less
 MAX_BYTES_PER_PAD = 2_000_000  # that one pad adds to the file, which all visitors of a page share
 
 _log = logging.getLogger(__name__)
@@ -45,20 +45,25 @@ class StrokeRecognizer(Protocol):
 def number_of(recognizer: StrokeRecognizer, strokes: Strokes, *, known: KnownCharacters | None = None) -> Number:
     """Read a drawing as a number.
 
-    As one digit where the recogniser reads no numbers, finds no character, or takes strokes around a lone digit for
-    lines without being sure of it: the letter A is no 1.
+    As one digit where the recogniser reads no numbers, finds no character, or takes strokes for lines without being
+    sure of it: the letter A is no 1, and H no -1. What it found then is an alternative.
     """
+    alternatives: tuple[Alternative, ...] = ()
     if hasattr(recognizer, "recognize_number"):
         number = recognizer.recognize_number(strokes, **({"known": known} if known else {}))
-        is_alone = len(number.digits) == 1 and len(number.digits[0].strokes) < len(strokes)
-        if number.digits and not (is_alone and number.confidence < SURE_OF_LINES):
+        has_lines = sum(len(character.strokes) for character in number.digits) < len(strokes)
+        if number.digits and (known or not has_lines or number.confidence >= SURE_OF_LINES):
             return number
+        found = [Alternative(number.text, number.confidence, number.digits)] if number.text else []
+        alternatives = (*found, *number.alternatives)
     prediction = recognizer.recognize(strokes)
     text = None if prediction.digit is None else str(prediction.digit)
     confidence = 0.0 if text is None else float(prediction.probabilities[prediction.digit])
     corners = np.concatenate(clean_strokes(strokes) or [np.zeros((1, 2))])
     box = (*corners.min(axis=0).tolist(), *np.ptp(corners, axis=0).tolist())
-    return Number(text, confidence, (Character(text or "?", prediction, tuple(range(len(strokes))), box),))
+    return Number(
+        text, confidence, (Character(text or "?", prediction, tuple(range(len(strokes))), box),), alternatives
+    )
 
 
 def with_adaptation(recognizer: StrokeRecognizer) -> StrokeRecognizer:

@@ -24,8 +24,8 @@ from digit_utils.recognition.numbers import Alternative, Character, Number
 from digit_utils.recognition.recognizer import Prediction
 
 CERTAIN = 0.9  # probability from which the digit is stated without "probably"
-PROBABLE = 0.5  # likewise of a number, with "probably" instead of "perhaps"
-LEAST_WITH_NON_DIGITS = 0.7  # confidence of a number, some of whose digits look like none; letters stay below
+LEAST_OF_SEVERAL = 0.5  # confidence from which several characters are a number; most letters stay below
+LEAST_WITH_NON_DIGITS = 0.7  # likewise where some of the digits look like none
 OFFERED = 0.01  # confidence from which another reading can be tapped
 READINGS = 3  # at most
 CLOSE = 0.2  # a runner-up is named from this fraction of the best digit's probability
@@ -77,8 +77,8 @@ def displayed(prediction: Prediction | None) -> DisplayedPrediction:
     is_close = probabilities[second] >= CLOSE * probabilities[best]
     bars = tuple(float(value) for value in probabilities)
     if prediction.digit is None:
-        nearest = f"Nearest guess: {best}" + (f" or {second}" if is_close else "")
-        return DisplayedPrediction("unknown", "?", f"This does not look like a digit. {nearest}.", bars, None)
+        nearest = f"Nearest: {best}" + (f" or {second}" if is_close else "")
+        return DisplayedPrediction("unknown", "?", f"Not a digit. {nearest}.", bars, None)
     if is_close:
         caption = f"Perhaps {with_article(best)}, or {with_article(second)}"
     elif probabilities[best] >= CERTAIN:
@@ -109,9 +109,12 @@ def is_doubtful(character: Character) -> bool:
 
 
 def is_refused(number: Number) -> bool:
-    """Whether ink is shown as no number: it is read as none, or hardly as one, with digits that look like none."""
+    """Whether ink is shown as no number: it is read as none, or hardly as one."""
+    if number.text is None:
+        return True
     has_non_digit = any(c.text.isdigit() and c.prediction.digit is None for c in number.digits)
-    return number.text is None or (has_non_digit and number.confidence < LEAST_WITH_NON_DIGITS)
+    least = LEAST_WITH_NON_DIGITS if has_non_digit else LEAST_OF_SEVERAL if len(number.digits) > 1 else 0.0
+    return number.confidence < least
 
 
 def displayed_number(number: Number, selected: int) -> DisplayedPrediction:
@@ -122,9 +125,9 @@ def displayed_number(number: Number, selected: int) -> DisplayedPrediction:
         return digit
     if is_refused(number):
         guesses = [number.text or "", *(alternative.text for alternative in number.alternatives)]
-        nearest = next((f" Nearest guess: {guess}." for guess in guesses if guess), "")
-        return DisplayedPrediction("unknown", "?", f"This does not look like a number.{nearest}", digit.bars, None)
-    how = "This is" if number.confidence >= CERTAIN else "Probably" if number.confidence >= PROBABLE else "Perhaps"
+        nearest = next((f" Nearest: {guess}." for guess in guesses if guess), "")
+        return DisplayedPrediction("unknown", "?", f"Not a number.{nearest}", digit.bars, None)
+    how = "This is" if number.confidence >= CERTAIN else "Probably"
     best = int(character.text) if character.text.isdigit() else None
     return DisplayedPrediction(
         "digit",

@@ -210,7 +210,7 @@ def test_a_scribble_gets_the_state_that_the_recogniser_gives_it(pad, recognizer,
     prediction = recognizer.recognize(SCRIBBLE)
     assert prediction.digit is None
     assert pad.answer() == "?"
-    assert "does not look like a digit" in pad.caption.inner_text()
+    assert "Not a digit" in pad.caption.inner_text()
     assert str(prediction.best_digit) in pad.caption.inner_text()
     pad.page.screenshot(path=artifacts / "page-desktop-scribble.png")
 

@@ -7,10 +7,14 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from digit_utils.augmentation.non_digits import letter
+from digit_utils.augmentation.numbers import hands_of, random_numbers
+from digit_utils.augmentation.strokes import augment_strokes
 from digit_utils.datasets.drawings import read_drawings
 from digit_utils.datasets.samples import sample_digits
 from digit_utils.pad.ink import DIGIT_COLOURS, DOUBTFUL_COLOURS, INK_COLOUR
-from digit_utils.pad.view import displayed, ink_colours, on_paper
+from digit_utils.pad.labelling import number_of
+from digit_utils.pad.view import displayed, ink_colours, is_refused, on_paper
 from digit_utils.pad.widget import DigitPad
 from digit_utils.recognition.adaptation import AdaptiveRecognizer
 from digit_utils.recognition.recognizer import Recognizer
@@ -69,7 +73,7 @@ def test_what_is_no_number_is_told(pad):
     pad.replay([rng.uniform(100 + 300 * place, 300 + 300 * place, (30, 2)) for place in range(2)])
     assert all(character.prediction.digit is None for character in pad.number.digits)
     assert len(pad.number.digits) == 2
-    assert "This does not look like a number." in pad._view._caption.value
+    assert "Not a number." in pad._view._caption.value
     assert ">?<" in pad._view._tiles.value
 
 
@@ -80,13 +84,35 @@ def test_what_is_no_number_is_told(pad):
         [[(100, 60), (300, 330)], [(300, 60), (100, 330)]],  # X
         [[(200, 60), (100, 60), (100, 330), (200, 330)], [(100, 200), (180, 200)]],  # E
         [[(100, 60), (200, 60)], [(150, 60), (150, 300)]],  # T
+        [[(100, 60), (100, 330)], [(300, 60), (300, 330)], [(100, 200), (300, 200)]],  # H
     ],
-    ids="AXET",
+    ids="AXETH",
 )
 def test_letters_of_several_strokes_are_told_as_what_they_are(pad, letter):
     pad.replay(letter)
     assert ">?<" in pad._view._tiles.value
-    assert "This does not look like a" in pad._view._caption.value
+    assert "Not a " in pad._view._caption.value
+
+
+def test_a_doubtful_number_can_be_chosen(pad):
+    pad.replay([[(100, 60), (100, 330)], [(300, 60), (300, 330)], [(100, 200), (300, 200)]])  # H
+    doubtful = pad.number.alternatives[0]
+    assert doubtful.text == "-1"
+    pad.choose(doubtful)
+    assert pad.number.text == "-1"
+    assert ">-<b>1</b><" in pad._view._tiles.value
+
+
+def test_most_letters_are_told_as_no_number_and_few_numbers_are(recognizer, pendigits):
+    rng = np.random.default_rng(3)
+    letters = [augment_strokes(letter(rng), rng) for _ in range(100)]
+    assert np.mean([is_refused(number_of(recognizer, strokes)) for strokes in letters]) >= 0.75
+    test = pendigits.test
+    numbers = random_numbers(50, hands_of(test.strokes, test.labels, test.writers), rng, allographs=0)
+    found = [number_of(recognizer, number.strokes) for number in numbers]
+    right = [each for each, number in zip(found, numbers, strict=True) if each.text == number.text is not None]
+    assert len(right) > 30
+    assert np.mean([is_refused(number) for number in right]) <= 0.05
 
 
 def test_a_recogniser_of_single_digits_reads_all_ink_as_one_digit(recognizer):
