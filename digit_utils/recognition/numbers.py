@@ -283,7 +283,7 @@ class NumberReader:
         readings_found = [
             Alternative(text, self._head.calibrated(chance), characters_of(path))
             for path, (text, chance) in zip(paths, texts, strict=True)
-            if OTHER not in text and text and chance
+            if OTHER not in text and any(map(str.isdigit, text)) and chance
         ]
         text = "".join(character.text for character in characters)
         chance = next((reading.confidence for reading in readings_found if reading.text == text), 0.0)

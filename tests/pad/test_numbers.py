@@ -98,6 +98,7 @@ def test_a_doubtful_number_can_be_chosen(pad):
     pad.replay([[(100, 60), (100, 330)], [(300, 60), (300, 330)], [(100, 200), (300, 200)]])  # H
     doubtful = pad.number.alternatives[0]
     assert doubtful.text == "-1"
+    assert all(re.search(r"\d", reading.text) for reading in pad.number.alternatives), "a mark alone is no number"
     pad.choose(doubtful)
     assert pad.number.text == "-1"
     assert ">-<b>1</b><" in pad._view._tiles.value
