@@ -54,6 +54,8 @@ class PadPicture:
         self.selected: Character | None = None
         self._name = uuid.uuid4().hex[:16]
         self._labels: dict[Box, int] = {}  # of characters
+        # What each step changed, as it was before: the region, or a character's label.
+        self._done: list[tuple[Box | None, Character | None, int | None]] = []
         self._is_read = False
 
     @property
@@ -89,6 +91,7 @@ class PadPicture:
         (left, top), (right, bottom) = np.floor(np.min(corners, axis=0)), np.ceil(np.max(corners, axis=0))
         if min(right - left, bottom - top) < max(SMALLEST_SIDE, SMALLEST_REGION * max(limits)):
             return False
+        self._done.append((self.region, None, None))
         self.region = (float(left), float(top), float(right - left), float(bottom - top))
         self.selected, self._is_read = None, False
         return True
@@ -106,6 +109,20 @@ class PadPicture:
         """Label the selected character, or take its label back (None); similar ones follow if the recogniser adapts."""
         if self.selected is None:
             return
+        self._done.append((self.region, self.selected, self.label_of_selected))
+        self._label(recognizer, digit)
+
+    def undo(self, recognizer: object) -> bool:
+        """Take back the last label or region; tell whether there was one."""
+        if not self._done:
+            return False
+        self.region, self.selected, digit = self._done.pop()
+        if self.selected is not None:
+            self._label(recognizer, digit)
+        self._is_read = False
+        return True
+
+    def _label(self, recognizer: object, digit: int | None) -> None:
         box = self.selected.box
         self._labels.pop(box, None)
         if digit is not None:

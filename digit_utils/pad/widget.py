@@ -173,7 +173,7 @@ class DigitPad(widgets.Box):
         return None if number is None else number.digits[self._shown(number)].prediction
 
     def open(self, picture: "ImageInput | None" = None) -> None:
-        """Lay a picture on the paper, on a new sheet, and read the numbers in it; `clear` and `undo` take it away.
+        """Lay a picture on the paper, on a new sheet, and read the numbers in it; `clear` takes it away.
 
         A drag on it marks the region to read, a tap selects a digit, which can then be corrected.
 
@@ -267,7 +267,15 @@ class DigitPad(widgets.Box):
         return self.predict()
 
     def undo(self) -> None:
-        """Take back what was done last: a stroke, labels, or clearing the paper. Takes a picture away."""
+        """Take back what was done last: a stroke, labels, or clearing the paper; on a picture a label or a region.
+
+        Where nothing was done to a picture, it is taken away.
+        """
+        with self._recognition_lock:
+            is_undone = self._picture is not None and self._picture.undo(self._recognizer)
+        if is_undone:
+            self.predict()
+            return
         with self._lock:
             undone = None if self._layer.drop_wet() or self._take_picture_away() else self._state.undo()
             step = self._state.newest_step

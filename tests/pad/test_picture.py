@@ -199,6 +199,19 @@ def test_forgetting_a_label_in_a_picture_brings_the_reading_back(pad):
     assert texts(pad) == ["2026", "47"]
 
 
+def test_undo_takes_back_labels_and_regions_of_a_picture_before_the_picture(pad):
+    pad.open(TWO_NUMBERS)
+    mark(pad, (60, 350), (500, 600))
+    assert pad.correct(1).digit == 1
+    assert pad.correct(2).digit == 2
+    seen = []
+    for _ in range(4):
+        pad.undo()
+        seen.append(texts(pad))
+    assert seen == [["41"], ["47"], ["2026", "47"], []]
+    assert pad._view._photo.value == ""
+
+
 def test_a_picture_from_the_browser_is_read_and_a_bad_one_is_one_sentence_on_the_pad(pad):
     pad._layer._take_in(None, {"kind": "picture"}, [memoryview(file_of(TWO_NUMBERS))])
     pad.predict()
