@@ -62,7 +62,7 @@ def test_the_page_draws_under_a_path_whether_the_proxy_takes_it_off_or_not():
         assert address.endswith("/draw/")
         port = int(re.search(r":(\d+)/", address)[1])
         for strips in (True, False):
-            assert "0 to 9" in asyncio.run(visit(port, strips=strips))
+            assert "Draw a digit or a number" in asyncio.run(visit(port, strips=strips))
 
 
 @pytest.mark.parametrize("base_url", ["https://example.org/draw", "/draw?x=1", "/dr aw"])
@@ -95,4 +95,4 @@ def test_the_page_draws_where_the_home_cannot_be_written(user: str, tmp_path: Pa
         (tmp_path / "sitecustomize.py").write_text(UNKNOWN_USER)
     python_path = os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")])
     with running_page(HOME="/proc/nowhere", XDG_DATA_HOME="", PYTHONPATH=python_path) as (_, address):
-        assert "0 to 9" in asyncio.run(caption(address))
+        assert "Draw a digit or a number" in asyncio.run(caption(address))
