@@ -11,7 +11,7 @@ from digit_utils.datasets.loading import load_dataset
 
 NEEDED = ("mnist", "pendigits")
 NEED_NO_DATA = ("04_draw.ipynb", "06_sweep.ipynb")
-SLOW_NOTEBOOKS = ("02_train.ipynb", "06_sweep.ipynb")
+SLOW_NOTEBOOKS = ("02_train.ipynb", "03_evaluate.ipynb", "06_sweep.ipynb")
 
 
 def pytest_configure() -> None:
@@ -26,7 +26,7 @@ def pytest_configure() -> None:
 
 @pytest.hookimpl(tryfirst=True)  # before pytest deselects by its marks
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Leave to `make test-all` what takes minutes: training on MNIST, and a dozen trainings. Small runs are fast."""
+    """Leave to `make test-all` what takes minutes; small runs of the same notebooks, by papermill, are fast."""
     for item in items:
         if item.path.name in SLOW_NOTEBOOKS:
             item.add_marker(pytest.mark.slow)

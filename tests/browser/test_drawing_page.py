@@ -91,6 +91,7 @@ def read_all(pad, draw, digits, recognizer):
     return right
 
 
+@pytest.mark.slow
 def test_ten_people_write_on_a_phone_and_are_read(chromium, drawing_page, peoples_digits, recognizer, artifacts):
     with opened(chromium, drawing_page, **PHONE) as pad:
         pad.page.screenshot(path=artifacts / "page-phone-blank.png")
