@@ -318,7 +318,10 @@ class PadView:
 
 
 def _confidence_words(display: DisplayedPrediction) -> str:
-    return "" if display.confidence is None else f", {100 * display.confidence:.0f}\u00a0%\u00a0sure"
+    if display.confidence is None:
+        return ""
+    share = "over\u00a099" if display.confidence > 0.99 else f"{100 * display.confidence:.0f}"  # nothing is certain
+    return f", {share}\u00a0%\u00a0sure"
 
 
 def _tile_html(title: str, content: str) -> str:

@@ -45,7 +45,7 @@ def test_a_number_is_read_with_the_strokes_of_each_digit(pad, text):
     assert pad.number.text == text
     assert [character.strokes for character in pad.number.digits] == owners
     assert f"This is {text}" in pad._view._caption.value
-    percentage = f"{100 * pad.number.confidence:.0f}"
+    percentage = "over\u00a099" if pad.number.confidence > 0.99 else f"{100 * pad.number.confidence:.0f}"
     assert f'--confidence:", {percentage}' in pad._view._tiles.value
     assert f"This is {text}, {percentage}" in pad._view._announcement.value
 
