@@ -3,6 +3,7 @@
     python -m benchmarks.speed.sweeps              all of these
     python -m benchmarks.speed.sweeps overhead     a run of 02_train, its kernel alone or forked, against a script
     python -m benchmarks.speed.sweeps throughput   short runs per minute with 1, 2, 4 and 8 workers; the runs only sleep
+    python -m benchmarks.speed.sweeps trainings    24 runs of 02_train on two workers, against their training alone
     python -m benchmarks.speed.sweeps queue        1,000 runs: the client's processor time on each, and its memory
 
 What counts are the ratios of one call on one machine, while nothing else runs.
@@ -11,6 +12,7 @@ What counts are the ratios of one call on one machine, while nothing else runs.
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import subprocess
 import sys
@@ -91,6 +93,22 @@ def throughput() -> None:
             print(f"{workers} workers: 24 runs of 2 s in {seconds:.0f} s, {24 * 60 / seconds:.0f} a minute", flush=True)
 
 
+def trainings() -> None:
+    """Run `02_train` 24 times on two workers, and compare with the seconds that the trainings themselves took."""
+    text = "notebook: 02_train\nparameters: {dataset: digits8x8, compare: false, epochs: 40}\nseeds: 24\n"
+    with tempfile.TemporaryDirectory() as name:
+        file, output = Path(name, "trainings.yaml"), Path(name, "out")
+        file.write_text(text, encoding="utf-8")
+        command = [sys.executable, "-m", "digit_utils.cli", "sweep", file, "--output", output, "--workers", "2"]
+        start = time.perf_counter()
+        subprocess.run(command, check=True, capture_output=True)
+        seconds = time.perf_counter() - start
+        metrics = [json.loads(path.read_text(encoding="utf-8")) for path in output.rglob("metrics.json")]
+        assert len(metrics) == 24
+        alone = sum(each["seconds"] for each in metrics) / 2
+        print(f"24 runs of 02_train in {seconds:.0f} s; training alone {alone:.0f} s; {seconds / alone:.2f} of it")
+
+
 def queue() -> None:
     """Queue 1,000 runs that do nothing, without kernels, and measure what the client spends on each."""
     from contextlib import nullcontext
@@ -136,7 +154,7 @@ def queue() -> None:
 def main() -> None:
     """Run the benchmark that the command line names."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parts = {"overhead": overhead, "throughput": throughput, "queue": queue}
+    parts = {"overhead": overhead, "throughput": throughput, "trainings": trainings, "queue": queue}
     parser.add_argument("what", nargs="?", choices=parts)
     what = parser.parse_args().what
     for part in [what] if what else parts:
