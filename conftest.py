@@ -11,7 +11,7 @@ from digit_utils.datasets.loading import load_dataset
 
 NEEDED = ("mnist", "pendigits")
 NEED_NO_DATA = ("04_draw.ipynb", "06_sweep.ipynb")
-SLOW_NOTEBOOKS = ("02_train.ipynb", "03_evaluate.ipynb", "06_sweep.ipynb")
+SLOW_NOTEBOOKS = ("02_train.ipynb", "03_evaluate.ipynb", "05_look_inside.ipynb", "06_sweep.ipynb")
 
 
 def pytest_configure() -> None:

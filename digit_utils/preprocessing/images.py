@@ -21,7 +21,7 @@ SMALLEST_CROP = 48  # pixels, shorter side; in smaller images nothing at an edge
 MOST_OF_EDGE = 0.7  # share of an edge that a digit cropped to its ink covers; frames and desks cover more
 FAINT = 0.1  # of full ink; as much is the outermost part of a soft stroke
 MOSTLY_AT_EDGE = 0.9  # share of its ink that is connected to an edge; beside the rest of a grid line there is a digit
-SENSITIVITIES = 0.15, 0.2, 0.3, 0.4  # of Sauvola's threshold; more of them read no more numbers on cheques
+SENSITIVITIES = 0.15, 0.2, 0.3, 0.4  # of Sauvola's threshold; two of them read fewer cheques of other people
 BESIDE_INK = 3  # pixels of the shrunk image; what is farther from its ink is not ink at the higher resolution either
 
 

@@ -66,7 +66,9 @@ def test_a_number_is_tinted_and_a_tap_shows_what_one_digit_is_read_as(chromium, 
         assert pad.ink().sum() > ink.sum(), "elsewhere it is a dot"
 
 
-@pytest.mark.parametrize(("phone", "name"), [(PHONE, "phone"), (SMALL_PHONE, "small-phone")])
+@pytest.mark.parametrize(
+    ("phone", "name"), [(PHONE, "phone"), pytest.param(SMALL_PHONE, "small-phone", marks=pytest.mark.slow)]
+)
 def test_a_phone_shows_a_square_and_ink_ends_at_its_edge(chromium, drawing_page, artifacts, phone, name):
     with opened(chromium, drawing_page, **phone) as pad:
         paper = pad.root.locator(".digit-pad-paper").bounding_box()
@@ -87,7 +89,9 @@ def test_a_phone_shows_a_square_and_ink_ends_at_its_edge(chromium, drawing_page,
         assert edge == pytest.approx(1 + 0.0225, abs=0.01), "the edge, and half a pen's width"
 
 
-@pytest.mark.parametrize(("screen", "name"), [(DESKTOP, "desktop"), (SMALL_PHONE, "small-phone")])
+@pytest.mark.parametrize(
+    ("screen", "name"), [pytest.param(DESKTOP, "desktop", marks=pytest.mark.slow), (SMALL_PHONE, "small-phone")]
+)
 def test_two_digits_are_joined_by_a_tap_and_labelled(chromium, drawing_page, artifacts, screen, name):
     with opened(chromium, drawing_page, **screen) as pad:
         draw = pad.draw_by_touch if "has_touch" in screen else pad.draw_by_mouse

@@ -380,7 +380,7 @@ def test_a_stroke_along_two_edges_of_a_tight_picture_is_no_desk(grain):
     assert overlap(find_ink(np.clip(picture, 0, 255).astype(np.uint8)), truth) > 0.85
 
 
-def test_the_local_threshold_is_sauvola_s():
+def test_the_local_threshold_is_that_of_sauvola_and_pietikainen():
     rng = np.random.default_rng(3)
     image = lit((40, 60), kind="from a side") - 90 * ring((40, 60), pen=3) + rng.normal(0, 2, (40, 60))
     image = image.clip(0, 255).astype(np.uint8)

@@ -18,7 +18,10 @@ from digit_utils.notebook.results import flat_metrics, metrics_of_run
 from digit_utils.sweeps.trial import environment_of_run
 from tests.support.tiny_sweep import Place, finish, wait_until
 
-pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="kernels are forked on Linux only")
+pytestmark = [
+    pytest.mark.skipif(not sys.platform.startswith("linux"), reason="kernels are forked on Linux only"),
+    pytest.mark.slow,  # tests/training/test_loop.py kills one training, tests/sweeps/test_failures.py short runs
+]
 EPOCHS = 6
 PARAMETERS = {"dataset": "digits8x8", "compare": False, "epochs": EPOCHS}
 SWEEP = f"notebook: 02_train\nparameters: {json.dumps(PARAMETERS)}\nseeds: 2\nlowest: validation.digits8x8_errors\n"

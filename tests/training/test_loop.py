@@ -67,8 +67,9 @@ def test_the_same_seed_gives_the_same_weights_to_the_last_bit(training_data, und
     assert [report.split("loss")[0].strip() for report in reports] == ["epoch  1/2", "epoch  2/2"]
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("name", CONFIGS)
+@pytest.mark.parametrize(
+    "name", ["simple_cnn", *(pytest.param(name, marks=pytest.mark.slow) for name in CONFIGS if name != "simple_cnn")]
+)
 def test_a_run_that_was_killed_within_an_epoch_ends_as_if_it_had_not_been(name, training_data, undisturbed, tmp_path):
     command = [sys.executable, "-c", KILLED_RUN, name, str(tmp_path)]
     killed = subprocess.run(command, cwd=Path(__file__).parents[2], capture_output=True, text=True, timeout=300)
