@@ -445,7 +445,8 @@ class DigitPad(widgets.Box):
         try:
             picture = PadPicture(file, max_pixels=MAX_SENT_PIXELS)
         except ImageInputError as error:
-            self._view.show_problem(f"T{str(error)[1:]}.", announce=True)  # "the picture ..."
+            reason = str(error)
+            self._view.show_problem(f"{reason[0].upper()}{reason[1:]}.", announce=True)
             return
         self._lay(picture)
         self._recognition.request(announce=True)
