@@ -203,7 +203,10 @@ def ask():
     connection.connect(server.getsockname())
     reading, writing = os.pipe()
     request = {{"environment": {{}}, "folder": "/", "arguments": [str(reading)]}}
-    connection.sendall(json.dumps(request).encode() + b"\\n")
+    try:
+        connection.sendall(json.dumps(request).encode() + b"\\n")
+    except BrokenPipeError:  # hung up before it was sent
+        pass
     return connection, writing
 (first, goes_on), (refused, _) = ask(), ask()
 try:
