@@ -170,6 +170,7 @@ def build():
 """
 
 
+@pytest.mark.slow  # test_any_keras_model_is_trained_resumed_and_averaged is the fast proof
 def test_a_reader_replaces_the_network_and_trains_it(offline: dict, tmp_path: Path):
     """Only the cell that holds the network is changed; everything below trains, exports and scores the new one."""
     notebook = nbformat.read(ROOT / "notebooks" / "02_train.ipynb", as_version=4)
