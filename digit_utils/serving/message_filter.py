@@ -183,7 +183,9 @@ class FilteredConnection(ZMQChannelsWebsocketConnection):
         """Pass a kernel's message on to the browser if it concerns widgets."""
         _, parts = self.session.feed_identities(outgoing_msg)  # signature, header, parent, metadata, content, buffers
         kind = json.loads(bytes(parts[1])).get("msg_type")
-        if kind == "status" and b'"idle"' in bytes(parts[4]):
+        if kind == "status":
+            if b'"idle"' not in bytes(parts[4]):
+                return  # the page shows no kernel's state, and each message costs a phone time
             self._unanswered.answered(json.loads(bytes(parts[2])).get("msg_id"))
         if self.channels and kind in TO_BROWSER:
             super().handle_outgoing_message(stream, outgoing_msg)

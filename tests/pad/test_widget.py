@@ -616,8 +616,7 @@ def test_showing_a_prediction_sets_bars_image_and_answer(pad):
     draw(pad, (10, 10), (20, 20))
     pad.predict()
     view = pad._view
-    assert "--bar-1:0.910" in view._tiles.value
-    assert "--colour-1:" in view._tiles.value
+    assert ".digit-pad-column:nth-child(2){--level:0.910;--percent:91;--colour:" in view._tiles.value
     assert ">1<" in view._tiles.value
     assert 'alt="The drawing as the network sees it"' in view._tiles.value
     png = base64.b64decode(view._tiles.value.split("base64,")[1].split('"')[0])
