@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from digit_utils.preprocessing.inputs import ImageInput
 
 LONGEST_SHOWN = 1280  # pixels of what the browser gets to show
+LARGEST_CUT_OUT = 112  # pixels, of one character in the strip "how it sees"
 SMALLEST_SIDE = 8  # pixels; in less there is no digit
 SMALLEST_REGION = 0.02  # of the picture's longer side; a smaller frame was meant as a tap
 LETTERS = 1 / 20  # height of a reading, of the picture's longer side
@@ -146,6 +147,19 @@ class PadPicture:
             listed = ", ".join(texts[:MOST_LISTED]) + (", ..." if len(texts) > MOST_LISTED else "")
             display = replace(display, caption=f"{len(texts)} numbers: {listed}", confidence=None)
         return display, self.selected.prediction.image
+
+    def cut_out(self) -> np.ndarray | None:
+        """Return the selected character as it is in the picture, (height, width) in [0, 1]; None without one."""
+        if self.selected is None:
+            return None
+        x, y, width, height = self.selected.box
+        margin = 0.15 * max(width, height)
+        rows, columns = (
+            slice(max(0, int(low - margin)), int(low + side + margin) + 1) for low, side in ((y, height), (x, width))
+        )
+        part = self._gray[rows, columns]
+        factor = min(1.0, LARGEST_CUT_OUT / max(part.shape))
+        return cv2.resize(part, None, fx=factor, fy=factor, interpolation=cv2.INTER_AREA) / 255
 
     def picture_html(self) -> str:
         """Return the picture as an element that fills the paper."""

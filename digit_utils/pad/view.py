@@ -30,6 +30,7 @@ OFFERED = 0.01  # confidence from which another reading can be tapped
 READINGS = 3  # at most
 CLOSE = 0.2  # a runner-up is named from this fraction of the best digit's probability
 PAPER_DESCRIPTION = "Paper to draw on with mouse, finger or pen. Control Z undoes, Control Y redoes, Escape clears."
+UNFOLD, FOLD = "How it sees", "Hide how it sees"
 EXAMPLE = sample_digits(side=100)[6]  # of one stroke
 INK_BGR = tuple(bytes.fromhex(INK_COLOUR[1:])[::-1])
 FRAME_BGR = (200, 200, 200)
@@ -171,7 +172,7 @@ def on_paper(number: Number, selected: int, *, width: float, height: float) -> O
 
 
 def png_of(image: np.ndarray) -> bytes:
-    """Return ink, (28, 28) in [0, 1], as a PNG: light ink on a dark background, as the network sees it."""
+    """Return ink, (height, width) in [0, 1], as a PNG: light ink on a dark background, as the network sees it."""
     grey = np.clip(np.asarray(image) * 255 + 0.5, 0, 255).astype(np.uint8)
     return cv2.imencode(".png", grey)[1].tobytes()
 
@@ -226,6 +227,9 @@ class PadView:
         self.readings = [_quiet_button("Read as", "Read the ink so", f"digit-pad-reading-{n}") for n in range(READINGS)]
         self.join = _quiet_button("Join", "Make one digit of this one and the one before it", "digit-pad-join")
         self.split = _quiet_button("Split", "Make a digit of each stroke of this one", "digit-pad-split")
+        self.unfold = widgets.Button(description=UNFOLD, tooltip="Follow the drawing through the network")
+        self.unfold.add_class("digit-pad-unfold")
+        self._strip = widgets.HTML().add_class("digit-pad-strip")
         self.corrections = CorrectionRow(saving_notice=saving_notice)
         self._tiles = widgets.HTML().add_class("digit-pad-tiles")  # answer, network input, lengths of the bars
         self._caption = widgets.HTML().add_class("digit-pad-caption")
@@ -251,7 +255,8 @@ class PadView:
             "digit-pad-chart"
         )
         parts = [self._tiles, words, chart, self.corrections.root]
-        return [sheet, widgets.Box(parts).add_class("digit-pad-readout")]
+        readout = widgets.Box(parts).add_class("digit-pad-readout")
+        return [sheet, readout, widgets.Box([self.unfold, self._strip]).add_class("digit-pad-sight")]
 
     def cover_paper(self, layer: widgets.Widget) -> None:
         """Lay a layer over the canvas. A page that asks again has not heard of it."""
@@ -260,12 +265,22 @@ class PadView:
         else:
             self._paper.children = [*self._paper.children, layer]
 
-    def show(self, display: DisplayedPrediction, image: np.ndarray) -> None:
-        """Show a prediction, and the (28, 28) image that the network saw."""
+    @property
+    def is_unfolded(self) -> bool:
+        """Whether the strip "how it sees" is shown."""
+        return bool(self._strip.value)
+
+    def show_strip(self, strip: str) -> None:
+        """Unfold a strip that shows how the network sees; fold it away with ""."""
+        self._strip.value = strip
+        self.unfold.description = FOLD if strip else UNFOLD
+
+    def show(self, display: DisplayedPrediction, image: np.ndarray, *, steps: str = "") -> None:
+        """Show a prediction, the (28, 28) image that the network saw, and the strip's pictures as CSS variables."""
         # Two messages: what changes with every prediction is one, the caption another, when it changes.
         answer = _tile_html("The answer", _mark_html(display))
         seen = _tile_html("Network input", _picture_html(display, image))
-        self._tiles.value = self._levels_html(display) + answer + seen + _percentages_html(display)
+        self._tiles.value = self._levels_html(display, steps) + answer + seen + _percentages_html(display)
         self._caption.value = display.caption
 
     def show_photo(self, picture: str = "", boxes: str = "") -> None:
@@ -302,7 +317,7 @@ class PadView:
             rules.append(f'.{self._scope} .digit-pad-reading-{place}::after{{content:"{reading.text}"}}')
         return f"<style>{''.join(rules)}</style>"
 
-    def _levels_html(self, display: DisplayedPrediction) -> str:
+    def _levels_html(self, display: DisplayedPrediction, steps: str) -> str:
         """Return rules for what moves. Each concerns few elements: a browser styles all anew that inherit from them."""
         is_blank = display.state == "blank"
         rules = {
@@ -310,6 +325,7 @@ class PadView:
             # Unseen, an animation would still take a phone time in every frame.
             ".digit-pad-example": "" if is_blank else "display:none",
             ".digit-pad-caption": f'--confidence:"{words}"' if (words := _confidence_words(display)) else "",
+            ".digit-pad-steps": steps,
         }
         colours = {display.runner_up: ";--colour:var(--pad-second)", display.best: ";--colour:var(--pad-accent)"}
         for digit, length in enumerate(display.bars):
@@ -353,11 +369,12 @@ def _picture_html(display: DisplayedPrediction, image: np.ndarray) -> str:
     if display.state == "problem":
         return '<div class="digit-pad-picture"></div>'
     if display.state == "blank":
-        return f'<div class="digit-pad-picture"><img alt="" src="{_png_url(ink_from_strokes(EXAMPLE.strokes))}"></div>'
-    return f'<img class="digit-pad-picture" alt="The drawing as the network sees it" src="{_png_url(image)}">'
+        return f'<div class="digit-pad-picture"><img alt="" src="{png_url(ink_from_strokes(EXAMPLE.strokes))}"></div>'
+    return f'<img class="digit-pad-picture" alt="The drawing as the network sees it" src="{png_url(image)}">'
 
 
-def _png_url(image: np.ndarray) -> str:
+def png_url(image: np.ndarray) -> str:
+    """Return ink, (height, width) in [0, 1], as the address of a PNG that holds it."""
     return f"data:image/png;base64,{base64.b64encode(png_of(image)).decode()}"
 
 
@@ -379,9 +396,13 @@ def _quiet_button(description: str, tooltip: str, name: str) -> widgets.Button:
     return widgets.Button(description=description, tooltip=tooltip).add_class("digit-pad-quiet").add_class(name)
 
 
-def _chart_html() -> str:
-    """Return ten bars, and the style of the whole pad."""
+def columns_html() -> str:
+    """Return ten bars, which rules of their own move."""
     column = '<div class="digit-pad-column"><div class="digit-pad-track"><div class="digit-pad-bar"></div></div></div>'
     label = "Ten bars: how likely each digit from 0 to 9 is"
-    style = STYLE_FILE.read_text(encoding="utf-8")
-    return f'<style>{style}</style><div class="digit-pad-columns" role="img" aria-label="{label}">{10 * column}</div>'
+    return f'<div class="digit-pad-columns" role="img" aria-label="{label}">{10 * column}</div>'
+
+
+def _chart_html() -> str:
+    """Return ten bars, and the style of the whole pad."""
+    return f"<style>{STYLE_FILE.read_text(encoding='utf-8')}</style>{columns_html()}"

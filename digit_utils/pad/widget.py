@@ -26,14 +26,15 @@ from ipycanvas import Canvas
 
 from digit_utils.pad.debounce import Debouncer
 from digit_utils.pad.events import PointerEvents
+from digit_utils.pad.how_it_sees import picture_of_strokes, rules_of, strip_html
 from digit_utils.pad.ink import INK_COLOUR, InkCanvas
 from digit_utils.pad.ink_layer import InkLayer
 from digit_utils.pad.labelling import DrawingLabeller, StrokeRecognizer, number_of, with_adaptation
 from digit_utils.pad.picture import PadPicture
 from digit_utils.pad.state import DrawingState, Labelled, LabelState, Point, Step
-from digit_utils.pad.view import BLANK, PadView, displayed_number, ink_colours, on_paper, picture_of_pad
+from digit_utils.pad.view import BLANK, EXAMPLE, PadView, displayed_number, ink_colours, on_paper, picture_of_pad
 from digit_utils.preprocessing.inputs import ImageInputError
-from digit_utils.preprocessing.strokes import clean_strokes
+from digit_utils.preprocessing.strokes import clean_strokes, ink_from_strokes
 from digit_utils.recognition.numbers import Alternative, Number
 from digit_utils.recognition.recognizer import Prediction, Recognizer
 from digit_utils.types import IMAGE_SIZE, Strokes, check_digit
@@ -338,6 +339,7 @@ class DigitPad(widgets.Box):
         for place, button in enumerate(view.readings):
             button.on_click(lambda _, place=place: self._choose(place))
         view.corrections.forget.on_click(lambda _: self.forget())
+        view.unfold.on_click(lambda _: self._fold_or_unfold())
 
     def _on_key_down(self, key: str, shift: bool, ctrl: bool, meta: bool) -> None:
         is_shortcut = ctrl or meta
@@ -357,6 +359,11 @@ class DigitPad(widgets.Box):
         elif key == "Tab" and hasattr(self._view.undo, "focus"):
             # In a notebook, unlike on the page, the canvas keeps every key: without this Tab could not leave it.
             (self._canvas.blur if shift else self._view.undo.focus)()
+
+    def _fold_or_unfold(self) -> None:
+        strip = "" if self._view.is_unfolded else strip_html(self._feature_maps(np.zeros((IMAGE_SIZE, IMAGE_SIZE))))
+        self._view.show_strip(strip)
+        self._recognize_and_show()
 
     def _choose(self, place: int) -> None:
         offered = self._offered
@@ -482,7 +489,8 @@ class DigitPad(widgets.Box):
     def _show_picture(self, picture: PadPicture, *, announce: bool) -> None:
         self._offered = ()
         display, image = picture.displayed()
-        self._view.show(display, image)
+        cut_out = picture.cut_out() if self._view.is_unfolded else None
+        self._view.show(display, image, steps="" if cut_out is None else self._steps(cut_out, image))
         if announce:
             self._view.announce(display)
         with self._lock:
@@ -583,17 +591,32 @@ class DigitPad(widgets.Box):
                 self._show_picture(picture, announce=announce)
                 return
             if number is None:
-                self._view.show(BLANK, np.zeros((IMAGE_SIZE, IMAGE_SIZE)))
+                steps = self._steps_of(EXAMPLE.strokes, ink_from_strokes(EXAMPLE.strokes))
+                self._view.show(BLANK, np.zeros((IMAGE_SIZE, IMAGE_SIZE)), steps=steps)
                 if announce:
                     self._view.announce(BLANK)
                 return
-            display = displayed_number(number, shown)
-            self._view.show(display, number.digits[shown].prediction.image)
+            display, character = displayed_number(number, shown), number.digits[shown]
+            drawn = [stroke for place, stroke in enumerate(self.strokes) if place in character.strokes]
+            steps = self._steps_of(drawn, character.prediction.image)
+            self._view.show(display, character.prediction.image, steps=steps)
             if announce:
                 paper = on_paper(number, shown, width=self.width, height=self.side)
                 self._view.announce(display, paper)
                 self._offered = paper.readings
                 self._show_ink_and_label(number, shown, step)
+
+    def _feature_maps(self, image: np.ndarray) -> list[np.ndarray]:
+        """Return what the recogniser's network makes of an image, nothing where it does not tell."""
+        maps = getattr(self._recognizer, "feature_maps", None)
+        return maps.of(image) if maps else []
+
+    def _steps(self, drawing: np.ndarray, image: np.ndarray) -> str:
+        return rules_of(drawing, image, self._feature_maps(image))
+
+    def _steps_of(self, strokes: Strokes, image: np.ndarray) -> str:
+        """Return what the strip shows of strokes, nothing while it is folded away."""
+        return self._steps(picture_of_strokes(strokes), image) if self._view.is_unfolded and len(strokes) else ""
 
     def _show_ink_and_label(self, number: Number, shown: int, step: Step | None) -> None:
         """Tint the ink, and show the selected digit's label, unless something was done since `step`."""

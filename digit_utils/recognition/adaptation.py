@@ -21,6 +21,7 @@ import numpy as np
 
 from digit_utils.preprocessing.inputs import to_grayscale
 from digit_utils.preprocessing.strokes import ink_from_strokes
+from digit_utils.recognition.feature_maps import FeatureMaps
 from digit_utils.recognition.model_file import ModelCard
 from digit_utils.recognition.number_images import read_image
 from digit_utils.recognition.numbers import KnownCharacters, Number, NumberReader
@@ -113,6 +114,11 @@ class AdaptiveRecognizer:
     def card(self) -> ModelCard:
         """The card of the wrapped recogniser."""
         return self._recognizer.card
+
+    @property
+    def feature_maps(self) -> FeatureMaps:
+        """The wrapped recogniser's, which corrections do not change."""
+        return self._recognizer.feature_maps
 
     def __len__(self) -> int:
         """Return the number of corrections."""

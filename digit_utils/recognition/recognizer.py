@@ -17,6 +17,7 @@ from digit_utils.types import IMAGE_SIZE, NUM_CLASSES, Strokes
 
 if TYPE_CHECKING:
     from digit_utils.preprocessing.inputs import ImageInput
+    from digit_utils.recognition.feature_maps import FeatureMaps
     from digit_utils.recognition.numbers import KnownCharacters, Number, NumberReader
 
 BUNDLED_MODEL = Path(__file__).parents[1] / "models" / "digits.tflite"
@@ -66,6 +67,7 @@ class Recognizer:
         from ai_edge_litert.interpreter import Interpreter
 
         self.card = card
+        self._flatbuffer = flatbuffer
         self._lock = threading.Lock()  # an interpreter has one scratch memory, so one caller at a time
         self._interpreter = Interpreter(model_content=flatbuffer, num_threads=1)
         self._input = self._interpreter.get_input_details()[0]
@@ -138,6 +140,13 @@ class Recognizer:
         from digit_utils.recognition.numbers import NumberReader  # it builds on this module
 
         return NumberReader(self)
+
+    @cached_property
+    def feature_maps(self) -> "FeatureMaps":
+        """What the network's layers make of an image: `feature_maps.of(ink)`."""
+        from digit_utils.recognition.feature_maps import FeatureMaps
+
+        return FeatureMaps(self._flatbuffer)
 
     def recognize_ink(self, ink: np.ndarray) -> list[Prediction]:
         """Read normalised ink (`digit_utils.preprocessing`): (n, 28, 28) float32 in [0, 1]; any n, also 0.
