@@ -58,16 +58,15 @@ def picture_of_strokes(strokes: Sequence[np.ndarray]) -> np.ndarray:
 
 
 def mosaic(maps: np.ndarray) -> np.ndarray:
-    """Return a layer's feature maps, (height, width, channels), side by side in one picture, the largest value as 1.
+    """Return a layer's feature maps, (height, width, channels), side by side in one picture, with values in [0, 1].
 
-    It is about twice as wide as it is high.
+    It is about twice as wide as it is high. The largest 1 % of all values are 1, or a single one would darken the rest.
     """
     height, width, count = maps.shape
     columns = int(np.ceil(np.sqrt(2 * count)))
-    levels = np.clip(maps / max(float(maps.max()), 1e-9), 0, 1)
     rows = -(-count // columns)
-    sheet = np.full((rows * (height + GAP) - GAP, columns * (width + GAP) - GAP), GAP_LEVEL, np.float32)
-    for channel in range(count):
-        y, x = (height + GAP) * (channel // columns), (width + GAP) * (channel % columns)
-        sheet[y : y + height, x : x + width] = levels[..., channel]
-    return sheet
+    levels = np.zeros((height, width, rows * columns), np.float32)
+    levels[..., :count] = np.clip(maps / max(float(np.quantile(maps, 0.99)), 1e-9), 0, 1)
+    framed = np.pad(levels, ((0, GAP), (0, GAP), (0, 0)), constant_values=GAP_LEVEL)
+    cells = framed.reshape(height + GAP, width + GAP, rows, columns)
+    return cells.transpose(2, 0, 3, 1).reshape(rows * (height + GAP), columns * (width + GAP))

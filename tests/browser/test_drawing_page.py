@@ -538,6 +538,42 @@ def test_a_first_visit_fetches_one_and_a_half_megabytes_and_a_second_next_to_not
     context.close()
 
 
+def test_the_strip_moves_with_the_pen_and_costs_no_message(chromium, drawing_page, artifacts):
+    names = """() => [...document.querySelectorAll('.digit-pad-steps li > div')].map(
+        element => getComputedStyle(element).backgroundImage)"""
+    received, counts = [], []
+    half, rest = np.array_split(SAMPLES[3][0], 2)
+    with opened(chromium, drawing_page, received=received, **PHONE) as pad:
+        for turn in ("folded", "unfolded"):
+            fingers = Fingers(pad.page)
+            before, count = pad.page.evaluate(names), len(received)
+            places = pad.on_screen([half, rest])
+            fingers.send("touchStart", first=places[0][0])
+            for place in places[0][1:]:
+                fingers.send("touchMove", first=place)
+            pad.page.wait_for_timeout(500)
+            during = pad.page.evaluate(names)
+            for place in places[1]:
+                fingers.send("touchMove", first=place)
+            fingers.send("touchEnd")
+            assert pad.reads("3")
+            counts.append(len(received) - count)
+            if turn == "folded":
+                assert during == []
+                pad.clear()
+                pad.button("How it sees").click()
+                pad.root.locator(".digit-pad-steps").wait_for()
+                pad.page.wait_for_timeout(300)
+        after = pad.page.evaluate(names)
+        assert [len({*pictures}) for pictures in zip(before, during, after, strict=True)] == [3, 3, 3, 3, 1]
+        assert counts[1] <= counts[0] + 4, "answers of as many messages; their number differs with the moment"
+        pad.root.locator(".digit-pad-sight").scroll_into_view_if_needed()
+        pad.page.screenshot(path=artifacts / "page-phone-strip.png")
+        assert pad.page.evaluate("document.documentElement.scrollWidth") <= PHONE["viewport"]["width"]
+        pad.button("Hide how it sees").click()
+        pad.root.locator(".digit-pad-steps").wait_for(state="detached")
+
+
 def test_the_blank_page_shows_how_a_digit_is_drawn_unless_motion_is_unwelcome(chromium, drawing_page, artifacts):
     running = "() => document.getAnimations().filter(each => each.animationName?.startsWith('digit-pad')).length"
     opacity = "element => Number(getComputedStyle(element).opacity)"
@@ -548,7 +584,8 @@ def test_the_blank_page_shows_how_a_digit_is_drawn_unless_motion_is_unwelcome(ch
         assert pad.answer() == "", "nothing was drawn"
         pad.draw_by_touch(SAMPLES[7])
         assert pad.reads("7")
-        assert example.evaluate(opacity) == 0
+        assert not example.is_visible()
+        assert pad.page.evaluate(running) == 0, "not even unseen"
     with opened(chromium, drawing_page, reduced_motion="reduce", **PHONE) as pad:
         assert pad.page.evaluate(running) == 0
         assert pad.root.locator(".digit-pad-example polyline").is_visible()

@@ -261,3 +261,16 @@ def test_a_recogniser_of_drawings_alone_says_that_it_failed():
     pad = DigitPad(OfDrawings())
     pad.open(TWO_NUMBERS)
     assert pad._view._caption.value == "Recognition failed: AttributeError"
+
+
+def test_the_strip_shows_the_selected_character_as_it_is_in_the_picture(pad):
+    pad.open(TWO_NUMBERS)
+    pad._view.unfold.click()
+    address = pad._view._tiles.value.split("--step-drawing:url(data:image/png;base64,")[1].split(")")[0]
+    shown = cv2.imdecode(np.frombuffer(base64.b64decode(address), np.uint8), cv2.IMREAD_GRAYSCALE)
+    x, y, width, height = pad.number.digits[-1].box
+    margin = 0.15 * max(width, height)
+    part = TWO_NUMBERS[int(y - margin) : int(y + height + margin) + 1, int(x - margin) : int(x + width + margin) + 1]
+    expected = cv2.resize(part, shown.shape[::-1], interpolation=cv2.INTER_AREA)
+    assert max(shown.shape) == 112
+    assert np.abs(shown.astype(int) - expected).max() <= 1

@@ -655,3 +655,46 @@ def test_the_pad_needs_neither_tensorflow_nor_matplotlib():
     )
     result = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=60)
     assert json.loads(result.stdout.splitlines()[-1]) == []
+
+
+def unfold(pad):
+    pad._view.unfold.click()
+
+
+def step(pad, name):
+    """Return one of the strip's pictures, as the browser gets it."""
+    address = pad._view._tiles.value.split(f"--step-{name}:url(data:image/png;base64,")[1].split(")")[0]
+    return cv2.imdecode(np.frombuffer(base64.b64decode(address), np.uint8), cv2.IMREAD_GRAYSCALE)
+
+
+def test_the_strip_follows_the_drawing_through_the_network_and_costs_nothing_while_it_is_folded_away(recognizer):
+    pad = DigitPad(recognizer)
+    pad.replay(sample_digits(side=pad.side)[0].strokes)
+    assert "--step" not in pad._view._tiles.value
+    assert pad._view._strip.value == ""
+    unfold(pad)
+    assert pad._view.unfold.description == "Hide how it sees"
+    image, layers = pad.prediction.image, recognizer.feature_maps.of(pad.prediction.image)
+    np.testing.assert_allclose(step(pad, "input") / 255, image, atol=0.005)
+    for name, maps in (("first", layers[0]), ("last", layers[-1])):
+        assert f"{name.capitalize()} layer: {maps.shape[2]} maps" in pad._view._strip.value
+        height, width = maps.shape[:2]
+        brightest = maps[..., 1] / np.quantile(maps, 0.99)
+        corner = step(pad, name)[:height, width + 1 : 2 * width + 1] / 255  # the second map
+        np.testing.assert_allclose(corner, np.clip(brightest, 0, 1), atol=0.005)
+    before = step(pad, "first")
+    pad.clear()
+    pad.replay(sample_digits(side=pad.side)[4].strokes)
+    assert (step(pad, "first") != before).any(), "it moves with the pen"
+    assert step(pad, "drawing").any()
+    unfold(pad)
+    assert "--step" not in pad._view._tiles.value
+    assert pad._view.unfold.description == "How it sees"
+
+
+def test_the_strip_shows_what_is_known_of_a_recogniser_without_layers(pad):
+    unfold(pad)
+    draw(pad, (10, 10), (20, 20))
+    pad.predict()
+    assert "layer" not in pad._view._strip.value
+    assert step(pad, "input")[4:8].min() == 255

@@ -120,6 +120,18 @@ def test_weights_are_exported_in_half_precision_and_the_logits_hardly_notice(net
         assert 0 < differences.max() < 5e-3 * np.ptp(logits)
 
 
+def test_feature_maps_are_those_of_the_network_in_keras(networks, exports, digits8x8):
+    network, ink = networks["simple_cnn"], ink_of(digits8x8.validation).ink[:3]
+    layers = [layer for layer in network.layers if len(layer.output.shape) == 4]
+    expected = keras.Model(network.inputs, [layer.output for layer in layers]).predict(ink[..., np.newaxis], verbose=0)
+    maps = Recognizer.load(exports["simple_cnn"]).feature_maps
+    for place, image in enumerate(ink):
+        found = maps.of(image)
+        assert [each.shape for each in found] == [each.shape[1:] for each in expected]
+        for mine, theirs in zip(found, expected, strict=True):
+            np.testing.assert_allclose(mine, theirs[place], atol=0.005 * theirs[place].max())
+
+
 def test_versions_name_what_the_network_depends_on():
     found = versions()
     assert {"python", "backend", "keras", "tensorflow", "numpy", "ai-edge-litert", "digit-utils"} <= set(found)
