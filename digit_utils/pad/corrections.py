@@ -13,6 +13,7 @@ from digit_utils.pad.labelling import SaveResult
 
 QUESTION = "Wrong? Tap the right digit."
 PICTURE_QUESTION = "Wrong? Tap the digit in the picture, then what it is."
+NOTHING_TO_CORRECT = "Once a number is found, it can be corrected here."
 NOTHING_DRAWN = "Draw a digit first, then tap what it is."
 RESULTS = {
     SaveResult.NOT_SAVED: "Similar drawings will be recognised the same way.",

@@ -3,7 +3,7 @@
 import base64
 import os
 import uuid
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import cv2
@@ -55,8 +55,8 @@ class PadPicture:
         self.selected: Character | None = None
         self._name = uuid.uuid4().hex[:16]
         self._labels: dict[Box, int] = {}  # of characters
-        # What each step changed, as it was before: the region, or a character's label.
-        self._done: list[tuple[Box | None, Character | None, int | None]] = []
+        self._done: list[_Step] = []
+        self._undone: list[_Step] = []
         self._is_read = False
 
     @property
@@ -92,8 +92,9 @@ class PadPicture:
         (left, top), (right, bottom) = np.floor(np.min(corners, axis=0)), np.ceil(np.max(corners, axis=0))
         if min(right - left, bottom - top) < max(SMALLEST_SIDE, SMALLEST_REGION * max(limits)):
             return False
-        self._done.append((self.region, None, None))
-        self.region = (float(left), float(top), float(right - left), float(bottom - top))
+        region = (float(left), float(top), float(right - left), float(bottom - top))
+        self._note(_Step((self.region, region)))
+        self.region = region
         self.selected, self._is_read = None, False
         return True
 
@@ -110,17 +111,29 @@ class PadPicture:
         """Label the selected character, or take its label back (None); similar ones follow if the recogniser adapts."""
         if self.selected is None:
             return
-        self._done.append((self.region, self.selected, self.label_of_selected))
+        self._note(_Step((self.region, self.region), self.selected, (self.label_of_selected, digit)))
         self._label(recognizer, digit)
 
     def undo(self, recognizer: object) -> bool:
         """Take back the last label or region; tell whether there was one."""
-        if not self._done:
+        return self._take_step(recognizer, self._done, self._undone, way=0)
+
+    def redo(self, recognizer: object) -> bool:
+        """Do again what was undone last, unless something else was done since; tell whether there was anything."""
+        return self._take_step(recognizer, self._undone, self._done, way=1)
+
+    def _note(self, step: "_Step") -> None:
+        self._done.append(step)
+        self._undone.clear()
+
+    def _take_step(self, recognizer: object, source: list["_Step"], target: list["_Step"], *, way: int) -> bool:
+        if not source:
             return False
-        self.region, self.selected, digit = self._done.pop()
-        if self.selected is not None:
-            self._label(recognizer, digit)
-        self._is_read = False
+        step = source.pop()
+        target.append(step)
+        self.region, self.selected, self._is_read = step.regions[way], step.character, False
+        if step.character is not None:
+            self._label(recognizer, step.digits[way])
         return True
 
     def _label(self, recognizer: object, digit: int | None) -> None:
@@ -195,6 +208,15 @@ class PadPicture:
         digits = [replace(each, text=str(self._labels.get(each.box, each.text))) for each in number.digits]
         text = "".join(each.text for each in digits)
         return replace(number, digits=tuple(digits), text=None if OTHER in text else text)
+
+
+@dataclass(frozen=True)
+class _Step:
+    """A region or a character's label, as it was before and as it is after."""
+
+    regions: tuple[Box | None, Box | None]
+    character: Character | None = None
+    digits: tuple[int | None, int | None] = (None, None)
 
 
 def _moved(number: Number, x: float, y: float) -> Number:

@@ -24,6 +24,7 @@ import ipywidgets as widgets
 import numpy as np
 from ipycanvas import Canvas
 
+from digit_utils.pad.corrections import NOTHING_TO_CORRECT
 from digit_utils.pad.debounce import Debouncer
 from digit_utils.pad.events import PointerEvents
 from digit_utils.pad.how_it_sees import picture_of_strokes, rules_of, strip_html
@@ -287,6 +288,11 @@ class DigitPad(widgets.Box):
 
     def redo(self) -> None:
         """Do again what was undone last, unless something else was done since."""
+        with self._recognition_lock:
+            is_redone = self._picture is not None and self._picture.redo(self._recognizer)
+        if is_redone:
+            self.predict()
+            return
         with self._lock:
             redone = None if self._picture else self._state.redo()
             step = self._state.newest_step
@@ -496,7 +502,10 @@ class DigitPad(widgets.Box):
         with self._lock:
             if self._picture is picture:
                 self._view.show_boxes(picture.boxes_html())
-                self._view.corrections.show_in_picture(picture.label_of_selected)
+                if picture.selected:
+                    self._view.corrections.show_in_picture(picture.label_of_selected)
+                else:
+                    self._view.corrections.reset(NOTHING_TO_CORRECT)
 
     # ------------------------------------------------------------------------------------------------ labels
 

@@ -12,6 +12,7 @@ import pytest
 from digit_utils.datasets.samples import sample_digits
 from digit_utils.pad.state import smooth_path
 from tests.support.page_client import kernel_process, running_page
+from tests.support.pictures import picture_of
 from tests.support.traffic import Traffic
 
 from .hand import BLANK, Fingers, Pad
@@ -23,6 +24,7 @@ PHONE = {"viewport": {"width": 390, "height": 844}, "device_scale_factor": 3, "i
 SMALL_PHONE = PHONE | {"viewport": {"width": 320, "height": 568}, "device_scale_factor": 2}
 DESKTOP = {"viewport": {"width": 1280, "height": 800}}
 SAMPLES = {sample.digit: sample.strokes for sample in sample_digits(side=1.0)}
+TALL_LINE = np.array([[0.8, 0.2], [0.8, 0.7]])
 SCRIBBLE = [np.random.default_rng(7).uniform(0.1, 0.9, (40, 2))]
 
 
@@ -480,6 +482,50 @@ def test_a_small_phone_shows_everything_without_scrolling_sideways(chromium, dra
 
 PHONE_SIZES = [(320, 568), (360, 640), (390, 664), (430, 932), (568, 320), (844, 390), (480, 320), (480, 800)]
 LARGER_SIZES = [(768, 1024), (1024, 768), (1280, 720), (1280, 800), (1920, 1080)]
+
+
+def _corrected(pad) -> None:
+    pad.draw_by_touch(SAMPLES[4])
+    pad.button("It is a 9").click()
+
+
+def _opened_picture(pad) -> None:
+    file = cv2.imencode(".png", picture_of(("2026", 100, 80), ("47", 150, 400)))[1].tobytes()
+    pad.root.locator("input[type=file]").set_input_files({"name": "a.png", "mimeType": "image/png", "buffer": file})
+
+
+def _unfolded(pad) -> None:
+    pad.draw_by_touch(SAMPLES[3])
+    pad.button("How it sees").click()
+    pad.root.locator(".digit-pad-steps").wait_for()
+
+
+STATES = {
+    "blank": lambda pad: None,
+    "number": lambda pad: pad.draw_by_touch([stroke * 0.5 + [0.1, 0.2] for stroke in SAMPLES[4]] + [TALL_LINE]),
+    "unknown": lambda pad: pad.draw_by_touch(SCRIBBLE),
+    "corrected": _corrected,
+    "picture": _opened_picture,
+    "strip": _unfolded,
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("state", STATES)
+def test_every_state_fits_every_screen_and_is_kept_as_a_picture(chromium, drawing_page, artifacts, state):
+    with opened(chromium, drawing_page, **PHONE) as pad:
+        STATES[state](pad)
+        pad.answer()
+        for width, height in [*PHONE_SIZES, *LARGER_SIZES]:
+            pad.page.set_viewport_size({"width": width, "height": height})
+            pad.page.wait_for_timeout(200)
+            for scheme in ("dark", "light"):
+                pad.page.emulate_media(color_scheme=scheme)
+                pad.page.screenshot(path=artifacts / f"page-{width}x{height}-{scheme}-{state}.png")
+            assert pad.page.evaluate("document.documentElement.scrollWidth") <= width
+            box = pad.mark.bounding_box()
+            assert box["y"] >= 0, "the answer is in view"
+            assert box["y"] + box["height"] <= height, "the answer is in view"
 
 
 def test_the_answer_is_in_view_on_every_screen_and_the_paper_as_large_as_fits(chromium, drawing_page, artifacts):

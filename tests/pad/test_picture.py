@@ -208,8 +208,38 @@ def test_undo_takes_back_labels_and_regions_of_a_picture_before_the_picture(pad)
     for _ in range(4):
         pad.undo()
         seen.append(texts(pad))
-    assert seen == [["41"], ["47"], ["2026", "47"], []]
+        if len(seen) == 2:
+            pad.redo()
+            seen.append(texts(pad))
+            pad.undo()
+    assert seen == [["41"], ["47"], ["41"], ["2026", "47"], []]
     assert pad._view._photo.value == ""
+
+
+def test_redo_brings_back_regions_and_labels_of_a_picture_until_something_else_is_done(pad):
+    pad.open(TWO_NUMBERS)
+    mark(pad, (60, 350), (500, 600))
+    pad.correct(1)
+    for _ in range(2):
+        pad.undo()
+    assert texts(pad) == ["2026", "47"]
+    seen = []
+    for _ in range(3):
+        pad.redo()
+        seen.append((texts(pad), pad._picture.label_of_selected))
+    assert seen == [(["47"], None), (["41"], 1), (["41"], 1)]
+    pad.undo()
+    pad.correct(9)
+    pad.redo()
+    assert texts(pad) == ["49"]
+
+
+def test_where_nothing_is_found_nothing_asks_for_corrections(pad):
+    pad.open(np.full((200, 300), 255, np.uint8))
+    assert pad._view._caption.value == "No number is found. Drag a frame around one."
+    assert pad._view.corrections._note.value == "Once a number is found, it can be corrected here."
+    pad.clear()
+    assert pad._view.corrections._note.value == "Wrong? Tap the right digit."
 
 
 def test_a_picture_from_the_browser_is_read_and_a_bad_one_is_one_sentence_on_the_pad(pad):
