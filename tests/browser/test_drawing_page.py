@@ -2,12 +2,16 @@ import contextlib
 import os
 import re
 import signal
+import subprocess
+import sys
 import time
+from pathlib import Path
 from urllib.parse import urlsplit
 
 import cv2
 import numpy as np
 import pytest
+from PIL import Image
 
 from digit_utils.datasets.samples import sample_digits
 from digit_utils.pad.state import smooth_path
@@ -20,6 +24,7 @@ from .relay import Relay
 
 pytestmark = pytest.mark.browser
 
+ROOT = Path(__file__).parents[2]
 PHONE = {"viewport": {"width": 390, "height": 844}, "device_scale_factor": 3, "is_mobile": True, "has_touch": True}
 SMALL_PHONE = PHONE | {"viewport": {"width": 320, "height": 568}, "device_scale_factor": 2}
 DESKTOP = {"viewport": {"width": 1280, "height": 800}}
@@ -768,3 +773,19 @@ CONTRASTS = """() => {
     }
     return found;
 }"""
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("chromium")  # or there is none, and this is skipped
+def test_the_readme_s_animation_shows_the_page_as_it_is(artifacts):
+    subprocess.run(
+        [sys.executable, "-m", "docs.make_animation", "--output", artifacts / "drawing.gif"], check=True, cwd=ROOT
+    )
+    ends = []
+    for path in (artifacts / "drawing.gif", ROOT / "docs" / "drawing.gif"):
+        animation = Image.open(path)
+        assert animation.n_frames > 20
+        animation.seek(animation.n_frames - 1)
+        ends.append(np.asarray(animation.convert("L"), dtype=int))
+    assert ends[0].shape == ends[1].shape
+    assert np.abs(ends[0] - ends[1]).mean() < 4, "make animation"  # fonts differ between machines
