@@ -199,7 +199,7 @@ class WetInk {
     if (how === "drop" && stroke.sent === 0) return this.forget([stroke]);
     this.paint();                // in one piece: painted bit by bit, some pixels of its edge are a shade off
     stroke.isCertain = true;
-    this.sendSoon(0);
+    this.send();
   }
 
   forget(strokes) {
@@ -216,18 +216,15 @@ class WetInk {
     if (!stroke || !(start >= 0 && start < stroke.sent)) return;
     stroke.sent = start;
     stroke.isEndSent = false;
-    this.sendSoon(0);
+    this.send();
   }
 
-  sendSoon(delay = Math.max(0, this.lastSent + SEND_INTERVAL - performance.now())) {
-    if (this.timer !== null) {
-      if (delay > 0) return;     // it is due anyway
-      clearTimeout(this.timer);
-    }
-    this.timer = setTimeout(() => this.send(), delay);
+  sendSoon() {
+    this.timer ??= setTimeout(() => this.send(), this.lastSent + SEND_INTERVAL - performance.now());
   }
 
   send() {
+    clearTimeout(this.timer);
     this.timer = null;
     for (const stroke of this.strokes.values()) if (stroke.isCertain && !stroke.isFrame) this.sendStroke(stroke);
     this.lastSent = performance.now();
@@ -260,7 +257,6 @@ class WetInk {
   }
 
   stop() {
-    clearTimeout(this.timer);
     this.send();
     clearTimeout(this.watch);
   }

@@ -273,32 +273,29 @@ class DigitPad(widgets.Box):
 
         Where nothing was done to a picture, it is taken away.
         """
-        with self._recognition_lock:
-            is_undone = self._picture is not None and self._picture.undo(self._recognizer)
-        if is_undone:
-            self.predict()
-            return
-        with self._lock:
-            undone = None if self._layer.drop_wet() or self._take_picture_away() else self._state.undo()
-            step = self._state.newest_step
-            self._show_state()
-        if isinstance(undone, Labelled):
-            self._apply([(change.label_state, change.before) for change in undone.changes], step=step)
-        self._recognize_and_show(announce=True)
+        self._take_step(back=True)
 
     def redo(self) -> None:
         """Do again what was undone last, unless something else was done since."""
+        self._take_step(back=False)
+
+    def _take_step(self, *, back: bool) -> None:
         with self._recognition_lock:
-            is_redone = self._picture is not None and self._picture.redo(self._recognizer)
-        if is_redone:
-            self.predict()
-            return
+            picture = self._picture
+            if picture and (picture.undo if back else picture.redo)(self._recognizer):
+                self.predict()
+                return
         with self._lock:
-            redone = None if self._picture else self._state.redo()
+            if back:
+                taken = None if self._layer.drop_wet() or self._take_picture_away() else self._state.undo()
+            else:
+                taken = None if self._picture else self._state.redo()
             step = self._state.newest_step
             self._show_state()
-        if isinstance(redone, Labelled):
-            self._apply([(change.label_state, change.after) for change in redone.changes], step=step)
+        if isinstance(taken, Labelled):
+            self._apply(
+                [(change.label_state, change.before if back else change.after) for change in taken.changes], step=step
+            )
         self._recognize_and_show(announce=True)
 
     def clear(self) -> None:
