@@ -25,6 +25,7 @@ NOTEBOOK_FOLDERS = (PACKAGE.parent / "notebooks", PACKAGE / "notebooks")  # in a
 FULL_DISK = ("No space left on device", "Disk quota exceeded")  # as the system says it, and a traceback repeats it
 FULL_DISK_NUMBERS = (errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC))
 TEMPORARY = ("TMPDIR", "TEMP", "TMP")  # where `tempfile` looks for the folder of temporary files
+DEMONSTRATION = "demonstration"  # tag of cells that explain, on which no result depends
 LONGEST_SOCKET_PATH = 100  # bytes; Linux allows 107, macOS 103
 
 
@@ -175,6 +176,7 @@ def execute_notebook(
     kernel: Sequence[str] | None = None,
     stdout: TextIO | None = None,
     failed: Path | None = None,
+    demonstrations: bool = True,
     on_start: Callable[[subprocess.Popen], None] | None = None,
 ) -> None:
     """Run a notebook. `output` appears complete, with the error if a cell raised, or not at all.
@@ -190,6 +192,7 @@ def execute_notebook(
         kernel: the command that starts one, as from `ForkServer.command`; None for a kernel that does its own imports.
         stdout: where to repeat what it prints.
         failed: where to save the notebook if a cell raised, in the same folder; None for `output`.
+        demonstrations: whether cells tagged `demonstration` are run, too.
         on_start: called with the kernel's process, which may be killed to end the run.
 
     Raises:
@@ -203,6 +206,8 @@ def execute_notebook(
         with tempfile.TemporaryDirectory(dir=scratch_folder(), ignore_cleanup_errors=True) as scratch:
             manager = _kernel_manager(scratch, folder, environment or {}, kernel or alone(), on_start=on_start)
             options = {"kernel_name": "python3", "kernel_manager_class": manager, "progress_bar": False}
+            if not demonstrations:
+                options["skip_cells_with_tag"] = DEMONSTRATION  # of nbclient
             papermill.execute_notebook(
                 str(source), str(part), parameters=dict(parameters), stdout_file=stdout, **options
             )

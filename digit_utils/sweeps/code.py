@@ -1,7 +1,8 @@
 """The code of a run: a notebook's cells and those modules of this package that they import, directly or not.
 
 Code is compared by its syntax tree, so neither comments, docstrings and layout nor prose and outputs of a notebook make
-another run of a run. Versions of libraries are those that can change a result, of the libraries that are imported.
+another run of a run; nor do cells that a sweep leaves out. Versions of libraries are those that can change a result, of
+the libraries that are imported.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from functools import lru_cache
 from pathlib import Path
 
 from digit_utils.files import package_versions, sha256_of
-from digit_utils.notebook.execute import PACKAGE
+from digit_utils.notebook.execute import DEMONSTRATION, PACKAGE
 
 OWN = PACKAGE.name
 DATA_SUFFIXES = (".json", ".npz")  # of the package's files that count for the modules that name them
@@ -112,7 +113,7 @@ def _parse(path: Path, changed: int, size: int) -> tuple[str, Imports, Imports, 
         sources = [text]
     else:
         cells = json.loads(text)["cells"]
-        sources = ["".join(cell["source"]) for cell in cells if cell["cell_type"] == "code"]
+        sources = ["".join(cell["source"]) for cell in cells if _counts(cell)]
     digest = hashlib.sha256()
     imports, lazy, texts = [], [], set()
     for source in sources:
@@ -126,6 +127,11 @@ def _parse(path: Path, changed: int, size: int) -> tuple[str, Imports, Imports, 
         lazy += _imports(tree, lazy=True)
         texts |= {node.value for node in ast.walk(tree) if isinstance(node, ast.Constant) and type(node.value) is str}
     return digest.hexdigest(), tuple(imports), tuple(lazy), frozenset(texts)
+
+
+def _counts(cell: dict) -> bool:
+    """Tell whether a notebook's cell is run in a sweep."""
+    return cell["cell_type"] == "code" and DEMONSTRATION not in cell["metadata"].get("tags", ())
 
 
 def _code_alone(tree: ast.Module) -> str:

@@ -238,6 +238,7 @@ def _execute(task: Task, store: RunStore) -> None:
                 environment=environment_of_run(task.threads),
                 own={PLANNED_DATA: json.dumps(data_as_planned(task.run))},
                 time_limit=task.time_limit,
+                demonstrations=False,
             )
             return
         except NotebookRaised as error:
