@@ -155,6 +155,10 @@ def test_an_identity_changes_with_data_parameters_and_code_but_not_with_prose(sw
     content["cells"].append({"cell_type": "markdown", "id": "a", "metadata": {}, "source": ["prose"]})
     sweep.notebook.write_text(json.dumps(content))
     assert plan_runs(sweep, ["data"] * 2) == runs
+    demonstration = {"cell_type": "code", "id": "b", "metadata": {"tags": ["demonstration"]}, "source": ["print(x)"]}
+    content["cells"].append(demonstration | {"outputs": [], "execution_count": None})
+    sweep.notebook.write_text(json.dumps(content))
+    assert plan_runs(sweep, ["data"] * 2) == runs, "a sweep leaves such cells out"
     content["cells"][1]["source"] = [*content["cells"][1]["source"], "\nx = 2"]
     sweep.notebook.write_text(json.dumps(content))
     assert plan_runs(sweep, ["data"] * 2)[0].id != runs[0].id

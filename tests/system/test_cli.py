@@ -7,6 +7,7 @@ import sys
 import time
 from pathlib import Path
 
+import nbformat
 import pytest
 
 from digit_utils import cli
@@ -254,6 +255,18 @@ def test_a_sweep_finds_the_notebook_of_a_failed_run_in_its_place(tiny_notebook: 
         execute_notebook(tiny_notebook, output, parameters={"breaks": True})
     assert '"output_type": "error"' in output.read_text(encoding="utf-8")
     assert [path.name for path in output.parent.iterdir()] == ["out.ipynb"]
+
+
+@pytest.mark.parametrize("demonstrations", [True, False])
+def test_demonstrations_are_left_out_where_nobody_reads_them(tiny_notebook: Path, tmp_path: Path, demonstrations: bool):
+    notebook = nbformat.read(tiny_notebook, as_version=4)
+    notebook.cells.append(nbformat.v4.new_code_cell("print(x + 40)", metadata={"tags": ["demonstration"]}))
+    nbformat.write(notebook, tiny_notebook)
+    output, parameters = tmp_path / "out.ipynb", {"x": 2, "output_folder": str(tmp_path)}
+    execute_notebook(tiny_notebook, output, parameters=parameters, demonstrations=demonstrations)
+    *others, last = [cell for cell in nbformat.read(output, as_version=4).cells if cell.cell_type == "code"]
+    assert all(cell.execution_count for cell in others)
+    assert [out.text for out in last.outputs] == ["42\n"] * demonstrations
 
 
 def test_missing_training_packages_are_told_with_the_remedy(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):

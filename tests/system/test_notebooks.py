@@ -1,5 +1,6 @@
 """Every notebook runs with papermill, small and offline, and is committed as a reader wants to find it."""
 
+import ast
 import json
 import re
 import subprocess
@@ -12,9 +13,11 @@ import pytest
 
 from digit_utils.datasets.drawings import LabelledDrawing, append_drawing
 from digit_utils.datasets.samples import sample_digits
+from digit_utils.notebook.execute import DEMONSTRATION
 from digit_utils.notebook.parameters import RULES
 from digit_utils.notebook.results import METRICS_MIME, flat_metrics
 from digit_utils.recognition.recognizer import Recognizer
+from digit_utils.sweeps.code import MAGIC
 from tests.conftest import TrainedRun
 
 ROOT = Path(__file__).parents[2]
@@ -111,6 +114,31 @@ def test_what_serves_the_machinery_is_folded_away(path: Path):
         assert cell.metadata.jupyter.source_hidden
         assert cell.metadata.tags == ["bookkeeping"]
     assert "record_metrics(" in cells[-1].source
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=NAMES)
+def test_no_other_cell_needs_what_a_demonstration_has_made(path: Path):
+    """A sweep leaves these cells out."""
+    code = [cell for cell in nbformat.read(path, as_version=4).cells if cell.cell_type == "code"]
+    made: dict[bool, set[str]] = {True: set(), False: set()}
+    needed: set[str] = set()
+    for cell in code:
+        is_demonstration = DEMONSTRATION in cell.metadata.get("tags", ())
+        for node in ast.walk(ast.parse(MAGIC.sub(r"\1pass", cell.source))):
+            if isinstance(node, ast.Name):
+                is_read = isinstance(node.ctx, ast.Load)
+                if is_read and not is_demonstration:
+                    needed.add(node.id)
+                elif not is_read:
+                    made[is_demonstration].add(node.id)
+            elif isinstance(node, (ast.Import, ast.ImportFrom)):
+                made[is_demonstration] |= {alias.asname or alias.name.partition(".")[0] for alias in node.names}
+            elif isinstance(node, (ast.FunctionDef, ast.ClassDef)):
+                made[is_demonstration].add(node.name)
+            elif isinstance(node, ast.arg):
+                made[is_demonstration].add(node.arg)
+    missing = needed & (made[True] - made[False])
+    assert not missing
 
 
 # ------------------------------------------------------------------------------------------------ numbers in the prose
