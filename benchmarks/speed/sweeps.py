@@ -3,7 +3,7 @@
     python -m benchmarks.speed.sweeps              all of these
     python -m benchmarks.speed.sweeps overhead     a run of 02_train, its kernel alone or forked, against a script
     python -m benchmarks.speed.sweeps throughput   short runs per minute with 1, 2, 4 and 8 workers; the runs only sleep
-    python -m benchmarks.speed.sweeps trainings    24 runs of 02_train on two workers, against training alone (20 minutes)
+    python -m benchmarks.speed.sweeps trainings    24 runs of 02_train on two workers, against training alone (20 min)
     python -m benchmarks.speed.sweeps queue        1,000 runs: the client's processor time on each, and its memory
 
 What counts are the ratios of one call on one machine, while nothing else runs.
