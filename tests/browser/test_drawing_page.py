@@ -485,8 +485,8 @@ def test_a_small_phone_shows_everything_without_scrolling_sideways(chromium, dra
         pad.page.screenshot(path=artifacts / "page-small-phone-below.png")
 
 
-PHONE_SIZES = [(320, 568), (360, 640), (390, 664), (430, 932), (568, 320), (844, 390), (480, 320), (480, 800)]
-LARGER_SIZES = [(768, 1024), (1024, 768), (1280, 720), (1280, 800), (1920, 1080)]
+PHONE_SIZES = [(320, 568), (360, 640), (390, 664), (430, 932), (568, 320), (844, 390), (932, 430), (480, 320)]
+LARGER_SIZES = [(480, 800), (768, 1024), (1024, 768), (1280, 720), (1280, 800), (1920, 1080)]
 
 
 def _corrected(pad) -> None:
