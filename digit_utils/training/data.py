@@ -15,7 +15,7 @@ from digit_utils.augmentation.numbers import hands_of, lattice_junk
 from digit_utils.augmentation.photos import photograph
 from digit_utils.augmentation.strokes import augment_strokes, random_pen_width
 from digit_utils.datasets.base import DigitDataset
-from digit_utils.datasets.ink import LabelledInk, ink_of
+from digit_utils.datasets.ink import LabelledInk, load_ink
 from digit_utils.preprocessing.images import ink_from_image
 from digit_utils.preprocessing.strokes import ink_from_strokes
 from digit_utils.training.config import AUGMENTATIONS, DataMix
@@ -64,8 +64,8 @@ def make_training_data(
     """
     sets = [scanned] if drawn is None else [scanned, drawn]
     training_data = TrainingData(
-        ink_of(scanned.train),
-        validation={dataset.name: ink_of(dataset.validation) for dataset in sets},
+        load_ink(scanned.train),
+        validation={dataset.name: load_ink(dataset.validation) for dataset in sets},
         hashes={dataset.name: dataset.sha256 for dataset in (*sets, own) if dataset is not None},
     )
     if drawn is not None:
