@@ -63,7 +63,6 @@ def show_photos(
     ink: np.ndarray,
     *,
     titles: Sequence[object] | None = None,
-    width: float = WIDTH,
     ax: Axes | None = None,
 ) -> Axes:
     """Show photos in a row, each in full, and below each the ink that preprocessing found in it.
@@ -72,7 +71,6 @@ def show_photos(
         photos: n images of any size, (height, width) uint8.
         ink: (n, 28, 28) in [0, 1].
         titles: n texts of one line, each above its photo.
-        width: of a new figure, in inches; its height follows.
         ax: where to draw; None makes a new figure.
 
     Raises ValueError when there is no photo, or when photos, ink and titles are not equally many.
@@ -92,7 +90,7 @@ def show_photos(
         mosaic[side + gap : 2 * side + gap, left : left + side] = 255 - 255 * np.kron(found, np.ones((4, 4)))
     headroom = side // 3 if titles is not None else 0
     if ax is None:
-        ax = new_axes(width=width, height=width * (mosaic.shape[0] + headroom) / mosaic.shape[1])
+        ax = new_axes(height=WIDTH * (mosaic.shape[0] + headroom) / mosaic.shape[1])
     ax.imshow(mosaic, cmap="gray", vmin=0, vmax=255)
     ax.set_ylim(mosaic.shape[0] - 0.5, -0.5 - headroom)
     ax.set_axis_off()

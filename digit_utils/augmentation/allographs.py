@@ -215,25 +215,21 @@ def _parse(path: str) -> list[np.ndarray]:
     return joined
 
 
-def draw_allograph(
-    allograph: Allograph, rng: np.random.Generator | None = None, *, jitter: float = JITTER
-) -> list[np.ndarray]:
+def draw_allograph(allograph: Allograph, rng: np.random.Generator | None = None) -> list[np.ndarray]:
     """Return one drawing of an allograph as strokes, (n, 2) float64 in about the unit box, x right, y down.
 
-    With a generator the points of the skeleton are moved at random with a standard deviation of `jitter`; without one
+    With a generator the points of the skeleton are moved at random with a standard deviation of JITTER; without one
     the drawing is the skeleton itself.
     """
-    return draw_skeleton(allograph.strokes, rng, jitter=jitter)
+    return draw_skeleton(allograph.strokes, rng)
 
 
-def draw_skeleton(
-    paths: Sequence[str], rng: np.random.Generator | None = None, *, jitter: float = JITTER
-) -> list[np.ndarray]:
+def draw_skeleton(paths: Sequence[str], rng: np.random.Generator | None = None) -> list[np.ndarray]:
     """Return one drawing of paths, one a stroke, written as above: what `draw_allograph` does for a digit's form."""
     strokes = []
     for path in paths:
         pieces = _parse(path)
-        moved = [piece if rng is None else piece + rng.normal(0, jitter, piece.shape) for piece in pieces]
+        moved = [piece if rng is None else piece + rng.normal(0, JITTER, piece.shape) for piece in pieces]
         for before, after in pairwise(moved):
             after[0] = before[-1]  # the pen does not jump at a corner
         curves = [smooth_curve(piece) for piece in moved]
@@ -241,14 +237,12 @@ def draw_skeleton(
     return strokes
 
 
-def random_allographs(
-    count: int, rng: np.random.Generator, *, jitter: float = JITTER
-) -> tuple[list[list[np.ndarray]], np.ndarray]:
+def random_allographs(count: int, rng: np.random.Generator) -> tuple[list[list[np.ndarray]], np.ndarray]:
     """Return `count` drawings and their digits, (count,) int64: digits evenly, and evenly a digit's forms."""
     forms = [[form for form in ALLOGRAPHS if form.digit == digit] for digit in range(10)]
     digits = rng.integers(0, 10, count)
     chosen = [forms[digit][rng.integers(len(forms[digit]))] for digit in digits]
-    return [draw_allograph(form, rng, jitter=jitter) for form in chosen], digits
+    return [draw_allograph(form, rng) for form in chosen], digits
 
 
 def smooth_curve(points: np.ndarray, *, per_piece: int = POINTS_PER_PIECE) -> np.ndarray:

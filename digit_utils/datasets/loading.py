@@ -97,7 +97,6 @@ def load_with_fallback(
     name: str,
     *,
     fallback: str | None = "digits8x8",
-    path: str | os.PathLike[str] | None = None,
     data_dir: str | os.PathLike[str] | None = None,
     download: bool = True,
 ) -> DigitDataset | None:
@@ -107,7 +106,7 @@ def load_with_fallback(
     unknown names raise as in `load_dataset`.
     """
     try:
-        return load_dataset(name, path=path, data_dir=data_dir, download=download)
+        return load_dataset(name, data_dir=data_dir, download=download)
     except DatasetUnavailable as reason:
         if fallback is not None and PLANNED_DATA in os.environ:
             raise

@@ -50,12 +50,12 @@ def with_temperature(predictions: Predictions, temperature: float) -> Prediction
     return replace(predictions, probabilities=softmax(logarithms))
 
 
-def chance_calibration_error(confidence: np.ndarray, rng: np.random.Generator, *, draws: int = 200) -> float:
+def chance_calibration_error(confidence: np.ndarray, rng: np.random.Generator) -> float:
     """Return the mean calibration error of a perfectly calibrated recogniser on as many digits.
 
     With few digits in a bin, its accuracy deviates from its confidence by chance.
     """
-    right = rng.random((draws, len(confidence))) < confidence
+    right = rng.random((200, len(confidence))) < confidence
     return float(np.mean([expected_calibration_error(confidence, row) for row in right]))
 
 

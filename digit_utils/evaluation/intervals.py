@@ -22,9 +22,7 @@ def rate(count: int, of: int) -> tuple[float, float, float]:
     return count / of, *error_interval(count, of)
 
 
-def writer_interval(
-    wrong: np.ndarray, writers: np.ndarray, rng: np.random.Generator, *, resamples: int = 2000
-) -> tuple[float, float]:
+def writer_interval(wrong: np.ndarray, writers: np.ndarray, rng: np.random.Generator) -> tuple[float, float]:
     """Return the 95 % interval of an error rate if the writers were sampled at random, rather than the digits.
 
     Digits of one writer resemble each other, so n digits of a few writers tell less than n digits of n writers. Whole
@@ -32,7 +30,7 @@ def writer_interval(
     """
     _, group = np.unique(writers, return_inverse=True)
     errors, counts = np.bincount(group, weights=wrong), np.bincount(group)
-    drawn = rng.integers(len(counts), size=(resamples, len(counts)))
+    drawn = rng.integers(len(counts), size=(2000, len(counts)))
     rates = errors[drawn].sum(axis=1) / counts[drawn].sum(axis=1)
     return tuple(map(float, np.quantile(rates, [0.025, 0.975])))
 

@@ -283,9 +283,9 @@ class PadView:
         self._tiles.value = self._levels_html(display, steps) + answer + seen + _percentages_html(display)
         self._caption.value = display.caption
 
-    def show_photo(self, picture: str = "", boxes: str = "") -> None:
-        """Show the HTML of a picture in place of the paper, and of what is found in it; without, the paper again."""
-        self._photo.value, self._boxes.value = picture, boxes
+    def show_photo(self, picture: str = "") -> None:
+        """Show the HTML of a picture in place of the paper, still without boxes; without one, the paper again."""
+        self._photo.value, self._boxes.value = picture, ""
 
     def show_boxes(self, boxes: str) -> None:
         """Show other boxes on the picture."""

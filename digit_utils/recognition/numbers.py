@@ -173,9 +173,9 @@ class NumberReader:
     `recognizer` is anything with a `card` and `probabilities_and_scores`.
     """
 
-    def __init__(self, recognizer: object, head: NumberHead | None = None):
+    def __init__(self, recognizer: object):
         self._recognizer = recognizer
-        self._head = head or NumberHead.load()
+        self._head = NumberHead.load()
         self._cache: OrderedDict[tuple[bytes, ...], tuple[np.ndarray, np.ndarray, float]] = OrderedDict()
         self._lock = threading.Lock()
 

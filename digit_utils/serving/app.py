@@ -256,7 +256,7 @@ def _make_server(
     port: int | None,
     host: str,
     token: str | None,
-    base_url: str = "/",
+    base_url: str,
     theme: str,
     visitors: int | None,
 ):

@@ -200,7 +200,7 @@ def _gradients(batch: Sequence[Example], mean, deviation, weights) -> list[np.nd
     return [inputs.T @ back, back.sum(axis=0), hidden.T @ counts, counts.sum(axis=0)]
 
 
-def calibrate(head: NumberHead, examples: Sequence[Example], *, steps: int = 100) -> NumberHead:
+def calibrate(head: NumberHead, examples: Sequence[Example]) -> NumberHead:
     """Return the head with the confidence calibrated on examples: logistic regression, by Newton's method."""
     odds, right = [], []
     for example in examples:
@@ -209,12 +209,9 @@ def calibrate(head: NumberHead, examples: Sequence[Example], *, steps: int = 100
         clipped = min(max(chance, 1e-6), 1 - 1e-6)
         odds.append(math.log(clipped / (1 - clipped)))
         right.append(text == example.text.replace(LINE, ""))
-    inputs, targets, parameters = (
-        np.column_stack([odds, np.ones(len(odds))]),
-        np.array(right, float),
-        np.array([1.0, 0.0]),
-    )
-    for _ in range(steps):
+    inputs, targets = np.column_stack([odds, np.ones(len(odds))]), np.array(right, float)
+    parameters = np.array([1.0, 0.0])
+    for _ in range(100):
         predicted = 1 / (1 + np.exp(-inputs @ parameters))
         hessian = (inputs * (predicted * (1 - predicted))[:, np.newaxis]).T @ inputs + 1e-3 * np.eye(2)
         parameters = parameters - np.linalg.solve(hessian, inputs.T @ (predicted - targets))

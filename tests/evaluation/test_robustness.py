@@ -12,7 +12,6 @@ from digit_utils.recognition.model_file import ModelCard
 # An L: its corner is at the lower left, so that turning and mirroring cannot be mistaken for each other.
 ELL = [np.array([[0.0, 0.0], [0.0, 10.0], [6.0, 10.0]])]
 BAR = [np.array([[3.0, 0.0], [3.0, 20.0]])]
-RNG = np.random.default_rng(0)
 
 
 class WidthReader:
