@@ -77,7 +77,6 @@ def serve(
     model: str | Path | None = None,
     port: int | None = None,
     host: str = "127.0.0.1",
-    token: str | None = None,
     base_url: str = "/",
     theme: str = "auto",
     drawings: str | Path | None = None,
@@ -90,9 +89,8 @@ def serve(
     Args:
         model: a model file or the folder of a run; None for the bundled model. It is loaded before the server starts.
         port: TCP port; None takes 8866, or a free one when that is taken.
-        host: address to listen on. Any but a loopback address shows the page to other machines.
-        token: secret that a visitor must know; part of the link that is printed. Generated for a host that is not
-            loopback.
+        host: address to listen on. Any but a loopback address shows the page to other machines; the link that is
+            printed then holds a secret token, which a visitor must know.
         base_url: the path under which a reverse proxy shows the page, such as "/draw/"; the proxy may pass it on or
             not. Whom it lets in can draw, so the page counts as one that others can reach.
         theme: "light", "dark" or "auto", which is as the visitor's system is; visitors can choose another.
@@ -104,17 +102,14 @@ def serve(
 
     Raises:
         ModelFileError: the model cannot be loaded.
-        PageError: the host, port, token, base URL, theme or file of drawings cannot be used.
+        PageError: the host, port, base URL, theme or file of drawings cannot be used.
     """
     if theme not in THEMES:
         raise PageError(f"there is no theme {theme!r}; choose one of {', '.join(THEMES)}")
     Recognizer.load(model)  # a broken model is reported here, in the terminal, not on an empty page
     _check_address(host, port)
     _check_drawings(drawings, keep_all=keep_all)
-    if token is None and not is_loopback(host):
-        token = secrets.token_urlsafe(16)
-    if not token and not is_loopback(host):
-        raise PageError(f"{host} can be reached by others, so it needs a token; leave it out to have one generated")
+    token = None if is_loopback(host) else secrets.token_urlsafe(16)
     base_url = _checked_base_url(base_url)
     private = is_loopback(host) and base_url == "/"
     saving = {"drawings": _absolute(drawings), "keep_all": keep_all, "recall": private}
