@@ -51,17 +51,12 @@ class CorrectionRow:
         self.forget.add_class("digit-pad-forget")
         foot = widgets.Box([self._note, self.forget]).add_class("digit-pad-foot")
         self.root = widgets.Box([row, foot]).add_class("digit-pad-corrections")
-        self._chosen: int | None = None
+        self.chosen: int | None = None  # the digit that is shown as the label
 
     def on_label(self, action: Callable[[int], None]) -> None:
         """Call `action` with the digit whenever a button is pressed."""
         for digit, button in enumerate(self._buttons):
             button.on_click(lambda _, digit=digit: action(digit))
-
-    @property
-    def chosen(self) -> int | None:
-        """The digit that is shown as the label."""
-        return self._chosen
 
     def show_label(self, digit: int | str, result: SaveResult | None = None) -> None:
         """Show which digit or mark was chosen, and whether it was saved."""
@@ -94,13 +89,13 @@ class CorrectionRow:
         self._note.value = spoken(sentence)
 
     def _choose(self, digit: int | None) -> None:
-        if self._chosen is not None:
-            self._buttons[self._chosen].remove_class("digit-pad-chosen")
+        if self.chosen is not None:
+            self._buttons[self.chosen].remove_class("digit-pad-chosen")
         if digit is not None:
             self._buttons[digit].add_class("digit-pad-chosen")
-        if (digit is None) != (self._chosen is None):
+        if (digit is None) != (self.chosen is None):
             (self.root.remove_class if digit is None else self.root.add_class)("digit-pad-is-labelled")
-        self._chosen = digit
+        self.chosen = digit
 
 
 def spoken(sentence: str) -> str:

@@ -84,9 +84,9 @@ class DrawingState:
     Points beyond the edge are never kept: a stroke that leaves the paper ends at the edge.
     """
 
-    def __init__(self, *, side: float, width: float | None = None):
-        """Start with a blank paper, `side` pixels high and `width` wide: square if that is not given."""
-        self.side, self.width = side, side if width is None else width
+    def __init__(self, *, side: float, width: float):
+        """Start with a blank paper, `side` pixels high and `width` wide."""
+        self.side, self.width = side, width
         self.is_drawing = False
         self._strokes: list[list[Point]] = []
         self._size = 0
@@ -135,11 +135,6 @@ class DrawingState:
             if isinstance(step, Labelled):
                 states |= dict.fromkeys(change.label_state for change in step.changes)
         return list(states)
-
-    @property
-    def is_blank(self) -> bool:
-        """Whether nothing is drawn."""
-        return not self._strokes
 
     @property
     def strokes(self) -> list[np.ndarray]:
@@ -202,14 +197,12 @@ class DrawingState:
         was_drawing, self.is_drawing = self.is_drawing, False
         return was_drawing
 
-    def clear(self) -> bool:
-        """Remove all strokes; tell whether there were any."""
+    def clear(self) -> None:
+        """Remove all strokes."""
         self.end()
-        if not self._strokes:
-            return False
-        self._record(PaperCleared(self._strokes, self._size))
-        self._strokes, self._size = [], 0
-        return True
+        if self._strokes:
+            self._record(PaperCleared(self._strokes, self._size))
+            self._strokes, self._size = [], 0
 
     def undo(self) -> Step | None:
         """Take back the newest step and return it, None when there is none.

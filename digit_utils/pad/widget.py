@@ -570,15 +570,15 @@ class DigitPad(widgets.Box):
     def _read_now(self) -> tuple[Number | None, int]:
         """Read the paper; return the number and the place of its selected character. None and 0 without ink."""
         with self._recognition_lock:
-            picture = self._picture
-            if picture:
-                self._number = picture.read(self._recognizer)
-                return self._number, self._shown(self._number) if self._number else 0
-            with self._lock:
-                strokes = self.strokes
-                known = {places: str(state.digit) for places, state in self._known_labels().items()}
-            self._number = number_of(self._recognizer, strokes, known=known) if strokes else None
-            return self._number, self._shown(self._number) if self._number else 0
+            if picture := self._picture:
+                number = picture.read(self._recognizer)
+            else:
+                with self._lock:
+                    strokes = self.strokes
+                    known = {places: str(state.digit) for places, state in self._known_labels().items()}
+                number = number_of(self._recognizer, strokes, known=known) if strokes else None
+            self._number = number
+            return number, self._shown(number) if number else 0
 
     def _known_labels(self) -> dict[tuple[int, ...], LabelState]:
         return self._state.known_labels(reach=PEN_WIDTH * self.side / 2)
