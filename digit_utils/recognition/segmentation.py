@@ -157,60 +157,70 @@ def geometry(pieces: Pieces, groups: np.ndarray) -> np.ndarray:
 
     All lengths are in line heights; the columns are described where they are made.
     """
-    scale, n = 1 / pieces.height, len(pieces)
-    left, top, right, bottom = (
-        np.where(groups, side, sign * np.inf).min(axis=1)
-        if sign > 0
-        else np.where(groups, side, sign * np.inf).max(axis=1)
-        for side, sign in zip(pieces.boxes.T, (1, 1, -1, -1), strict=True)
-    )
+    scale, n, count = 1 / pieces.height, len(pieces), groups.sum(axis=1)
+    left, top = (_least(sides, groups) for sides in pieces.boxes[:, :2].T)
+    right, bottom = (_most(sides, groups) for sides in pieces.boxes[:, 2:].T)
     width, height = (right - left) * scale, (bottom - top) * scale
-    middle = np.where(groups, pieces.middle, 0).sum(axis=1) / groups.sum(axis=1)
+    middle = np.where(groups, pieces.middle, 0).sum(axis=1) / count
     sizes = np.hypot(pieces.boxes[:, 2] - pieces.boxes[:, 0], pieces.boxes[:, 3] - pieces.boxes[:, 1]) * scale
-    count = groups.sum(axis=1)
-    distances = pieces.distances * scale + np.where(np.eye(n, dtype=bool), np.inf, 0)
-    inside = np.where(groups[:, None, :], distances, np.inf).min(axis=2)  # to the nearest piece of the group
-    outside = np.where(groups[:, None, :], np.inf, distances).min(axis=2)
-    inner_gap = np.where(groups & np.isfinite(inside), inside, 0).max(axis=1)
-    outer_gap = np.where(groups, outside, np.inf).min(axis=1)
-    others = ~groups
-    # How far other pieces stand in the group's columns and rows, and how much of them.
-    covered = (
-        np.clip(np.minimum(right[:, None], pieces.boxes[:, 2]) - np.maximum(left[:, None], pieces.boxes[:, 0]), 0, None)
-        * scale
-    )
-    piece_width = (pieces.boxes[:, 2] - pieces.boxes[:, 0]) * scale
-    share_of_other = np.where(others, (covered + 0.01) / (piece_width + 0.01) * (covered > 0), 0)
-    share_of_group = np.where(others, covered, 0).max(axis=1, initial=0) / (width + 0.05)
-    most_inside = np.where(others, np.minimum(share_of_other, 1) * np.minimum(sizes, 1), 0).max(axis=1, initial=0)
-    around = _share_inside(pieces, left, top, right, bottom, others)
-    x_gap = _largest_column_gap(pieces, groups) * scale
-    length = np.where(groups, pieces.lengths, 0).sum(axis=1) * scale
-    diagonal = np.hypot(width, height)
-    first, last = groups.argmax(axis=1), n - 1 - groups[:, ::-1].argmax(axis=1)
-    start, end = pieces.points[first, 0], pieces.points[first, -1]
-    chord = (end - start) * scale
-    chord_length = np.hypot(*chord.T)
-    drawn = pieces.order
-    earliest = np.where(groups, drawn, n).min(axis=1)
-    latest = np.where(groups, drawn, -1).max(axis=1)
-    left_gap = _gap_beside(pieces, left, others, side="left") * scale
-    right_gap = _gap_beside(pieces, right, others, side="right") * scale
+    left_gap = _gap_beside(pieces, left, ~groups, side="left") * scale
+    right_gap = _gap_beside(pieces, right, ~groups, side="right") * scale
     columns = [
         np.log(height + 0.05), np.log(width + 0.05), height, width,
         (top - middle) * scale, (bottom - middle) * scale, ((top + bottom) / 2 - middle) * scale,
         count == 2, count == 3, count >= 4,
-        np.where(groups, sizes, np.inf).min(axis=1), np.where(groups, sizes, 0).max(axis=1),
-        np.minimum(inner_gap, 1), np.minimum(outer_gap, 1), np.clip(x_gap, -1, 1),
-        np.minimum(share_of_group, 2), most_inside, share_of_other.max(axis=1, initial=0), around,
-        np.minimum(latest - earliest + 1 - count, 4), np.log(length + 0.05),
-        np.log((length + 0.02) / (diagonal + 0.02)),
-        chord_length / (pieces.lengths[first] * scale + 0.02), np.abs(chord[:, 0]) / (diagonal + 0.05),
-        chord[:, 1] / (diagonal + 0.05), np.sign(chord[:, 0] * chord[:, 1]) * (count == 1),
+        _least(sizes, groups), _most(sizes, groups),
+        *_gaps(pieces, groups),
+        *_shares(pieces, ~groups, left, right, sizes), _share_inside(pieces, left, top, right, bottom, ~groups),
+        *_paths(pieces, groups, np.hypot(width, height)),
         np.full(len(groups), np.log(n)), count == n, np.minimum(left_gap, 1.5), np.minimum(right_gap, 1.5),
-        first == 0, last == n - 1,
+        groups[:, 0], groups[:, -1],
     ]  # fmt: skip
     return np.stack(columns, axis=1).astype(np.float64)
+
+
+def _least(values: np.ndarray, groups: np.ndarray) -> np.ndarray:
+    return np.where(groups, values, np.inf).min(axis=1)
+
+
+def _most(values: np.ndarray, groups: np.ndarray) -> np.ndarray:
+    return np.where(groups, values, -np.inf).max(axis=1)
+
+
+def _gaps(pieces: Pieces, groups: np.ndarray) -> list[np.ndarray]:
+    """Return how far a group's pieces are apart, how far the nearest other one is, and the widest empty column."""
+    scale = 1 / pieces.height
+    distances = pieces.distances * scale + np.where(np.eye(len(pieces), dtype=bool), np.inf, 0)
+    inside = np.where(groups[:, None, :], distances, np.inf).min(axis=2)  # to the nearest piece of the group
+    outside = np.where(groups[:, None, :], np.inf, distances).min(axis=2)
+    inner_gap = np.where(groups & np.isfinite(inside), inside, 0).max(axis=1)
+    x_gap = _largest_column_gap(pieces, groups) * scale
+    return [np.minimum(inner_gap, 1), np.minimum(_least(outside, groups), 1), np.clip(x_gap, -1, 1)]
+
+
+def _shares(pieces: Pieces, others: np.ndarray, left: np.ndarray, right: np.ndarray, sizes: np.ndarray) -> list:
+    """Return how much other pieces stand in the columns of each group: as shares of its width and of theirs."""
+    scale = 1 / pieces.height
+    lefts, rights = pieces.boxes[:, 0], pieces.boxes[:, 2]
+    covered = np.clip(np.minimum(right[:, None], rights) - np.maximum(left[:, None], lefts), 0, None) * scale
+    share_of_other = np.where(others, (covered + 0.01) / ((rights - lefts) * scale + 0.01) * (covered > 0), 0)
+    share_of_group = np.where(others, covered, 0).max(axis=1, initial=0) / ((right - left) * scale + 0.05)
+    most_inside = np.where(others, np.minimum(share_of_other, 1) * np.minimum(sizes, 1), 0).max(axis=1, initial=0)
+    return [np.minimum(share_of_group, 2), most_inside, share_of_other.max(axis=1, initial=0)]
+
+
+def _paths(pieces: Pieces, groups: np.ndarray, diagonal: np.ndarray) -> list[np.ndarray]:
+    """Return when a group's pieces were drawn, how long their paths are, and where the first piece leads."""
+    scale, count, first = 1 / pieces.height, groups.sum(axis=1), groups.argmax(axis=1)
+    drawn_between = _most(pieces.order, groups) - _least(pieces.order, groups) + 1 - count
+    length = np.where(groups, pieces.lengths, 0).sum(axis=1) * scale
+    chord = (pieces.points[first, -1] - pieces.points[first, 0]) * scale
+    return [
+        np.minimum(drawn_between, 4), np.log(length + 0.05),
+        np.log((length + 0.02) / (diagonal + 0.02)),
+        np.hypot(*chord.T) / (pieces.lengths[first] * scale + 0.02), np.abs(chord[:, 0]) / (diagonal + 0.05),
+        chord[:, 1] / (diagonal + 0.05), np.sign(chord[:, 0] * chord[:, 1]) * (count == 1),
+    ]  # fmt: skip
 
 
 def _share_inside(pieces, left, top, right, bottom, others) -> np.ndarray:
@@ -236,11 +246,8 @@ def _largest_column_gap(pieces: Pieces, groups: np.ndarray) -> np.ndarray:
 
 def _gap_beside(pieces: Pieces, edge: np.ndarray, others: np.ndarray, *, side: str) -> np.ndarray:
     """Return how far the next other piece lies from each group's edge, in x; 10 heights where there is none."""
-    centres = (pieces.boxes[:, 0] + pieces.boxes[:, 2]) / 2
-    if side == "left":
-        beside = others & (centres < edge[:, None])
-        gap = np.where(beside, edge[:, None] - pieces.boxes[:, 2], np.inf).min(axis=1, initial=np.inf)
-    else:
-        beside = others & (centres > edge[:, None])
-        gap = np.where(beside, pieces.boxes[:, 0] - edge[:, None], np.inf).min(axis=1, initial=np.inf)
+    lefts, rights, edge = pieces.boxes[:, 0], pieces.boxes[:, 2], edge[:, None]
+    centres = (lefts + rights) / 2
+    beside, gaps = (centres < edge, edge - rights) if side == "left" else (centres > edge, lefts - edge)
+    gap = np.where(others & beside, gaps, np.inf).min(axis=1, initial=np.inf)
     return np.minimum(np.maximum(gap, -0.5 * pieces.height), 10 * pieces.height)
