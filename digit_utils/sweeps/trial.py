@@ -212,13 +212,11 @@ def _perform(task: Task, store: RunStore) -> Outcome:
             raise RunFailed(f"{path} on {socket.gethostname()} is not the file that the run was planned with")
         _execute(task, store)
         outcome = {"status": FINISHED, **store.findings(task.run)}
-    except RunFailed as error:
+    except (RunFailed, MetricsError) as error:
         outcome = {"status": FAILED, "error": {"reason": str(error), "traceback": ""}}
     except NotebookRaised as error:
         details = {"reason": error.reason, "traceback": error.traceback, "notebook": error.output.name}
         outcome = {"status": FAILED, "error": details}
-    except MetricsError as error:
-        outcome = {"status": FAILED, "error": {"reason": str(error), "traceback": ""}}
     outcome["seconds"] = round(time.perf_counter() - start, 2)
     store.end(task.run, record, **outcome)
     return _outcome_of(outcome)
