@@ -168,16 +168,13 @@ def show_histogram(
     *,
     bins: Sequence[float] | np.ndarray,
     label: str,
-    expected: float | None = None,
     colour: str = BLUE,
     ax: Axes | None = None,
 ) -> Axes:
-    """Show a histogram of values, in per cent of their number, with a dotted line at the expected value."""
+    """Show a histogram of values, in per cent of their number."""
     if ax is None:
         ax = new_axes()
     ax.hist(values, bins=bins, weights=np.full(len(values), 100 / len(values)), color=colour)
-    if expected is not None:
-        ax.axvline(expected, color="black", linewidth=1, linestyle=":")
     ax.set(xlabel=label, ylabel="share (%)")
     ax.spines[["top", "right"]].set_visible(False)
     return ax
@@ -287,9 +284,8 @@ def show_learning_curves(histories: Mapping[str, Sequence[Mapping[str, float]]],
             ax.plot(*zip(*points, strict=True), style, marker=".", color=COLOURS[index % len(COLOURS)], label=label)
     ax.set_yscale("log")
     low, high = ax.get_ylim()
-    labelled = (
-        "25" if high > 5 * low else "23456789"
-    )  # a short axis may hold neither a power of ten nor 2 or 5 times it
+    # A short axis may hold neither a power of ten nor 2 or 5 times it.
+    labelled = "25" if high > 5 * low else "23456789"
     ax.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
     ax.yaxis.set_minor_formatter(lambda value, _: f"{value:g}" if f"{value:.0e}"[0] in labelled else "")
     ax.xaxis.get_major_locator().set_params(integer=True)
@@ -302,25 +298,12 @@ def show_learning_curves(histories: Mapping[str, Sequence[Mapping[str, float]]],
 # -------------------------------------------------------------------------------------------- evaluation
 
 
-def show_predictions(
-    predictions: Predictions,
-    places: Sequence[int] | np.ndarray,
-    *,
-    writers: np.ndarray | None = None,
-    ax: Axes | None = None,
-) -> Axes:
-    """Show some digits as the network saw them: label → predicted digit, confidence, and writer.
-
-    Args:
-        predictions: of n digits.
-        places: indices of those to show.
-        writers: (n,) integers, or None where they are unknown.
-        ax: where to draw; None makes a new figure.
-    """
-    titles = []
-    for place in places:
-        title = f"{predictions.labels[place]} → {predictions.best[place]}\n{predictions.confidence[place]:.0%}"
-        titles.append(title if writers is None else f"{title}\nby {writers[place]}")
+def show_predictions(predictions: Predictions, places: Sequence[int] | np.ndarray, *, ax: Axes | None = None) -> Axes:
+    """Show the digits at some places as the network saw them: label → predicted digit, and its confidence."""
+    titles = [
+        f"{predictions.labels[place]} → {predictions.best[place]}\n{predictions.confidence[place]:.0%}"
+        for place in places
+    ]
     return show_digits(predictions.ink[places], titles=titles, ax=ax)
 
 
@@ -446,14 +429,12 @@ def show_error_curve(
     return ax
 
 
-def show_experiments(
-    experiments: Sequence[Experiment], curves: Mapping[str, Sequence[Score]], *, columns: int = 2
-) -> np.ndarray:
-    """Show the error curves of experiments in rows, in a new figure; return its (rows, columns) axes.
+def show_experiments(experiments: Sequence[Experiment], curves: Mapping[str, Sequence[Score]]) -> np.ndarray:
+    """Show the error curves of experiments, two in a row, in a new figure; return its (rows, 2) axes.
 
     A dotted line marks the error rate of the unchanged digits.
     """
-    figure, axes = new_grid(-(-len(experiments) // columns), columns)
+    figure, axes = new_grid(-(-len(experiments) // 2), 2)
     for ax, experiment in zip(axes.flat, experiments, strict=False):
         curve = curves[experiment.name]
         show_error_curve(experiment.strengths, curve, label=experiment.name, ax=ax)

@@ -36,10 +36,10 @@ BINS = reliability(np.array([0.95, 0.95, 0.55]), np.array([True, True, False]))
 DRAWINGS = {
     "digits": lambda ax: plots.show_digits(IMAGES, titles=range(7), ax=ax),
     "photos": lambda ax: plots.show_photos([IMAGES[0]], np.zeros((1, 28, 28)), titles=["3 read 8"], ax=ax),
-    "histogram": lambda ax: plots.show_histogram(np.arange(5.0), bins=range(6), label="x", expected=2, ax=ax),
+    "histogram": lambda ax: plots.show_histogram(np.arange(5.0), bins=range(6), label="x", ax=ax),
     "strokes": lambda ax: plots.show_strokes(STROKES, title=3, sheet=50, ax=ax),
     "lattice": lambda ax: plots.show_lattice(STROKES, [(0,), (1,)], texts="1.", probabilities=[0.9, 0.9], ax=ax),
-    "predictions": lambda ax: plots.show_predictions(PREDICTIONS, [1, 0], writers=np.array([4, 5, 6]), ax=ax),
+    "predictions": lambda ax: plots.show_predictions(PREDICTIONS, [1, 0], ax=ax),
     "rates": lambda ax: plots.show_rates({"a": (0.1, 0.05, 0.2)}, label="misread", usual=0.1, ax=ax),
     "confusions": lambda ax: plots.show_confusions(np.eye(10, dtype=int), title="none", ax=ax),
     "reliability": lambda ax: plots.show_reliability(BINS, title="two bins", ax=ax),
@@ -153,9 +153,9 @@ def test_a_lattice_frames_the_likely_groups_and_shows_the_number_below_them():
     assert texts["7  0%"][0] == pytest.approx(0.5)
 
 
-def test_readings_bear_label_answer_confidence_and_writer():
+def test_readings_bear_label_answer_and_confidence():
     ax = DRAWINGS["predictions"](None)
-    assert [text.get_text() for text in ax.texts] == ["2 → 7\n100%\nby 5", "1 → 1\n100%\nby 4"]
+    assert [text.get_text() for text in ax.texts] == ["2 → 7\n100%", "1 → 1\n100%"]
 
 
 def test_rates_are_in_per_cent_and_the_first_stands_at_the_top():
@@ -220,11 +220,11 @@ def test_learning_curves_of_a_resumed_run_show_each_set_over_the_epochs_that_hav
 
 
 def test_each_experiment_has_its_panel_with_its_usual_error_rate_dotted():
-    experiments = [Experiment(name, lambda drawing, *_: drawing, (0.0, 1.0), 1.0) for name in "abcd"]
-    curves = {name: [score_of(40), score_of(20)] for name in "abcd"}
-    axes = plots.show_experiments(experiments, curves, columns=3)
-    assert axes.shape == (2, 3)
-    assert [ax.get_xlabel() for ax in axes.flat if ax.axison] == list("abcd")
+    experiments = [Experiment(name, lambda drawing, *_: drawing, (0.0, 1.0), 1.0) for name in "abc"]
+    curves = {name: [score_of(40), score_of(20)] for name in "abc"}
+    axes = plots.show_experiments(experiments, curves)
+    assert axes.shape == (2, 2)
+    assert [ax.get_xlabel() for ax in axes.flat if ax.axison] == list("abc")
     assert axes[1, 0].lines[-1].get_ydata() == [20, 20]
 
 

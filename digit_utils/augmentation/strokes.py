@@ -1,6 +1,6 @@
 """Augmentation of strokes: slant, proportions, tremor, overshooting ends, gaps and sampling, as writers vary."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -21,10 +21,10 @@ class StrokeAugmentation:
     end: float = 0.06  # strokes end up to this much early or late
     resample: float = 0.35  # probability of another sampling along the path, from about 10 points a digit up
     fill_box: float = 0.06  # probability of a drawing stretched to fill a square, as some scans are
-    pen_width: tuple[float, float] = (1.6, 3.8)  # pixels; half of the drawings keep the usual pen
 
 
 DEFAULT = StrokeAugmentation()
+PEN_WIDTHS = (1.6, 3.8)  # pixels, the least and the most; half of the drawings keep the usual pen
 
 
 def augment_strokes(
@@ -51,9 +51,9 @@ def augment_strokes(
     return np.split(points, sizes)
 
 
-def random_pen_width(rng: np.random.Generator, *, config: StrokeAugmentation = DEFAULT) -> float:
-    """Return a pen width in pixels: PEN_WIDTH every other time, else uniform in the configured range."""
-    return PEN_WIDTH if rng.random() < 0.5 else float(rng.uniform(*config.pen_width))
+def random_pen_width(rng: np.random.Generator) -> float:
+    """Return a pen width in pixels: PEN_WIDTH every other time, else uniform within PEN_WIDTHS."""
+    return PEN_WIDTH if rng.random() < 0.5 else float(rng.uniform(*PEN_WIDTHS))
 
 
 def _random_matrix(rng: np.random.Generator, *, config: StrokeAugmentation) -> np.ndarray:
@@ -118,11 +118,3 @@ def _tremor(count: int, rng: np.random.Generator, *, strength: float) -> np.ndar
     noise = rng.normal(0, strength * 2.2, (count + 4, 2))  # the mean of five has 1/2.2 of the standard deviation
     sums = np.cumsum(np.concatenate([np.zeros((1, 2)), noise]), axis=0)
     return (sums[5:] - sums[:-5]) / 5
-
-
-def without_augmentation(config: StrokeAugmentation = DEFAULT) -> StrokeAugmentation:
-    """Return a configuration that leaves strokes as they are, for comparisons."""
-    return replace(
-        config, slant=0, rotation=0, stretch=0, bend=0, tremor=0, gap=0, end=0, resample=0, fill_box=0,
-        pen_width=(PEN_WIDTH, PEN_WIDTH),
-    )  # fmt: skip

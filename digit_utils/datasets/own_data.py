@@ -44,10 +44,10 @@ FORMATS = (
 CLASS_FOLDERS = frozenset(map(str, range(NUM_CLASSES)))
 
 
-def load_own_data(path: str | os.PathLike[str], *, seed: int = 0) -> DigitDataset:
+def load_own_data(path: str | os.PathLike[str]) -> DigitDataset:
     """Return labelled digits of one's own as a dataset; the module's table says what a path may hold.
 
-    A fifth of each class is held out for validation, by `seed`; every fifth of the drawings in a .jsonl file. Where the
+    A fifth of each class is held out for validation; every fifth of the drawings in a .jsonl file. Where the
     files have no test set, these are the test split as well: so few digits are better held out once than twice, and the
     only choice that depends on them is the temperature.
 
@@ -71,7 +71,7 @@ def load_own_data(path: str | os.PathLike[str], *, seed: int = 0) -> DigitDatase
         raise
     except DECODING_ERRORS as error:
         raise DatasetCorrupt(f"{path} cannot be read: {error}") from error
-    return dataset_of(*pairs[0], name=path.name, source=str(path), seed=seed, test=pairs[1] if pairs[1:] else None)
+    return dataset_of(*pairs[0], name=path.name, source=str(path), test=pairs[1] if pairs[1:] else None)
 
 
 def dataset_of(

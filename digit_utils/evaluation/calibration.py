@@ -15,7 +15,6 @@ CALIBRATION_BINS = 15  # as in Guo et al., 2017
 class Reliability:
     """A reliability diagram: accuracy by confidence."""
 
-    edges: np.ndarray  # (bins + 1,) of confidence
     counts: np.ndarray  # (bins,) digits in each bin
     confidence: np.ndarray  # (bins,) mean confidence; nan where the bin is empty
     accuracy: np.ndarray  # (bins,) share that is right; nan where the bin is empty
@@ -23,13 +22,12 @@ class Reliability:
 
 def reliability(confidence: np.ndarray, right: np.ndarray, *, bins: int = CALIBRATION_BINS) -> Reliability:
     """Sort n predictions into bins of equal width by confidence, (n,) in [0, 1]; `right` is (n,) bool."""
-    edges = np.linspace(0, 1, bins + 1)
     which = np.clip(np.ceil(confidence * bins).astype(int) - 1, 0, bins - 1)
     counts = np.bincount(which, minlength=bins)
     with np.errstate(invalid="ignore"):
         mean_confidence = np.bincount(which, weights=confidence, minlength=bins) / counts
         accuracy = np.bincount(which, weights=right, minlength=bins) / counts
-    return Reliability(edges, counts, mean_confidence, accuracy)
+    return Reliability(counts, mean_confidence, accuracy)
 
 
 def expected_calibration_error(confidence: np.ndarray, right: np.ndarray, *, bins: int = CALIBRATION_BINS) -> float:
