@@ -67,6 +67,11 @@ def two_levels(values: np.ndarray, inside: np.ndarray) -> tuple[float, float]:
     return share * (1 - share) * gap**2 / max(float(values.var()), 1e-6), gap
 
 
+def edges_of(image: np.ndarray) -> list[np.ndarray]:
+    """Return the upper, lower, left and right edge of an image or a mask."""
+    return [image[0], image[-1], image[:, 0], image[:, -1]]
+
+
 # ---------------------------------------------------------------------------------------------------- components
 
 
@@ -99,11 +104,11 @@ def large_components(inside: np.ndarray) -> tuple[np.ndarray, list[Component]]:
 def has_blob(inside: np.ndarray) -> bool:
     """Return whether a large component, at an edge of the image or most of the mask, is about as wide as long."""
     components, large = large_components(inside)
-    edges = set(np.concatenate([components[0], components[-1], components[:, 0], components[:, -1]]).tolist())
+    at_edge = set(np.concatenate(edges_of(components)).tolist())
     return any(
         component.length < SHORTEST_STROKES
         for component in large
-        if component.number in edges or 2 * component.area > np.count_nonzero(inside)
+        if component.number in at_edge or 2 * component.area > np.count_nonzero(inside)
     )
 
 
@@ -136,23 +141,19 @@ def share_of_largest_component(inside: np.ndarray) -> float:
 def without_frame(contrast: np.ndarray) -> np.ndarray:
     """Remove what runs along an edge of the image, such as a table beside the paper, if a digit remains inside."""
     least = max(0.5 * float(contrast.max()), FAINTEST_CONTRAST)
-    if (
-        max((edge > least).mean() for edge in (contrast[0], contrast[-1], contrast[:, 0], contrast[:, -1]))
-        <= FRAME_COVERAGE
-    ):
+    if max((edge > least).mean() for edge in edges_of(contrast)) <= FRAME_COVERAGE:
         return contrast
     dark = (contrast > least).astype(np.uint8)
     _, components = cv2.connectedComponents(dark, connectivity=8)
-    edges = (components[0], components[-1], components[:, 0], components[:, -1])
-    shares = np.max([np.bincount(edge, minlength=components.max() + 1) / edge.size for edge in edges], axis=0)
+    number = components.max() + 1
+    shares = np.max([np.bincount(edge, minlength=number) / edge.size for edge in edges_of(components)], axis=0)
     frame = (shares > FRAME_COVERAGE) & (np.arange(len(shares)) > 0)
     rest = np.where(cv2.dilate(frame[components].astype(np.uint8), np.ones((9, 9))) > 0, 0, contrast).astype(np.float32)
     left = cv2.blur(rest, (3, 3))
     clear = left > 0.5 * left.max()
-    at_edge = np.concatenate([clear[0], clear[-1], clear[:, 0], clear[:, -1]]).mean()
-    return (
-        rest if left.max() > max(FAINTEST_CONTRAST, CLEAR_OF_SPECKS * contrast.max()) and at_edge < 0.01 else contrast
-    )
+    at_edge = np.concatenate(edges_of(clear)).mean()
+    remains = left.max() > max(FAINTEST_CONTRAST, CLEAR_OF_SPECKS * contrast.max())
+    return rest if remains and at_edge < 0.01 else contrast
 
 
 def without_haze(ink: np.ndarray) -> np.ndarray:

@@ -17,6 +17,7 @@ from digit_utils.preprocessing.components import (
     LARGE,
     LARGEST_IMAGE,
     deviation_of_page,
+    edges_of,
     has_blob,
     ink_box,
     large_components,
@@ -290,7 +291,7 @@ def _is_shadow(inside: np.ndarray) -> bool:
 
 def _is_band(inside: np.ndarray) -> bool:
     """Return whether a bool mask covers much of opposite edges of the image, as a shadow across it would."""
-    top, bottom, left, right = (edge.mean() for edge in (inside[0], inside[-1], inside[:, 0], inside[:, -1]))
+    top, bottom, left, right = (edge.mean() for edge in edges_of(inside))
     return max(top + bottom, left + right) > FRAME_COVERAGE
 
 

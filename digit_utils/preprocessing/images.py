@@ -8,6 +8,7 @@ from digit_utils.preprocessing.components import (
     LARGE,
     LARGEST_IMAGE,
     crop_to_ink,
+    edges_of,
     ink_box,
     pen_width_of,
     without_neighbours,
@@ -94,22 +95,18 @@ def _with_margin(image: np.ndarray) -> np.ndarray:
     if min(image.shape) < SMALLEST_CROP or image.min() == image.max():
         return image
     _, bright = cv2.threshold(image, 0, 1, cv2.THRESH_OTSU)
-    ink = 1 - bright if np.mean([edge.mean() for edge in _edges(bright)]) > 0.5 else bright
+    ink = 1 - bright if np.mean([edge.mean() for edge in edges_of(bright)]) > 0.5 else bright
     page, pen = (int(np.median(image[ink == side])) for side in (0, 1))
     traces = np.abs(image.astype(np.int16) - page) > FAINT * abs(pen - page)
-    if not all(trace.any() for trace in _edges(traces)) or any(edge.mean() >= MOST_OF_EDGE for edge in _edges(ink)):
+    if not all(trace.any() for trace in edges_of(traces)) or any(edge.mean() >= MOST_OF_EDGE for edge in edges_of(ink)):
         return image
     _, components = cv2.connectedComponents(ink, connectivity=8)
     areas = np.bincount(components.ravel())
-    at_edge = np.unique(np.concatenate(_edges(components)))
+    at_edge = np.unique(np.concatenate(edges_of(components)))
     if areas[at_edge[at_edge > 0]].sum() < MOSTLY_AT_EDGE * areas[1:].sum():
         return image
     margin = 1 + max(image.shape) // LARGEST_IMAGE
     return cv2.copyMakeBorder(image, margin, margin, margin, margin, cv2.BORDER_CONSTANT, value=page)
-
-
-def _edges(image: np.ndarray) -> list[np.ndarray]:
-    return [image[0], image[-1], image[:, 0], image[:, -1]]
 
 
 def _shrink_to(image: np.ndarray, longest: int) -> np.ndarray:
@@ -142,7 +139,7 @@ def _refine_small_digit(image: np.ndarray, ink: np.ndarray) -> np.ndarray | None
 
 
 def _with_usual_pen(crop: np.ndarray) -> np.ndarray:
-    """Thicken or thin a crop of ink so that, at the final size, its pen lies within PICTURE_PEN_RANGE."""
+    """Thicken or thin a crop of ink so that, at the final size, its pen lies within PEN_WIDTH_RANGE."""
     scale = BOX_SIZE / max(crop.shape)
     width = pen_width_of(crop) * scale
     low, high = PEN_WIDTH_RANGE

@@ -9,7 +9,14 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from digit_utils.preprocessing.components import FAINTEST_CONTRAST, FINE_GRAINED, FRAME_COVERAGE, LARGE, small_copy
+from digit_utils.preprocessing.components import (
+    FAINTEST_CONTRAST,
+    FINE_GRAINED,
+    FRAME_COVERAGE,
+    LARGE,
+    edges_of,
+    small_copy,
+)
 
 SMALLEST_WITH_PAGE = 6000  # pixels; in smaller images a page cannot be told from a bold digit
 SMALLEST_PAGE = 0.05  # share of the image
@@ -48,7 +55,7 @@ def may_contain_page(image: np.ndarray, histogram: np.ndarray) -> bool:
 
 def _covered(mask: np.ndarray) -> list[float]:
     """Return the part of each of the four edges of a mask that holds more than 0."""
-    return [np.count_nonzero(edge) / edge.size for edge in (mask[0], mask[-1], mask[:, 0], mask[:, -1])]
+    return [np.count_nonzero(edge) / edge.size for edge in edges_of(mask)]
 
 
 def find_pages(image: np.ndarray) -> list[Page]:

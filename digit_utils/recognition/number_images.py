@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator, Sequence
 import cv2
 import numpy as np
 
+from digit_utils.preprocessing.components import edges_of
 from digit_utils.preprocessing.images import ink_at_full_size, inks_by_local_threshold, normalize_ink
 from digit_utils.recognition.numbers import MAX_PIECES, Number, NumberReader
 
@@ -96,7 +97,7 @@ def _without_edges(ink: np.ndarray) -> np.ndarray:
     top, height = statistics[:, cv2.CC_STAT_TOP], statistics[:, cv2.CC_STAT_HEIGHT]
     at_edge = (top == 0) | (top + height == len(ink))
     cut_off = at_edge & (height < LOW_AT_EDGE * len(ink))
-    for edge in (components[0], components[-1], components[:, 0], components[:, -1]):
+    for edge in edges_of(components):
         cut_off |= np.bincount(edge, minlength=count) > ALONG_EDGE * len(edge)
     cut_off[0] = False
     return np.where(cut_off[components], 0, ink).astype(np.float32)
