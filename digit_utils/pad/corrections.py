@@ -35,7 +35,7 @@ _turns = itertools.count(1)
 class CorrectionRow:
     """The widgets with which a person labels a drawing."""
 
-    def __init__(self, *, saving_notice: str = ""):
+    def __init__(self, *, saving_notice: str):
         """Make the row; `saving_notice` says what is saved of the drawings, if anything."""
         self._question = f"{QUESTION} {saving_notice}".strip()
         # The whole sentence is the button's name for a screen reader; the style sheet shows the digit alone.

@@ -103,6 +103,13 @@ class DrawingLabeller:
         self._lock = threading.Lock()
         self._bytes_added = 0
 
+    @property
+    def saving_notice(self) -> str:
+        """What people must know before anything that they draw is saved; "" where nothing is."""
+        if not self.drawings:
+            return ""
+        return "What you tap is saved with the drawing." if self.keep_all else "The corrected drawing is saved."
+
     def load_corrections(self, recognizer: StrokeRecognizer) -> None:
         """Adapt a recogniser to the newest corrections in the file. Warns about lines that cannot be read."""
         if self.drawings is None or not self.drawings.exists() or not isinstance(recognizer, AdaptiveRecognizer):

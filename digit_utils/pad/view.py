@@ -209,7 +209,7 @@ def picture_of_pad(
 class PadView:
     """The widgets of one pad, and what they show. Knows nothing of strokes or recognisers."""
 
-    def __init__(self, *, canvas: Canvas, size: int, saving_notice: str = ""):
+    def __init__(self, *, canvas: Canvas, size: int, saving_notice: str):
         """Lay out the widgets around a canvas.
 
         The paper is `size` CSS pixels high where there is room; `saving_notice` says what is saved of the drawings.

@@ -105,7 +105,7 @@ class DigitPad(widgets.Box):
         self._canvas = Canvas(width=ASPECT * side, height=side, layout={"width": "100%"})
         self._ink = InkCanvas(self._canvas, pen_width=side * PEN_WIDTH)
         self._layer = InkLayer(self._canvas, ink_colour=INK_COLOUR, ink_width=side * PEN_WIDTH)
-        self._view = PadView(canvas=self._canvas, size=size, saving_notice=_saving_notice(drawings, keep_all=keep_all))
+        self._view = PadView(canvas=self._canvas, size=size, saving_notice=self._labeller.saving_notice)
         super().__init__(self._view.root_children)
         for name in self._view.root_classes:
             self.add_class(name)
@@ -646,10 +646,3 @@ class DigitPad(widgets.Box):
         if any(shared):
             return max(places, key=shared.__getitem__)
         return max(places, key=lambda place: (number.digits[place].text.isdigit(), place))
-
-
-def _saving_notice(drawings: str | Path | None, *, keep_all: bool) -> str:
-    """Return what people must know before anything that they draw is saved."""
-    if not drawings:
-        return ""
-    return "What you tap is saved with the drawing." if keep_all else "The corrected drawing is saved."
