@@ -21,7 +21,7 @@ from digit_utils.datasets.loading import load_dataset
 from digit_utils.recognition.recognizer import Recognizer
 from tests.colab.replica import COMMAND, FirstCell, Replica, ReplicaUnavailableError, python_313, replica
 from tests.colab.set_up_cell import SOURCE
-from tests.support.datasets import skip_without
+from tests.support.skipping import skip_without
 
 if TYPE_CHECKING:
     import keras

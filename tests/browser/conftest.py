@@ -1,6 +1,7 @@
 """A real Chromium, the drawing page and JupyterLab, and real people's digits to draw with."""
 
 import contextlib
+import importlib
 import json
 import os
 import shutil
@@ -17,6 +18,7 @@ import numpy as np
 import pytest
 
 from tests.support.page_client import running_page
+from tests.support.skipping import skip_without
 
 ROOT = Path(__file__).parents[2]
 ARTIFACTS = ROOT / "test-artifacts"
@@ -30,20 +32,14 @@ FLAGS = [
 TABLET = 500.0  # side of the tablet that pendigits was written on, in its own units
 
 
-def missing(reason: str) -> None:
-    """Skip, saying why; in CI, where nothing that matters is skipped, fail."""
-    if os.environ.get("CI"):
-        pytest.fail(f"CI needs a browser: {reason}")
-    pytest.skip(reason)
-
-
 @pytest.fixture(scope="package")
 def chromium():
     """A running Chromium: DIGITS_CHROMIUM, the system's, or Playwright's own.
 
     It ends with this folder's tests: while it lives, Playwright's event loop runs, and no other can.
     """
-    sync_api = pytest.importorskip("playwright.sync_api") if not os.environ.get("CI") else _sync_api()
+    find = importlib.import_module if os.environ.get("CI") else pytest.importorskip
+    sync_api = find("playwright.sync_api")
     names = ("chromium", "chromium-browser", "google-chrome")
     path = os.environ.get("DIGITS_CHROMIUM") or next(filter(None, map(shutil.which, names)), None)
     with sync_api.sync_playwright() as playwright:
@@ -51,15 +47,9 @@ def chromium():
             browser = playwright.chromium.launch(executable_path=path, args=FLAGS)
         except sync_api.Error as error:
             reason = str(error).splitlines()[0]
-            missing(f"no Chromium starts ({reason}); install one, set DIGITS_CHROMIUM, or: playwright install chromium")
+            skip_without(f"no Chromium ({reason}); install one, set DIGITS_CHROMIUM, or: playwright install chromium")
         yield browser
         browser.close()
-
-
-def _sync_api():
-    import playwright.sync_api
-
-    return playwright.sync_api
 
 
 @pytest.fixture(scope="session")

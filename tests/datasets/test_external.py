@@ -7,7 +7,7 @@ import pytest
 
 from digit_utils.datasets.base import DatasetCorrupt
 from digit_utils.datasets.external import FASHION_MNIST, SEMEION, load_fashion_mnist, load_semeion
-from tests.support.datasets import skip_without
+from tests.support.skipping import skip_without
 
 LOADERS = {SEMEION.files: load_semeion, FASHION_MNIST.files: load_fashion_mnist}
 

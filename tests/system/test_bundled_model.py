@@ -27,7 +27,7 @@ from digit_utils.evaluation.robustness import resampled, rotated, slanted
 from digit_utils.preprocessing.images import ink_from_image
 from digit_utils.preprocessing.strokes import ink_from_strokes
 from digit_utils.recognition.recognizer import BUNDLED_MODEL
-from tests.support.datasets import skip_without
+from tests.support.skipping import skip_without
 
 README = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
 NEW_FORMS = ("hook_at_the_foot", "long_hook_at_the_foot")
