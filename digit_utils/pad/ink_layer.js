@@ -555,6 +555,7 @@ async function render({ model, el }) {
   isShown = true;
   const paper = await paperOf(model);
   const canvas = document.createElement("canvas");
+  Object.assign(canvas, { width: model.get("width"), height: model.get("height") });
   canvas.setAttribute("aria-hidden", "true");
   el.style.position = "static";  // without a size of its own: the canvas covers the box in which the layer lies
   Object.assign(canvas.style, {
@@ -578,11 +579,6 @@ async function render({ model, el }) {
   const hand = new Hand(canvas, model, ink, {
     onDown: () => focusByPointer(el.parentElement?.querySelector(":scope > canvas")),
   });
-  const resize = () => {
-    canvas.width = model.get("width");
-    canvas.height = model.get("height");
-    ink.paint();
-  };
   const receive = async message => {
     if (message.view !== ink.view) return;
     if (message.kind === "missing") return ink.resend(message.stroke, message.start);
@@ -593,15 +589,11 @@ async function render({ model, el }) {
     await paperIsPainted(paper);
     ink.forget(strokes);
   };
-  resize();
-  model.on("change:width change:height", resize);
-  model.on("change:ink_colour change:ink_width", () => ink.paint());
   paper.on("msg:custom", receive);
   el.append(canvas);
   const leavePictures = takePictures(model, el);
   return () => {
     leavePictures();
-    model.off("change:width change:height", resize);
     paper.off("msg:custom", receive);
     if (hand.pointer) hand.finish();
     ink.stop();

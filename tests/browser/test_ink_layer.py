@@ -39,8 +39,6 @@ START = """async ([source, traits]) => {
     };
     const model = {
         get: name => traits[name],
-        on: () => {},
-        off: () => {},
         send: message => sent.push({ ...message, at: performance.now() }),
         widget_manager: { get_model: async () => paper },
     };
