@@ -4,22 +4,15 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import io
 import json
 import os
 import shutil
 import tempfile
-import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-DIGEST_SIZE = 64  # bytes: a SHA-256, hexadecimal
 PROGRESS_FILE = "DIGITS_PROGRESS_FILE"  # the variable of a kernel that names the file for `report_progress`
-
-
-class ModelFileError(ValueError):
-    """A model file is missing, truncated, changed or not one of this project's; the message names it."""
 
 
 def with_home(path: str | os.PathLike[str]) -> Path:
@@ -151,53 +144,3 @@ def package_versions(*packages: str) -> dict[str, str]:
         with contextlib.suppress(importlib.metadata.PackageNotFoundError):
             found[package] = importlib.metadata.version(package)
     return found
-
-
-def write_bundle(path: str | os.PathLike[str], payload: bytes, card: dict[str, Any], *, member: str) -> None:
-    """Write a network and its card, a JSON object, as one checked file, atomically.
-
-    A small zip archive behind the payload holds the card as `member`, the way TensorFlow Lite's own metadata packs its
-    associated files: LiteRT reads the flatbuffer from the front, `zipfile` reads the archive from the back. The
-    archive's comment, which ends the file, is the SHA-256 of every byte before it.
-    """
-    archive = io.BytesIO()
-    with zipfile.ZipFile(archive, "w", zipfile.ZIP_DEFLATED) as bundle:
-        # A fixed date and system: the same model gives the same file.
-        entry = zipfile.ZipInfo(member, date_time=(1980, 1, 1, 0, 0, 0))
-        entry.create_system = 3
-        bundle.writestr(entry, json.dumps(card, indent=1, sort_keys=True))
-        bundle.comment = bytes(DIGEST_SIZE)  # reserves the place of the digest
-    content = payload + archive.getvalue()[:-DIGEST_SIZE]
-    with atomic_write(path) as temporary:
-        temporary.write_bytes(content + _digest(content))
-
-
-def _digest(content: bytes) -> bytes:
-    return hashlib.sha256(content).hexdigest().encode()
-
-
-def read_bundle(path: str | os.PathLike[str], *, member: str, remedy: str) -> tuple[bytes, dict[str, Any]]:
-    """Read and check a file of `write_bundle`; return its payload and its card.
-
-    Raises ModelFileError, which names the file and the remedy, when it is missing, truncated, damaged or another kind
-    of file. Nothing of it is executed or unpickled, and nobody sees unchecked bytes.
-    """
-    path = Path(path)
-    try:
-        data = path.read_bytes()
-    except FileNotFoundError:
-        raise ModelFileError(f"there is no model file {path}; {remedy}") from None
-    except OSError as error:
-        raise ModelFileError(f"the model file {path} cannot be read: {error.strerror or error}") from error
-    if _digest(data[:-DIGEST_SIZE]) != data[-DIGEST_SIZE:]:
-        what = "is truncated, damaged, or not a model that this project exported" if data else "is empty"
-        raise ModelFileError(f"the model file {path} {what}; {remedy}")
-    try:
-        with zipfile.ZipFile(io.BytesIO(data)) as bundle:
-            card = json.loads(bundle.read(member))
-            start = min(entry.header_offset for entry in bundle.infolist())
-    except (zipfile.BadZipFile, KeyError, ValueError) as error:
-        raise ModelFileError(f"the model file {path} does not end in a readable {member}: {error}") from error
-    if not isinstance(card, dict):
-        raise ModelFileError(f"the model file {path} is damaged: its {member} is no JSON object")
-    return data[:start], card

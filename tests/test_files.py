@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from digit_utils.files import ModelFileError, atomic_write, locked, read_bundle, sha256_of, with_home, write_bundle
+from digit_utils.files import atomic_write, locked, sha256_of, with_home
 
 
 def names_in(folder):
@@ -156,20 +156,3 @@ def test_sha256_of_the_published_test_vectors(tmp_path):
 def test_sha256_of_a_missing_file_names_it(tmp_path):
     with pytest.raises(FileNotFoundError, match="absent"):
         sha256_of(tmp_path / "absent")
-
-
-def test_a_bundle_returns_what_was_written_and_refuses_what_was_changed(tmp_path):
-    path, card = tmp_path / "network.tflite", {"format": 1, "seed": 3}
-    write_bundle(path, b"payload", card, member="card.json")
-    assert read_bundle(path, member="card.json", remedy="train again") == (b"payload", card)
-    whole = path.read_bytes()
-    assert whole.startswith(b"payload")
-    for changed in (b"", whole[:-1], whole[1:], b"P" + whole[1:], whole[:30] + b"?" + whole[31:]):
-        path.write_bytes(changed)
-        with pytest.raises(ModelFileError, match=r"network\.tflite .*; train again"):
-            read_bundle(path, member="card.json", remedy="train again")
-    path.write_bytes(whole)
-    with pytest.raises(ModelFileError, match=r"other\.json"):
-        read_bundle(path, member="other.json", remedy="train again")
-    with pytest.raises(ModelFileError, match="there is no model file"):
-        read_bundle(tmp_path / "nowhere", member="card.json", remedy="train again")

@@ -1,21 +1,32 @@
 """The exported model: one `.tflite` file that contains its own calibration and a checksum.
 
-Behind the LiteRT flatbuffer, in `recognizer.json`, stands what the recogniser needs (temperature, threshold) and how
-the model was trained; `files.write_bundle` says how the file is built.
+A small zip archive behind the LiteRT flatbuffer holds `recognizer.json`, the way TensorFlow Lite's own metadata packs
+its associated files: what the recogniser needs (temperature, threshold) and how the model was trained. LiteRT reads the
+flatbuffer from the front, `zipfile` reads the archive from the back. The archive's comment, which ends the file, is the
+SHA-256 of every byte before it.
 """
 
+import hashlib
+import io
+import json
 import math
+import zipfile
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from digit_utils.files import ModelFileError, read_bundle, write_bundle
+from digit_utils.files import atomic_write
 
 FORMAT = 1
 MEMBER = "recognizer.json"
+DIGEST_SIZE = 64  # bytes: a SHA-256, hexadecimal
 HEAD = "head"  # the network has an eleventh logit: whether the ink is a digit at all
 MAX_PROBABILITY = "max_probability"  # it has ten logits: the largest calibrated probability serves as the score
 REMEDY = "train one with `digits train`, or load without a path for the bundled one"
+
+
+class ModelFileError(ValueError):
+    """A model file is missing, truncated, changed or not one of this project's; the message names it."""
 
 
 @dataclass(frozen=True)
@@ -45,7 +56,20 @@ _DEFAULTS = {"features": 0, "confidence_weight": 0.0}  # for the first files of 
 
 def write_model_file(path: str | Path, flatbuffer: bytes, card: ModelCard) -> None:
     """Write a LiteRT flatbuffer and its card as one file, atomically."""
-    write_bundle(path, flatbuffer, {"format": FORMAT, **asdict(card)}, member=MEMBER)
+    archive = io.BytesIO()
+    with zipfile.ZipFile(archive, "w", zipfile.ZIP_DEFLATED) as bundle:
+        # A fixed date and system: the same model gives the same file.
+        entry = zipfile.ZipInfo(MEMBER, date_time=(1980, 1, 1, 0, 0, 0))
+        entry.create_system = 3
+        bundle.writestr(entry, json.dumps({"format": FORMAT, **asdict(card)}, indent=1, sort_keys=True))
+        bundle.comment = bytes(DIGEST_SIZE)  # reserves the place of the digest
+    content = flatbuffer + archive.getvalue()[:-DIGEST_SIZE]
+    with atomic_write(path) as temporary:
+        temporary.write_bytes(content + _digest(content))
+
+
+def _digest(content: bytes) -> bytes:
+    return hashlib.sha256(content).hexdigest().encode()
 
 
 def read_model_file(path: str | Path) -> tuple[bytes, ModelCard]:
@@ -55,16 +79,32 @@ def read_model_file(path: str | Path) -> tuple[bytes, ModelCard]:
     `write_model_file`. Nothing of the file is executed or unpickled, and LiteRT never sees unchecked bytes.
     """
     path = Path(path)
-    flatbuffer, content = read_bundle(path, member=MEMBER, remedy=REMEDY)
+    try:
+        data = path.read_bytes()
+    except FileNotFoundError:
+        raise ModelFileError(f"there is no model file {path}; {REMEDY}") from None
+    except OSError as error:
+        raise ModelFileError(f"the model file {path} cannot be read: {error.strerror or error}") from error
+    if _digest(data[:-DIGEST_SIZE]) != data[-DIGEST_SIZE:]:
+        what = "is truncated, damaged, or not a model that this project exported" if data else "is empty"
+        raise ModelFileError(f"the model file {path} {what}; {REMEDY}")
+    try:
+        with zipfile.ZipFile(io.BytesIO(data)) as bundle:
+            content = json.loads(bundle.read(MEMBER))
+            start = min(entry.header_offset for entry in bundle.infolist())
+    except (zipfile.BadZipFile, KeyError, ValueError) as error:
+        raise ModelFileError(f"the model file {path} does not end in a readable {MEMBER}: {error}") from error
+    return data[:start], _card(path, content)
+
+
+def _card(path: Path, content: Any) -> ModelCard:
+    """Check what `recognizer.json` holds and return it as a card."""
+    if not isinstance(content, dict):
+        raise ModelFileError(f"the model file {path} is damaged: its {MEMBER} is no JSON object")
     if content.get("format") != FORMAT:
         raise ModelFileError(
             f"the model file {path} has format {content.get('format')!r}; this version of digit_utils reads {FORMAT}"
         )
-    return flatbuffer, _card(path, content)
-
-
-def _card(path: Path, content: dict[str, Any]) -> ModelCard:
-    """Check the values of `recognizer.json` and return them as a card."""
     content = _DEFAULTS | content
     wrong = [name for name, kinds in _TYPES.items() if not isinstance(content.get(name), kinds)]
     if wrong:

@@ -116,11 +116,11 @@ def test_foreign_files_are_refused(path, exports):
         bundle.writestr("metadata.json", "{}")  # as a .keras file has
     for content in (network, archive.getvalue(), b"not a model", "Ziffern: größer".encode(), bytes(10_000)):
         path.write_bytes(content)
-        refused(path, match="not a model that this project exported")
+        refused(path, match="not a model that this project exported; train one with")
 
 
 def test_missing_files_and_folders_are_named(tmp_path):
-    refused(tmp_path / "absent.tflite", match="there is no model file")
+    refused(tmp_path / "absent.tflite", match="there is no model file .*; train one with")
     refused(tmp_path / "no" / "such" / "folder.tflite", match="there is no model file")
     refused(tmp_path, match="cannot be read")
 
