@@ -143,26 +143,18 @@ class DrawingLabeller:
             if isinstance(recognizer, AdaptiveRecognizer):
                 recognizer.remove_correction(state.drawing_id)
             state.digit = None
-            if self.drawings is None or state.saved is None:
-                return SaveResult.NOT_SAVED
-            try:
-                return self._remove(state)
-            except DrawingsFileError as error:
-                _log.error("%s", error)
-                return SaveResult.FAILED
+            return self._update_file(state, [], None)
 
-    def _update_file(self, state: LabelState, strokes: Strokes, digit: int) -> SaveResult:
-        is_wanted = self.keep_all or state.number is not None or digit != state.predicted
+    def _update_file(self, state: LabelState, strokes: Strokes, digit: int | None) -> SaveResult:
+        """Save a drawing with its label, or remove it from the file if it has none, or one that need not be saved."""
+        is_wanted = digit is not None and (self.keep_all or state.number is not None or digit != state.predicted)
         if self.drawings is None or not (is_wanted or state.saved is not None):
             return SaveResult.NOT_SAVED
         try:
             return self._save(state, strokes, digit) if is_wanted else self._remove(state)
-        except DrawingsFileFull as error:
-            _log.error("%s", error)
-            return SaveResult.FULL
         except DrawingsFileError as error:
             _log.error("%s", error)
-            return SaveResult.FAILED
+            return SaveResult.FULL if isinstance(error, DrawingsFileFull) else SaveResult.FAILED
 
     def _save(self, state: LabelState, strokes: Strokes, digit: int) -> SaveResult:
         """Add a drawing to the file; without room for it, at least remove its earlier label, which is wrong.
