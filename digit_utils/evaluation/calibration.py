@@ -9,6 +9,7 @@ from digit_utils.evaluation.predictions import Predictions
 from digit_utils.recognition.recognizer import softmax
 
 CALIBRATION_BINS = 15  # as in Guo et al., 2017
+DRAWS = 200  # simulated test sets of which the calibration error by chance is the mean
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,7 +54,7 @@ def chance_calibration_error(confidence: np.ndarray, rng: np.random.Generator) -
 
     With few digits in a bin, its accuracy deviates from its confidence by chance.
     """
-    right = rng.random((200, len(confidence))) < confidence
+    right = rng.random((DRAWS, len(confidence))) < confidence
     return float(np.mean([expected_calibration_error(confidence, row) for row in right]))
 
 

@@ -5,6 +5,8 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from scipy.stats import binomtest
 
+RESAMPLES = 2000  # of the writers, of which an interval is the middle 95 %
+
 
 def error_interval(errors: int, count: int) -> tuple[float, float]:
     """Return the 95 % interval of an error rate, as a fraction (Wilson, 1927, "Probable inference")."""
@@ -30,7 +32,7 @@ def writer_interval(wrong: np.ndarray, writers: np.ndarray, rng: np.random.Gener
     """
     _, group = np.unique(writers, return_inverse=True)
     errors, counts = np.bincount(group, weights=wrong), np.bincount(group)
-    drawn = rng.integers(len(counts), size=(2000, len(counts)))
+    drawn = rng.integers(len(counts), size=(RESAMPLES, len(counts)))
     rates = errors[drawn].sum(axis=1) / counts[drawn].sum(axis=1)
     return tuple(map(float, np.quantile(rates, [0.025, 0.975])))
 
