@@ -48,13 +48,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _message(error: Exception) -> str:
     """Return an error in one sentence; what the system says of a file is turned into one."""
     if isinstance(error, OSError) and error.filename is not None and error.strerror:
-        return f"{error.filename} cannot be used ({error.strerror}); choose another, or mend that"
+        return f"{error.filename} cannot be used ({error.strerror}); choose another path, or fix this one"
     return str(error)
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="digits", description="Read handwritten digits: draw, read images, train, evaluate, sweep."
+        prog="digits",
+        description="Recognise handwritten digits: draw, read images, train, evaluate, sweep.",
     )
     parser.add_argument("--version", action="version", version=f"digits {__version__}")
     commands = parser.add_subparsers(
@@ -72,41 +73,42 @@ def _parser() -> argparse.ArgumentParser:
 
 def _add_draw(commands: argparse._SubParsersAction) -> None:
     draw = commands.add_parser(
-        "draw", help="open the drawing page", description="Open a page on which you draw digits and they are read."
+        "draw", help="open the drawing page", description="Open a page that reads digits and numbers as you draw them."
     )
     draw.add_argument("--model", metavar="PATH", help="model file or folder of a run (default: the bundled model)")
     draw.add_argument("--port", type=_port, help="port to listen on (default: 8866, or a free one)")
     draw.add_argument(
         "--host",
         default="127.0.0.1",
-        help="address to listen on; any but loopback, such as 0.0.0.0 for all of this machine's, makes a token and "
-        "prints it as a link and as a QR code for the phone",
+        help="address to listen on (default: %(default)s, this machine only); with 0.0.0.0 others can draw, too, if "
+        "they have the link with the token, which is also printed as a QR code",
     )
     draw.add_argument(
         "--base-url",
         default="/",
         metavar="PATH",
-        help="path under which a reverse proxy shows the page: /draw/",
+        help="path under which a reverse proxy serves the page, such as /draw/",
     )
     draw.add_argument(
         "--visitors",
         type=_at_least_one,
         metavar="N",
-        help="how many may draw at once; the next one is asked to wait (default: as many as the free memory holds)",
+        help="how many may draw at once; others are asked to wait (default: as many as free memory allows)",
     )
     draw.add_argument(
         "--drawings",
         metavar="FILE.jsonl",
-        help="save corrected drawings in this file, as strokes, and remember those in it (default: nothing is saved)",
+        help="save corrected drawings in this file, as strokes, and apply those in it if nobody else can reach the page "
+        "(default: nothing is saved)",
     )
-    draw.add_argument("--keep-all", action="store_true", help="with --drawings: save all drawings that are labelled")
+    draw.add_argument("--keep-all", action="store_true", help="with --drawings: save all labelled drawings")
     draw.add_argument(
         "--theme",
         choices=("auto", "light", "dark"),
         default="auto",
-        help="colours until a visitor chooses others (default: auto, as the visitor's system)",
+        help="colours until a visitor chooses others (default: auto, which follows the visitor's system)",
     )
-    draw.add_argument("--no-browser", action="store_true", help="print the link, open nothing")
+    draw.add_argument("--no-browser", action="store_true", help="print the link without opening a browser")
     draw.set_defaults(run=_draw)
 
 
@@ -116,14 +118,16 @@ def _add_read(commands: argparse._SubParsersAction) -> None:
         help="read the numbers in image files",
         description="Read the numbers in image files: scans, photos, drawings. A file that cannot be read is reported, "
         "and the others are read.",
-        epilog="A line for each number: file, text, confidence, box. The exit status is 1 if a file could not be read.",
+        epilog="Prints one line per number: file, text, confidence, box. Exits with 1 if a file cannot be read.",
     )
-    read.add_argument("files", nargs="+", metavar="FILE|FOLDER", help="images, or folders whose images are read")
+    read.add_argument("files", nargs="+", metavar="FILE|FOLDER", help="images, or folders of images")
     read.add_argument(
-        "--output", metavar="FILE", help="write a table, .csv or .jsonl (default: lines here; CSV where they are piped)"
+        "--output", metavar="FILE", help="write a table, .csv or .jsonl (default: print lines, or CSV if piped)"
     )
-    read.add_argument("--boxes", metavar="FOLDER", help="save a copy of each image with boxes around what was read")
-    read.add_argument("--one-digit", action="store_true", help="each image shows one digit: faster, and never split")
+    read.add_argument("--boxes", metavar="FOLDER", help="save a copy of each image with boxes around the numbers")
+    read.add_argument(
+        "--one-digit", action="store_true", help="each image shows one digit; faster, and never splits it"
+    )
     read.add_argument("--model", metavar="PATH", help="model file or folder of a run (default: the bundled model)")
     read.set_defaults(run=_read)
 
@@ -132,27 +136,27 @@ def _add_train(commands: argparse._SubParsersAction) -> None:
     train = commands.add_parser(
         "train",
         help="train a network",
-        description="Train a network by running notebook 02_train. A run that was interrupted goes on where it was.",
+        description="Train a network by running notebook 02_train. An interrupted run is resumed.",
         epilog="The result is a folder: model.keras, model.tflite, metrics.json, config.json, the learning curves "
         "and the notebook itself. Draw with it: digits draw --model FOLDER",
     )
     train.add_argument(
         "--preset",
         choices=("quick", "full"),
-        help="quick: a minute, and another without augmentation unless -p compare=False; full: what the bundled model "
-        "came from, 80 minutes (default: quick)",
+        help="quick: a minute, and another to compare without augmentation, unless -p compare=False; full: how the "
+        "bundled model was trained, 80 minutes (default: quick)",
     )
-    train.add_argument("--epochs", type=_at_least_one, help="times through the training data (default: the preset's)")
-    train.add_argument("--seed", type=int, help="of the weights, the order, the augmentation (default: 0)")
-    train.add_argument("--output", metavar="FOLDER", help="default: runs/PRESET-seedSEED")
-    train.add_argument("--data-dir", metavar="FOLDER", help="where the datasets lie (default: found or downloaded)")
+    train.add_argument("--epochs", type=_at_least_one, help="passes through the training data (default: the preset's)")
+    train.add_argument("--seed", type=int, help="seed of weights, order and augmentation (default: 0)")
+    train.add_argument("--output", metavar="FOLDER", help="folder of the run (default: runs/PRESET-seedSEED)")
+    train.add_argument("--data-dir", metavar="FOLDER", help="folder of the datasets (default: found or downloaded)")
     train.add_argument(
         "--data",
         metavar="FOLDER|FILE",
-        help="train on these digits in place of MNIST: a folder with folders named 0 to 9, a .csv with label and "
+        help="train on these digits instead of MNIST: a folder with subfolders 0 to 9, a .csv with label and "
         "pixels, a folder with idx files, an .npz with x and y, or a .jsonl of drawings",
     )
-    train.add_argument("--drawings", metavar="FILE.jsonl", help="train with your own drawings, too")
+    train.add_argument("--drawings", metavar="FILE.jsonl", help="also train on your own drawings")
     _add_parameters(train, "02_train")
     train.set_defaults(run=_train)
 
@@ -160,16 +164,20 @@ def _add_train(commands: argparse._SubParsersAction) -> None:
 def _add_evaluate(commands: argparse._SubParsersAction) -> None:
     evaluate = commands.add_parser(
         "evaluate",
-        help="measure a model",
-        description="Measure a model on digits that it has not seen, by running notebook 03_evaluate.",
+        help="evaluate a model",
+        description="Evaluate a model on digits that it has not seen, by running notebook 03_evaluate.",
     )
     evaluate.add_argument(
         "model", nargs="?", default="", help="model file or folder of a run (default: the bundled model)"
     )
-    evaluate.add_argument("--output", metavar="FOLDER", help="default: evaluation in MODEL's folder, or runs/bundled")
-    evaluate.add_argument("--data-dir", metavar="FOLDER", help="where the datasets lie (default: found or downloaded)")
-    evaluate.add_argument("--data", metavar="FOLDER|FILE", help="also tell how well it reads these, as for train")
-    evaluate.add_argument("--drawings", metavar="FILE.jsonl", help="also tell how well it reads your own drawings")
+    evaluate.add_argument(
+        "--output", metavar="FOLDER", help="for the figures (default: evaluation in MODEL's folder, or runs/bundled)"
+    )
+    evaluate.add_argument(
+        "--data-dir", metavar="FOLDER", help="folder with the datasets (default: found or downloaded)"
+    )
+    evaluate.add_argument("--data", metavar="FOLDER|FILE", help="also evaluate on these digits, given as for train")
+    evaluate.add_argument("--drawings", metavar="FILE.jsonl", help="also evaluate on your own drawings")
     _add_parameters(evaluate, "03_evaluate")
     evaluate.set_defaults(run=_evaluate)
 
@@ -177,13 +185,13 @@ def _add_evaluate(commands: argparse._SubParsersAction) -> None:
 def _add_export(commands: argparse._SubParsersAction) -> None:
     export = commands.add_parser(
         "export",
-        help="write a network for other programs",
-        description="Write the bare network of a run, from normalised ink to logits, as ONNX or as a LiteRT file of "
-        "int8 alone, for microcontrollers.",
+        help="export a network for other programs",
+        description="Export the bare network of a run, from normalised ink to logits, as ONNX, or as LiteRT with int8 "
+        "arithmetic for microcontrollers.",
     )
     export.add_argument("folder", metavar="RUN", help="folder of a finished run")
-    export.add_argument("--format", choices=("onnx", "int8"), default="onnx", help="default: onnx")
-    export.add_argument("--output", metavar="FILE", help="default: model.onnx or model-int8.tflite in RUN")
+    export.add_argument("--format", choices=("onnx", "int8"), default="onnx", help="format of the file (default: onnx)")
+    export.add_argument("--output", metavar="FILE", help="target (default: model.onnx or model-int8.tflite in RUN)")
     export.set_defaults(run=_export)
 
 
@@ -191,35 +199,37 @@ def _add_sweep(commands: argparse._SubParsersAction) -> None:
     sweep = commands.add_parser(
         "sweep",
         help="run a notebook hundreds of times",
-        description="Run a notebook with many parameters, several runs at a time. Stop it whenever you like and start "
-        "it again: what is finished is kept, what was cut short goes on where it was.",
-        epilog="The table is results.csv in the output folder; `digits report FOLDER` makes a page of it.",
+        description="Run a notebook with many sets of parameters, several at a time. You can stop the sweep at any time "
+        "and start it again: finished runs are kept, interrupted runs are resumed.",
+        epilog="The table is results.csv in the output folder; `digits report FOLDER` makes a report.",
     )
     sweep.add_argument("file", metavar="SWEEP.yaml", help="what to vary: see `pydoc digit_utils.sweeps.config`")
-    sweep.add_argument("--output", metavar="FOLDER", default="runs", help="of all runs and the table (default: runs)")
+    sweep.add_argument("--output", metavar="FOLDER", default="runs", help="for runs and table (default: runs)")
     sweep.add_argument(
-        "--scheduler", metavar="ADDRESS", help="of a dask cluster that sees the same folder, such as tcp://host:8786"
+        "--scheduler",
+        metavar="ADDRESS",
+        help="of a dask cluster that shares the output folder, such as tcp://host:8786",
     )
-    sweep.add_argument("--workers", type=_at_least_one, help="runs at a time on this machine (default: one a core)")
-    sweep.add_argument("--threads", type=_at_least_one, default=1, help="of each run (default: 1)")
+    sweep.add_argument("--workers", type=_at_least_one, help="runs at a time on this machine (default: one per core)")
+    sweep.add_argument("--threads", type=_at_least_one, default=1, help="threads per run (default: 1)")
     sweep.add_argument("--retry-failed", action="store_true", help="repeat the runs that failed")
     sweep.add_argument(
-        "--max-failures", type=_at_least_one, metavar="N", help="stop when N runs have failed (default: go on)"
+        "--max-failures", type=_at_least_one, metavar="N", help="stop when N runs have failed (default: continue)"
     )
-    sweep.add_argument("--dry-run", action="store_true", help="check everything, list the runs, start none")
+    sweep.add_argument("--dry-run", action="store_true", help="check everything and list the runs, but start none")
     sweep.set_defaults(run=_sweep)
 
 
 def _add_report(commands: argparse._SubParsersAction) -> None:
     report = commands.add_parser(
         "report",
-        help="make a page of a sweep",
-        description="Make one HTML page of a sweep, finished or not: table, intervals over seeds, which parameter "
-        "matters, learning curves.",
+        help="make a report of a sweep",
+        description="Make an HTML report of a sweep, finished or not: table, intervals across seeds, which parameters "
+        "matter, learning curves.",
     )
     report.add_argument("folder", help="the sweep's output folder")
-    report.add_argument("--output", metavar="FILE", help="default: FOLDER/report.html")
-    report.add_argument("--metric", help="to compare runs by, such as validation.loss (default: the sweep's own)")
+    report.add_argument("--output", metavar="FILE", help="file to write (default: FOLDER/report.html)")
+    report.add_argument("--metric", help="metric to compare runs by, such as validation.loss (default: the sweep's)")
     report.add_argument("--tensorboard", metavar="FOLDER", help="also write the learning curves there for TensorBoard")
     report.set_defaults(run=_report)
 
@@ -232,7 +242,7 @@ def _add_parameters(parser: argparse.ArgumentParser, notebook: str) -> None:
         default=[],
         metavar="NAME=VALUE",
         type=_parameter,
-        help=f"any other parameter of notebook {notebook} (papermill --help-notebook explains them)",
+        help=f"any other parameter of notebook {notebook}; `papermill --help-notebook` lists them",
     )
 
 
@@ -374,7 +384,7 @@ def _sweep(options: argparse.Namespace) -> int:
             max_failures=options.max_failures,
         )
     except KeyboardInterrupt:
-        print("stopped; what is finished is kept, and the same command goes on from here", file=sys.stderr)
+        print("stopped; finished runs are kept, and the same command resumes the sweep", file=sys.stderr)
         raise
     print(", ".join(f"{count} {status}" for status, count in counts.items()), f"of {len(sweep.runs)} runs;", end=" ")
     print(f"the table is {Path(output) / 'results.csv'}")
@@ -451,20 +461,20 @@ def _whole_number(text: str) -> int:
     try:
         return int(text)
     except ValueError:
-        raise argparse.ArgumentTypeError(f"{text!r} is no whole number") from None
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number") from None
 
 
 def _port(text: str) -> int:
     port = _whole_number(text)
     if not 1 <= port <= 65535:
-        raise argparse.ArgumentTypeError(f"{text} is no port; choose one from 1 to 65535")
+        raise argparse.ArgumentTypeError(f"{text} is not a port; choose one from 1 to 65535")
     return port
 
 
 def _at_least_one(text: str) -> int:
     number = _whole_number(text)
     if number < 1:
-        raise argparse.ArgumentTypeError(f"{text} is too few; at least 1")
+        raise argparse.ArgumentTypeError(f"{text} is too small; choose at least 1")
     return number
 
 

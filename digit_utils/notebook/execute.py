@@ -318,7 +318,7 @@ def read_parameter(text: str) -> tuple[str, Any]:
     """
     name, separator, value = text.partition("=")
     if not separator or not name.isidentifier():
-        raise ValueError(f"{text!r} is no parameter; write name=value")
+        raise ValueError(f"{text!r} is not a parameter; write name=value")
     for convert in (int, float):
         with contextlib.suppress(ValueError):
             return name, convert(value)

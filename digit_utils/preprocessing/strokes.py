@@ -35,7 +35,7 @@ def clean_strokes(strokes: Strokes) -> list[np.ndarray]:
         try:
             points = np.array(stroke, dtype=np.float64)
         except (TypeError, ValueError, OverflowError) as error:
-            raise ValueError(f"stroke {index} is no (n, 2) array of numbers: {error}") from error
+            raise ValueError(f"stroke {index} is not an (n, 2) array of numbers: {error}") from error
         if points.size == 0:
             continue
         if points.ndim != 2 or points.shape[1] != 2:

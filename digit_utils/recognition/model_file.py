@@ -100,7 +100,7 @@ def read_model_file(path: str | Path) -> tuple[bytes, ModelCard]:
 def _card(path: Path, content: Any) -> ModelCard:
     """Check what `recognizer.json` holds and return it as a card."""
     if not isinstance(content, dict):
-        raise ModelFileError(f"the model file {path} is damaged: its {MEMBER} is no JSON object")
+        raise ModelFileError(f"the model file {path} is damaged: its {MEMBER} is not a JSON object")
     if content.get("format") != FORMAT:
         raise ModelFileError(
             f"the model file {path} has format {content.get('format')!r}; this version of digit_utils reads {FORMAT}"

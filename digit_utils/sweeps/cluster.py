@@ -24,7 +24,7 @@ SECONDS_TO_CONNECT = 6
 SECONDS_TO_ANSWER = 15
 SECONDS_FOR_WORKERS = 600  # to wait while there is none
 SECONDS_BETWEEN_LOOKS = 2.0  # for workers that have come or gone
-GONE = "start the same command again: what is finished is kept"
+GONE = "start the same command again: finished runs are kept"
 
 
 @contextmanager
@@ -173,7 +173,7 @@ class Cluster:
         if self._threads:
             self._last_seen, self._told = time.monotonic(), False
         elif present:
-            raise SweepError(f"none of the {len(present)} workers of the cluster can do the runs, as told above")
+            raise SweepError(f"none of the {len(present)} workers of the cluster can do the runs; see above")
         elif time.monotonic() - self._last_seen > SECONDS_FOR_WORKERS:
             raise SweepError(f"the scheduler has had no workers for {SECONDS_FOR_WORKERS // 60} minutes; {GONE}")
         elif not self._told:

@@ -34,7 +34,7 @@ MEMORY_OF_A_RUN = 1.5e9  # bytes: TensorFlow, the training data and the network 
 SECONDS_BETWEEN_TABLES = 2.0
 SECONDS_UNTIL_BUSY_AGAIN = 2.0  # before trying again a run that another process is doing
 SECONDS_TO_APPEAR = 10.0  # that another machine's file may take to be seen here
-MAKE_SPACE = "make space and start again: what is finished is kept"
+MAKE_SPACE = "make space and start again: finished runs are kept"
 BAR = "{percentage:3.0f}% {bar} {n}/{total} [{elapsed}<{remaining}{postfix}]"
 
 
@@ -244,7 +244,7 @@ class Scheduler:
         if outcome.status == FAILED:
             self._failures_left -= 1
             if self._failures_left <= 0:
-                raise SweepError("as many runs have failed as --max-failures allows; what is finished is kept")
+                raise SweepError("as many runs have failed as --max-failures allows; finished runs are kept")
         if outcome.status == FINISHED:
             self._progress.check_metric(task.run, self._store)
 
@@ -260,7 +260,7 @@ class Scheduler:
         except CancelledError as error:
             if self._executor.answers():
                 return Outcome(BUSY)
-            raise SweepError("the scheduler is gone; start the same command again: what is finished is kept") from error
+            raise SweepError("the scheduler is gone; start the same command again: finished runs are kept") from error
         except Exception as error:
             killed = type(error).__name__ == "KilledWorker"  # by its name, since dask may not be installed
             reason = "its worker died again and again" if killed else f"{type(error).__name__}: {error}"

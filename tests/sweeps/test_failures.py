@@ -101,7 +101,7 @@ def test_the_command_can_be_stopped_and_started_again(way: str, place: Place, un
     assert 1 <= len(finished) < len(RUNS)
     if way == "Ctrl-C":
         assert "Traceback" not in printed
-        assert "the same command goes on from here" in printed
+        assert "the same command resumes the sweep" in printed
         assert {row["status"] for row in place.table()} <= {"finished", "interrupted", "waiting"}
     code, printed = place.run("--workers", "2")
     assert code == 0, printed
@@ -175,7 +175,7 @@ def test_a_sweep_whose_scheduler_goes_away_says_so_and_can_be_started_again(plac
         scheduler.kill()
         code, printed = finish(process)
         assert code == 1
-        assert "the scheduler is gone; start the same command again: what is finished is kept" in printed
+        assert "the scheduler is gone; start the same command again: finished runs are kept" in printed
     with cluster(place) as (address, _):
         code, printed = place.run("--scheduler", address)
     assert code == 0, printed
@@ -295,7 +295,7 @@ def test_a_run_that_hangs_is_stopped_and_failures_are_limited(tmp_path: Path):
     code, printed = place.run("--workers", "1", "--max-failures", "1")
     assert code == 1
     assert "x 1 failed: it was stopped after 3 seconds, its time_limit" in printed
-    assert "digits sweep: as many runs have failed as --max-failures allows; what is finished is kept" in printed
+    assert "digits sweep: as many runs have failed as --max-failures allows; finished runs are kept" in printed
     assert [row["status"] for row in place.table()].count("failed") == 1
     assert place.table()[-1]["status"] == "waiting"
     assert not list((tmp_path / "temporary").iterdir())

@@ -47,12 +47,12 @@ def test_missing_model_is_told_in_one_sentence(command: str, tmp_path: Path, cap
 @pytest.mark.parametrize(
     ("arguments", "expected"),
     [
-        (["train", "--epochs", "0"], "0 is too few"),
-        (["train", "--epochs", "many"], "argument --epochs: 'many' is no whole number"),
-        (["draw", "--port", "http"], "argument --port: 'http' is no whole number"),
+        (["train", "--epochs", "0"], "0 is too small"),
+        (["train", "--epochs", "many"], "argument --epochs: 'many' is not a whole number"),
+        (["draw", "--port", "http"], "argument --port: 'http' is not a whole number"),
         (["train", "--preset", "huge"], "invalid choice: 'huge'"),
-        (["train", "-p", "epochs"], "'epochs' is no parameter; write name=value"),
-        (["draw", "--port", "70000"], "70000 is no port"),
+        (["train", "-p", "epochs"], "'epochs' is not a parameter; write name=value"),
+        (["draw", "--port", "70000"], "70000 is not a port"),
         (["sing"], "invalid choice: 'sing'"),
     ],
 )
