@@ -98,8 +98,8 @@ def _add_draw(commands: argparse._SubParsersAction) -> None:
     draw.add_argument(
         "--drawings",
         metavar="FILE.jsonl",
-        help="save corrected drawings in this file, as strokes, and apply those in it if nobody else can reach the page "
-        "(default: nothing is saved)",
+        help="save corrected drawings in this file, as strokes, and apply those in it if nobody else can reach the "
+        "page (default: nothing is saved)",
     )
     draw.add_argument("--keep-all", action="store_true", help="with --drawings: save all labelled drawings")
     draw.add_argument(
@@ -199,8 +199,8 @@ def _add_sweep(commands: argparse._SubParsersAction) -> None:
     sweep = commands.add_parser(
         "sweep",
         help="run a notebook hundreds of times",
-        description="Run a notebook with many sets of parameters, several at a time. You can stop the sweep at any time "
-        "and start it again: finished runs are kept, interrupted runs are resumed.",
+        description="Run a notebook with many sets of parameters, several at a time. You can stop the sweep at any "
+        "time and start it again: finished runs are kept, interrupted runs are resumed.",
         epilog="The table is results.csv in the output folder; `digits report FOLDER` makes a report.",
     )
     sweep.add_argument("file", metavar="SWEEP.yaml", help="what to vary: see `pydoc digit_utils.sweeps.config`")
