@@ -113,7 +113,7 @@ def load_with_fallback(
         print(reason)
     if fallback is None:
         return None
-    print(f"Using {fallback} in its place: numbers and images will differ from the text.")
+    print(f"Using {fallback} instead: figures and images will differ from the text.")
     return load_dataset(fallback)
 
 
@@ -139,7 +139,7 @@ def _check_planned(name: str, found: str, reason: object = "") -> None:
     planned = json.loads(os.environ.get(PLANNED_DATA, "{}")).get(name, found)
     if planned != found:
         raise ValueError(
-            f"this run was planned {'without' if planned == ABSENT else 'with'} {name}, and this machine has "
+            f"this run was planned {'without' if planned == ABSENT else 'with'} {name}, but this machine has "
             f"{'none' if found == ABSENT else 'it' if planned == ABSENT else 'another'}; "
             f"give all machines of a sweep the same data. {reason}".strip()
         )

@@ -52,7 +52,7 @@ def set_up(*, version: str, keep_on_drive: bool = False) -> None:
     """
     if version != __version__:
         raise ColabError(
-            f"this notebook is of version {version}, and the package of version {__version__}. "
+            f"this notebook has version {version}, but the package has version {__version__}. "
             f"Open the notebook again from {REPOSITORY}; if you did, choose Runtime > Restart session"
         )
     added = missing_requirements(importlib.metadata.requires(PACKAGE) or (), installed_versions())
@@ -92,7 +92,7 @@ def missing_requirements(required: Iterable[str], installed: Mapping[str, str]) 
         if version is None or (name in EXACTLY and version not in specifier):
             missing.append(f"{name}{specifier}")
         elif not specifier.contains(version, prereleases=True):
-            print(f"Colab has {name} {version}, older than {specifier}. It is left as it is; please report what fails.")
+            print(f"Colab has {name} {version}, older than {specifier}. It is not changed; please report any failure.")
     return sorted(set(missing))
 
 

@@ -12,7 +12,7 @@ import ipywidgets as widgets
 from digit_utils.pad.labelling import SaveResult
 
 QUESTION = "Wrong? Tap the right digit."
-PICTURE_QUESTION = "Wrong? Tap the digit in the picture, then what it is."
+PICTURE_QUESTION = "Wrong? Tap the digit in the picture, then the right one."
 NOTHING_TO_CORRECT = "Once a number is found, it can be corrected here."
 NOTHING_DRAWN = "Draw a digit first, then tap what it is."
 RESULTS = {
@@ -21,7 +21,7 @@ RESULTS = {
     SaveResult.REMOVED: "The earlier correction is removed.",
     SaveResult.FULL: "Not saved: there is no room for more drawings.",
     SaveResult.REMOVED_ONLY: "The earlier correction is removed, but there is no room to save this one.",
-    SaveResult.FAILED: "It could not be saved.",
+    SaveResult.FAILED: "The drawing could not be saved.",
 }
 FORGOTTEN = {
     SaveResult.NOT_SAVED: "The correction is forgotten.",
@@ -47,7 +47,7 @@ class CorrectionRow:
         ]
         self._note = widgets.HTML(self._question).add_class("digit-pad-note")
         row = widgets.Box(self._buttons).add_class("digit-pad-labels")
-        self.forget = widgets.Button(description="Forget this", tooltip="Take this label back (Ctrl+Z on the paper)")
+        self.forget = widgets.Button(description="Forget this", tooltip="Remove this label (Ctrl+Z on the paper)")
         self.forget.add_class("digit-pad-forget")
         foot = widgets.Box([self._note, self.forget]).add_class("digit-pad-foot")
         self.root = widgets.Box([row, foot]).add_class("digit-pad-corrections")

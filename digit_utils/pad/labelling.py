@@ -108,7 +108,7 @@ class DrawingLabeller:
         """What people must know before anything that they draw is saved; "" where nothing is."""
         if not self.drawings:
             return ""
-        return "What you tap is saved with the drawing." if self.keep_all else "The corrected drawing is saved."
+        return "Labelled drawings are saved." if self.keep_all else "Corrected drawings are saved."
 
     def load_corrections(self, recognizer: StrokeRecognizer) -> None:
         """Adapt a recogniser to the newest corrections in the file. Warns about lines that cannot be read."""

@@ -26,7 +26,7 @@ SMALLEST_REGION = 0.02  # of the picture's longer side; a smaller frame was mean
 LETTERS = 1 / 20  # height of a reading, of the picture's longer side
 MOST_LISTED = 6  # numbers in the caption
 SHOWN_JPEG = [cv2.IMWRITE_JPEG_QUALITY, 85]
-NOTHING_FOUND = DisplayedPrediction("problem", "?", "No number is found. Drag a frame around one.", (0.0,) * 10, None)
+NOTHING_FOUND = DisplayedPrediction("problem", "?", "No number found. Drag a box around one.", (0.0,) * 10, None)
 
 Box = tuple[float, float, float, float]  # x, y, width, height, in pixels of the picture
 
@@ -46,7 +46,7 @@ class PadPicture:
         if min(self._gray.shape) < SMALLEST_SIDE:
             raise ImageInputError(
                 f"the picture has {self._gray.shape[1]} x {self._gray.shape[0]} pixels; "
-                f"each side needs {SMALLEST_SIDE} or more"
+                f"each side must have at least {SMALLEST_SIDE}"
             )
         is_colour = isinstance(source, np.ndarray) and source.dtype == np.uint8 and source.shape[2:] == (3,)
         self._shown = source if is_colour else self._gray

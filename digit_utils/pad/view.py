@@ -215,8 +215,8 @@ class PadView:
         The paper is `size` CSS pixels high where there is room; `saving_notice` says what is saved of the drawings.
         """
         self._scope = f"digit-pad-{next(_pad_numbers)}"  # so that each pad in a page has its own bars
-        self.undo = widgets.Button(description="Undo", tooltip="Take back what was done last (Ctrl+Z on the paper)")
-        self.redo = widgets.Button(description="Redo", tooltip="Do again what was undone (Ctrl+Y on the paper)")
+        self.undo = widgets.Button(description="Undo", tooltip="Undo the last action (Ctrl+Z on the paper)")
+        self.redo = widgets.Button(description="Redo", tooltip="Redo what was undone (Ctrl+Y on the paper)")
         self.clear = widgets.Button(description="Clear", tooltip="Clear the paper (Escape on the paper)")
         self.predict = widgets.Button(description="Predict", tooltip="Recognise the drawing now")
         self.predict.add_class("digit-pad-predict")
@@ -224,9 +224,11 @@ class PadView:
         self.open = widgets.Button(description="Open a picture", tooltip="Open a picture, or paste or drop it here")
         self.open.add_class("digit-pad-open")
         # A style sheet of each reading shows those of them that are of use, and what they offer.
-        self.readings = [_quiet_button("Read as", "Read the ink so", f"digit-pad-reading-{n}") for n in range(READINGS)]
-        self.join = _quiet_button("Join", "Make one digit of this one and the one before it", "digit-pad-join")
-        self.split = _quiet_button("Split", "Make a digit of each stroke of this one", "digit-pad-split")
+        self.readings = [
+            _quiet_button("Read as", "Choose this reading", f"digit-pad-reading-{n}") for n in range(READINGS)
+        ]
+        self.join = _quiet_button("Join", "Join this digit and the one before it into one", "digit-pad-join")
+        self.split = _quiet_button("Split", "Split this digit into its strokes", "digit-pad-split")
         self.unfold = widgets.Button(description=UNFOLD, tooltip="Follow the drawing through the network")
         self.unfold.add_class("digit-pad-unfold")
         self._strip = widgets.HTML().add_class("digit-pad-strip")

@@ -324,9 +324,9 @@ def _announce(server, *, token: str | None, open_browser: bool) -> None:
     address = page_address(server.ip, server.port, path=server.base_url, token=token)
     print(f"Draw at {address}  (Ctrl-C stops the page)", flush=True)
     if server.base_url != "/":
-        print(f"A reverse proxy can show it under {server.base_url}; whoever it lets in can draw.", flush=True)
+        print(f"A reverse proxy can serve it under {server.base_url}; anyone it lets in can draw.", flush=True)
     if not is_loopback(server.ip):
-        print(f"Anyone with this link can draw, {server.visitors_limit} at once; nobody else can.", flush=True)
+        print(f"Anyone with this link can draw, up to {server.visitors_limit} at once; nobody else can.", flush=True)
         print_qr_code(address)
     if open_browser:
         threading.Thread(target=webbrowser.open, args=(address,), daemon=True).start()

@@ -50,7 +50,7 @@ SECURITY_HEADERS = {
     "X-Content-Type-Options": "nosniff",
 }
 
-FULL = ("The page is full", "All places are taken. Keep this page open: it tries again every ten seconds.")
+FULL = ("The page is full", "Keep this page open: it tries again every ten seconds.")
 NO_TOKEN = ("This link is incomplete", "Open the complete link, or scan the QR code on the other screen.")
 EMBEDDED = ("Open the page by itself", 'It cannot be part of another page. <a href="/">Open the drawing page</a>.')
 NOT_FOUND = ("Page not found", 'Go to <a href="/">the drawing page</a>.')

@@ -40,10 +40,10 @@
   const STUCK_AFTER = 20000;     // milliseconds without an answer until the page offers to reload
   const ENDED_AFTER = 120000;    // milliseconds until a lost connection is not expected to come back
   const MESSAGES = {
-    lost: "The connection is lost. Waiting for it to come back ...",
+    lost: "Connection lost. Reconnecting ...",
     slow: "Waiting for an answer ...",
     stuck: "No answer yet. Wait, or reload the page to start over.",
-    ended: "This page has ended. Reload it to start over.",
+    ended: "This session has ended. Reload the page to start over.",
   };
   let state = "fine", askedAt = 0, leaving = false;
   let lostSince = 0;             // when the connection closed, until it is open again; 0 while it is open

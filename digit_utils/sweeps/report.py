@@ -166,7 +166,7 @@ def verdict(results: SweepResults) -> str:
         return f"{sentence}."
     sentence += f" against {factor * others[0].mean:.3g}{unit} ({others[0].label})"
     if min(len(best.values), len(others[0].values)) < 2:
-        return f"{sentence}; with one seed nobody can tell whether that is chance."
+        return f"{sentence}; one seed cannot show whether the difference is chance."
     p = ttest_ind(best.values, others[0].values, equal_var=False).pvalue
     beyond = p < 0.05 / len(others)
     return f"{sentence}; the difference {'is beyond' if beyond else 'may be'} chance (p = {p:.2g})."
@@ -348,7 +348,7 @@ def _address(path: Path) -> str:
 def importances_table(found: Sequence[Importance]) -> str:
     """Return the share of each parameter, and what chance would give, as an HTML table."""
     rows = [[one.parameter, f"{100 * one.share:.0f} %", f"{100 * one.by_chance:.0f} %"] for one in found]
-    return html_table(["parameter", "share of the variance", "by chance, 19 times of 20 below"], rows)
+    return html_table(["parameter", "share of the variance", "by chance (95th percentile)"], rows)
 
 
 def html_table(heads: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
@@ -377,7 +377,7 @@ def summary(results: SweepResults) -> str:
     failed = sum(row["status"] == FAILED for row in results.rows)
     together = timedelta(seconds=round(sum(row.get("seconds", 0) for row in results.rows)))
     return (
-        f"{finished} of {count} runs finished, {failed} failed, {count - finished - failed} still to be done; "
+        f"{finished} of {count} runs finished, {failed} failed, {count - finished - failed} remaining; "
         f"together they took {together} (hours, minutes, seconds)."
     )
 

@@ -176,7 +176,7 @@ def test_without_a_connection_the_keyboard_leaves_the_paper_all_the_same(chromiu
     relay = Relay(urlsplit(drawing_page).port)
     with opened(chromium, f"http://127.0.0.1:{relay.port}/", **DESKTOP) as pad:
         relay.cut()
-        pad.page.locator("#page-banner").get_by_text("The connection is lost").wait_for(timeout=15_000)
+        pad.page.locator("#page-banner").get_by_text("Connection lost").wait_for(timeout=15_000)
         for key, goal in (("Tab", "Undo"), ("Shift+Tab", "Reload")):
             pad.canvas.focus()
             pad.page.keyboard.press(key)
@@ -377,7 +377,7 @@ def test_when_the_kernel_is_stuck_or_dies_the_page_says_so_and_a_reload_draws(ch
         banner.wait_for(state="hidden", timeout=15_000)
         assert pad.answer() == "3", "what was drawn meanwhile is not lost"
         kernel.kill()
-        banner.get_by_text("This page has ended").wait_for(timeout=20_000)
+        banner.get_by_text("This session has ended").wait_for(timeout=20_000)
         page.screenshot(path=artifacts / "page-desktop-ended.png")
         reload_and_draw(pad, 5)
         assert not banner.is_visible()
@@ -391,7 +391,7 @@ def test_when_the_network_is_cut_the_page_says_so_and_goes_on_when_it_is_back(ch
         pad.draw_by_mouse(SAMPLES[3])
         assert pad.answer() == "3"
         relay.cut()
-        banner.get_by_text("The connection is lost").wait_for(timeout=15_000)
+        banner.get_by_text("Connection lost").wait_for(timeout=15_000)
         page.screenshot(path=artifacts / "page-desktop-offline.png")
         pad.draw_by_mouse([stroke[:5] for stroke in SAMPLES[5]])  # in vain, but the page is not frozen
         assert page.evaluate("1 + 1") == 2
@@ -401,7 +401,7 @@ def test_when_the_network_is_cut_the_page_says_so_and_goes_on_when_it_is_back(ch
         pad.draw_by_mouse(SAMPLES[5])
         assert pad.answer() == "5"
         relay.cut()
-        banner.get_by_text("The connection is lost").wait_for(timeout=15_000)
+        banner.get_by_text("Connection lost").wait_for(timeout=15_000)
         relay.stall()  # or the page might be there again before the button is pressed
         reload_and_draw(pad, 7, then=relay.pass_on)
     relay.cut()

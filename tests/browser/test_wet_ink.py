@@ -182,7 +182,7 @@ def test_what_is_drawn_while_the_network_is_away_arrives_when_it_is_back(chromiu
         for point in stroke[half:]:
             mouse.move(*point)
         mouse.up()
-        pad.page.locator("#page-banner").get_by_text("The connection is lost").wait_for(timeout=15_000)
+        pad.page.locator("#page-banner").get_by_text("Connection lost").wait_for(timeout=15_000)
         assert pad.wet_ink().any()
         relay.mend()
         pad.page.locator("#page-banner").wait_for(state="hidden", timeout=60_000)

@@ -99,7 +99,7 @@ def test_a_second_time_it_adds_nothing(after_first_cell, colab_kernel, tmp_path)
 @pytest.mark.usefixtures("after_first_cell")
 def test_a_notebook_older_than_the_package_says_what_to_do(colab_kernel, tmp_path):
     older = SOURCE.replace(f'version="{__version__}"', 'version="0.0.9"')
-    with pytest.raises(AssertionError, match=r"this notebook is of version 0\.0\.9.*Open the notebook again"):
+    with pytest.raises(AssertionError, match=r"this notebook has version 0\.0\.9.*Open the notebook again"):
         colab_kernel.run_cell(older, cwd=tmp_path)
 
 

@@ -250,7 +250,7 @@ def test_fallback_says_why_and_stands_in(capsys):
     assert dataset.name == "digits8x8"
     printed = capsys.readouterr().out
     assert "mnist is not on this machine" in printed
-    assert "Using digits8x8 in its place" in printed
+    assert "Using digits8x8 instead" in printed
     assert load_with_fallback("pendigits", fallback=None, download=False) is None
     assert load_with_fallback("digits8x8").name == "digits8x8"
 

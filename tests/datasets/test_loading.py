@@ -362,9 +362,9 @@ def test_loading_a_dataset_starts_no_recogniser():
 @pytest.mark.parametrize(
     ("planned", "expected"),
     [
-        ({"mnist": "ab12"}, "this run was planned with mnist, and this machine has none; give all machines of a sweep"),
-        ({"digits8x8": "absent"}, "this run was planned without digits8x8, and this machine has it; give all machines"),
-        ({"digits8x8": "ab12"}, "this run was planned with digits8x8, and this machine has another; give all machines"),
+        ({"mnist": "ab12"}, "this run was planned with mnist, but this machine has none; give all machines of a sweep"),
+        ({"digits8x8": "absent"}, "this run was planned without digits8x8, but this machine has it; give all machines"),
+        ({"digits8x8": "ab12"}, "this run was planned with digits8x8, but this machine has another; give all machines"),
         ({}, None),
     ],
 )

@@ -113,7 +113,7 @@ def test_a_refused_drive_is_an_error_with_the_way_out(fake_colab, monkeypatch):
 
 
 def test_a_notebook_of_another_version_is_refused_before_anything_is_done(fake_colab):
-    with pytest.raises(colab.ColabError, match=rf"of version 9.9, and the package of version {__version__}.*Open the"):
+    with pytest.raises(colab.ColabError, match=rf"version 9.9, but the package has version {__version__}.*Open the"):
         colab.set_up(version="9.9")
     assert fake_colab == []
 

@@ -269,7 +269,7 @@ def test_only_corrections_are_saved_and_the_pad_says_so_beforehand(path):
 
 def test_all_labelled_drawings_are_saved_with_keep_all(path):
     pad = DigitPad(drawings=path, keep_all=True)
-    assert "What you tap is saved" in note(pad)
+    assert "Labelled drawings are saved" in note(pad)
     for digit, said in ((2, 2), (1, 7), (3, 3)):
         pad.clear()
         draw(pad, SAMPLES[digit])

@@ -88,7 +88,7 @@ def test_what_is_shown_is_the_picture_shrunk_to_what_a_screen_shows():
     [
         (b"no picture at all", "the picture cannot be decoded as an image; save it as PNG or JPEG and try again"),
         (file_of(TWO_NUMBERS)[:300], "the picture cannot be decoded as an image"),
-        (np.zeros((3, 500), np.uint8), "the picture has 500 x 3 pixels; each side needs 8 or more"),
+        (np.zeros((3, 500), np.uint8), "the picture has 500 x 3 pixels; each side must have at least 8"),
     ],
 )
 def test_a_picture_that_cannot_be_read_is_refused_in_one_sentence_and_the_drawing_stays(pad, picture, told):
@@ -131,7 +131,7 @@ def test_clear_undo_and_a_new_drawing_take_the_picture_away(pad, way):
 def test_a_picture_without_a_number_says_so(pad):
     pad.open(picture_of())
     assert texts(pad) == []
-    assert pad._view._caption.value == "No number is found. Drag a frame around one."
+    assert pad._view._caption.value == "No number found. Drag a box around one."
 
 
 def test_one_digit_in_a_picture_is_shown_as_a_drawn_one(pad):
@@ -236,7 +236,7 @@ def test_redo_brings_back_regions_and_labels_of_a_picture_until_something_else_i
 
 def test_where_nothing_is_found_nothing_asks_for_corrections(pad):
     pad.open(np.full((200, 300), 255, np.uint8))
-    assert pad._view._caption.value == "No number is found. Drag a frame around one."
+    assert pad._view._caption.value == "No number found. Drag a box around one."
     assert pad._view.corrections._note.value == "Once a number is found, it can be corrected here."
     pad.clear()
     assert pad._view.corrections._note.value == "Wrong? Tap the right digit."

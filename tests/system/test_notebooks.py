@@ -70,7 +70,7 @@ def assert_ran_to_its_end(executed: Path, name: str, folder: Path) -> dict:
 def test_without_mnist_training_says_so_and_uses_the_stand_in(tiny_run: TrainedRun):
     """The command's own run of notebook 2, which is papermill's, too."""
     assert "DIGITS_DATA_DIR" in tiny_run.printed
-    assert "Using digits8x8 in its place" in tiny_run.printed
+    assert "Using digits8x8 instead" in tiny_run.printed
     assert "epoch  1/1" in tiny_run.printed, "progress is not shown"
     metrics = assert_ran_to_its_end(tiny_run.folder / "02_train.ipynb", "02_train", tiny_run.folder)
     assert metrics["dataset"] == "digits8x8"
