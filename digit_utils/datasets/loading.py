@@ -4,7 +4,7 @@
 |---|---|---|
 | `mnist` | scans of forms and school tests, 28x28 pixels | 55,000 / 5,000 / 10,000 |
 | `pendigits` | pen strokes from a tablet, by 44 writers | 5,995 / 1,499 / 3,498 (24 / 6 / 14 writers) |
-| `digits8x8` | scans, 8x8 pixels; scikit-learn brings them, so they need no network | 1,197 / 300 / 300 |
+| `digits8x8` | scans, 8x8 pixels; part of scikit-learn, so they need no network | 1,197 / 300 / 300 |
 | a path that ends in `.jsonl` | your own drawings, labelled on the pad | four of five / every fifth / none |
 | another path | your own images, see `digit_utils.datasets.own_data` | four / one fifth of each class / as well |
 

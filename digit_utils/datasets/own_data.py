@@ -2,8 +2,8 @@
 
 | path | what it holds |
 |---|---|
-| a folder with folders named 0 to 9 | images of any kind and size, by class |
-| `.csv` | a line for each digit: label, then the pixels of a square image from 0 to 255; as Kaggle has MNIST |
+| a folder with subfolders named 0 to 9 | images of any kind and size, by class |
+| `.csv` | one line per digit: label, then the pixels of a square image from 0 to 255, like Kaggle's MNIST |
 | a folder with idx files | `train-images-idx3-ubyte`, `train-labels-idx1-ubyte`; `t10k-...` if there is a test set |
 | `.npz` | arrays x, y or x_train, y_train, and x_test, y_test if there is a test set; nothing is unpickled |
 | `.jsonl` | drawings labelled on the pad |
@@ -38,8 +38,8 @@ HELD_OUT = 0.2  # of each class, for validation; at least one
 LONGEST_SIDE = 384  # pixels; larger images are shrunk, because preprocessing looks no closer
 NAMES_IN_NPZ = (("x_train", "y_train"), ("x", "y"), ("images", "labels"), ("data", "target"))
 FORMATS = (
-    "a folder with folders named 0 to 9, a .csv with label and pixels, a folder with idx files, an .npz with x and y, "
-    "or a .jsonl of drawings"
+    "a folder with subfolders named 0 to 9, a .csv with label and pixels, a folder with idx files, an .npz with x and "
+    "y, or a .jsonl of drawings"
 )
 CLASS_FOLDERS = frozenset(map(str, range(NUM_CLASSES)))
 

@@ -1,15 +1,15 @@
-"""A sweep: one question, asked in a YAML file, becomes the parameters of many runs of one notebook.
+"""Sweeps: a YAML file lists the parameters of many runs of one notebook.
 
-    notebook: 02_train                       # a notebook of the project, or the path of any other
+    notebook: 02_train                       # a notebook of the project, or the path of your own
     parameters: {preset: quick, epochs: 4}   # the same in every run
     grid:                                    # every combination; or `list:` of settings, or `random:` (below)
       augmentation: [none, mild, strong]
       learning_rate: [0.001, 0.002, 0.004]
-    seeds: 5                                 # each setting with the seeds 0 to 4; or a list of them
+    seeds: 5                                 # run each setting with seeds 0 to 4; or a list of seeds
     lowest: validation.mnist_errors          # the metric that is lowest (or `highest:`) in the best run
-    time_limit: 3600                         # seconds after which a run is stopped, and counts as failed
+    time_limit: 3600                         # seconds after which a run is stopped and recorded as failed
 
-Instead of a grid, a random sample, which the same seed draws again:
+Instead of a grid, a random sample; the same seed draws the same runs:
 
     random:
       runs: 20
@@ -18,21 +18,21 @@ Instead of a grid, a random sample, which the same seed draws again:
         learning_rate: {from: 0.0005, to: 0.01, scale: log}
         batch_size: {from: 32, to: 256}
         augmentation: [mild, strong]
-        seed: {randint: [0, 1000]}       # a distribution of scipy.stats by its name, with its arguments in order
+        seed: {randint: [0, 1000]}       # a distribution of scipy.stats, with its arguments in order
 
 A range gives whole numbers, both ends included, if the notebook declares the parameter as `int`, or declares no type
 but has a whole number there and both ends are whole. A distribution is any of `scipy.stats`, such as
-`{loguniform: [0.0001, 0.01]}`, `{truncnorm: [-2, 2, 0.25, 0.1]}` or `{poisson: [3]}`: its parameters, and then `loc`
-and `scale` if wanted. What it draws is not rounded, so a parameter of type `int` takes discrete ones alone.
+`{loguniform: [0.0001, 0.01]}`, `{truncnorm: [-2, 2, 0.25, 0.1]}` or `{poisson: [3]}`: its parameters, then optionally
+`loc` and `scale`. Drawn values are not rounded, so a parameter of type `int` takes only discrete distributions.
 
-A finished run is repeated only if its notebook, this package, its parameters or its data have changed. In the
-notebooks of the project, data are the datasets that they read, and the files that `model` and `drawings` name: their
-content counts, not their path. In a notebook of your own, data are the files that parameters name by an absolute path
-("/home/me/words.txt"), and the `model.tflite` in a folder that `model` names: path and content both count. Nothing
-else in a folder is looked at; if it has changed, rename the folder, or let a parameter count its versions.
+A finished run is repeated only if its notebook, the code or libraries that it imports, its parameters or its data have
+changed. In the notebooks of the project, data are the datasets that they read, and the files that `model` and
+`drawings` name: their content counts, not their path. In your own notebooks, data are the files that parameters name by
+an absolute path ("/home/me/words.txt"), and the `model.tflite` in a folder that `model` names: both path and content
+count. Other files in a folder are ignored; if they change, rename the folder or add a parameter with a version number.
 
-A notebook should write to relative paths: each run has a working directory of its own, which is also the value of
-`output_folder`. An output that a parameter names by its absolute path would be taken for data.
+A notebook should write to relative paths: each run has its own working directory, which is also the value of
+`output_folder`. An output that a parameter names by its absolute path would be treated as data.
 
 Everything is checked here, before anything runs.
 """

@@ -167,7 +167,7 @@ def test_files_that_hold_something_else_are_named(images: np.ndarray, tmp_path: 
     ragged = tmp_path / "ragged.csv"
     ragged.write_text("1,0,0,0,0\n2,0,0\n")
     cases[ragged] = "cannot be read: the number of columns changed"
-    cases[tmp_path / "gone.csv"] = "there is no .*gone.csv; --data takes a folder with folders named 0 to 9"
+    cases[tmp_path / "gone.csv"] = "there is no .*gone.csv; --data takes a folder with subfolders named 0 to 9"
     (tmp_path / "empty").mkdir()
     cases[tmp_path / "empty"] = "holds neither folders named 0 to 9 nor idx files"
     odd = tmp_path / "odd"
