@@ -132,8 +132,8 @@ def _short_reason(error: Exception) -> str:
         return "the connection was interrupted"
     if isinstance(error, exceptions.SSLError):
         return (
-            "its certificate is not trusted here, as when a proxy inspects connections: set REQUESTS_CA_BUNDLE to a "
-            "file with the proxy's certificate"
+            "its certificate is not trusted here, perhaps because a proxy inspects connections: set REQUESTS_CA_BUNDLE "
+            "to a file with the proxy's certificate"
         )
     if isinstance(error, exceptions.ProxyError):
         if "407" in str(error):

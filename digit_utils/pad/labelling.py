@@ -187,5 +187,5 @@ class DrawingLabeller:
         if self._bytes_added >= MAX_BYTES_PER_PAD:
             raise DrawingsFileFull(
                 f"there is no room for another drawing: one page has added {self._bytes_added / 1e6:.1f} MB to "
-                f"{self.drawings}, as much as it may; reload the page to go on"
+                f"{self.drawings}, the most it may add; reload the page to continue"
             )

@@ -112,7 +112,7 @@ def _unfitness(client: Any, worker: str, root: str, token: str, run: Run) -> str
         why, host = error, "worker"
     if isinstance(why, Exception):
         why = f"it cannot load this version of digit_utils ({type(why).__name__}: {why})"
-    return why and f"{host} ({worker}) does no runs: {why}"
+    return why and f"{host} ({worker}) gets no runs: {why}"
 
 
 class Cluster:
@@ -179,4 +179,4 @@ class Cluster:
         elif not self._told:
             self._told = True
             address = self._client.scheduler.address
-            self._note(f"no workers yet; start some with `dask worker {address}`, which are found at once")
+            self._note(f"no workers yet; start some with `dask worker {address}`: they are found automatically")

@@ -205,7 +205,7 @@ def _notebook(name: Any, folder: Path) -> Path:
     if (folder / name).is_file():
         return (folder / name).resolve()
     if "/" in name:
-        raise SweepError(f"there is no notebook {name}, seen from the folder of this file")
+        raise SweepError(f"there is no notebook {name} relative to the folder of this file")
     try:
         return find_notebook(name).resolve()
     except FileNotFoundError as error:
@@ -407,7 +407,7 @@ def _seeds(content: Mapping[str, Any], checks: _Checks) -> list[dict[str, int]]:
     if type(seeds) is int and 0 < seeds <= MOST_RUNS:
         seeds = list(range(seeds))
     if not isinstance(seeds, list) or not seeds:
-        raise SweepError(f"seeds is {seeds!r}; it must be how many, or a list of them such as [0, 1, 2]")
+        raise SweepError(f"seeds is {seeds!r}; it must be their number, or a list such as [0, 1, 2]")
     return [{SEED: checks.value(SEED, seed, "seeds")} for seed in seeds]
 
 
@@ -421,7 +421,9 @@ def _objective(content: Mapping[str, Any]) -> Objective | None:
     if not isinstance(metric, str) or not metric:
         raise SweepError(f"{found[0]} is {metric!r}; name a metric of metrics.json, such as validation.mnist_errors")
     if metric.split(".")[0] == "test":
-        raise SweepError(f"{found[0]} is {metric}, but test digits choose nothing; name a metric of validation digits")
+        raise SweepError(
+            f"{found[0]} is {metric}, but no choice may depend on test digits; name a metric of validation digits"
+        )
     return Objective(metric, lower_is_better=found == ["lowest"])
 
 

@@ -244,7 +244,7 @@ class Scheduler:
         if outcome.status == FAILED:
             self._failures_left -= 1
             if self._failures_left <= 0:
-                raise SweepError("as many runs have failed as --max-failures allows; finished runs are kept")
+                raise SweepError("the limit of --max-failures is reached; finished runs are kept")
         if outcome.status == FINISHED:
             self._progress.check_metric(task.run, self._store)
 
@@ -263,7 +263,7 @@ class Scheduler:
             raise SweepError("the scheduler is gone; start the same command again: finished runs are kept") from error
         except Exception as error:
             killed = type(error).__name__ == "KilledWorker"  # by its name, since dask may not be installed
-            reason = "its worker died again and again" if killed else f"{type(error).__name__}: {error}"
+            reason = "its worker died repeatedly" if killed else f"{type(error).__name__}: {error}"
             return Outcome(INTERRUPTED, reason=reason)
         if outcome.status == FINISHED and not self._reads_back(task.run):
             return Outcome(

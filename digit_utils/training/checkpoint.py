@@ -59,7 +59,7 @@ def claim_folder(folder: Path, identity: dict[str, Any]) -> None:
     names = differences(found, identity)
     if names:
         raise TrainingFolderError(
-            f"{folder} holds a run with another {', '.join(names)}; choose another folder, or remove it"
+            f"{folder} holds a run with a different {', '.join(names)}; choose another folder, or remove it"
         )
 
 

@@ -365,7 +365,7 @@ def test_one_page_cannot_fill_the_file_with_taps_on_a_huge_drawing(path, scribbl
     assert "Saved." in said[0]
     assert "is removed" in " ".join(said)
     assert path.stat().st_size < labelling.MAX_BYTES_PER_PAD + 400_000
-    assert f"MB to {path}, as much as it may; reload the page" in caplog.text
+    assert f"MB to {path}, the most it may add; reload the page" in caplog.text
     assert read_drawings(path) == ([], [])  # rather nothing than a label that was a slip
     assert "no room for more" in tapped(pad, SAMPLES[1], 7)[0]
     assert "Saved." in tapped(DigitPad(AlwaysTwo(), drawings=path), SAMPLES[1], 7)[0]

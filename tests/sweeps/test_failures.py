@@ -265,7 +265,7 @@ def test_a_cluster_without_workers_is_waited_for_and_said_but_not_forever(monkey
     client, told = Client(), []
     cluster = cluster_of(client, told, monkeypatch)
     assert [cluster.capacity(), cluster.capacity()] == [0, 0]
-    assert told == ["no workers yet; start some with `dask worker tcp://here:1`, which are found at once"]
+    assert told == ["no workers yet; start some with `dask worker tcp://here:1`: they are found automatically"]
     monkeypatch.setattr(cluster_module, "SECONDS_FOR_WORKERS", 0)
     with pytest.raises(SweepError, match="the scheduler has had no workers for"):
         cluster.capacity()
@@ -284,7 +284,7 @@ def test_a_worker_that_does_not_see_the_folder_does_no_runs(place: Place, undist
     with cluster(place, elsewhere) as (address, _):
         code, printed = place.run("--scheduler", address)
     assert code == 0, printed
-    assert printed.count(f"does no runs: it does not see the folder {place.output}; mount it there, too") == 1
+    assert printed.count(f"gets no runs: it does not see the folder {place.output}; mount it there, too") == 1
     assert place.table() == undisturbed
 
 
@@ -295,7 +295,7 @@ def test_a_run_that_hangs_is_stopped_and_failures_are_limited(tmp_path: Path):
     code, printed = place.run("--workers", "1", "--max-failures", "1")
     assert code == 1
     assert "x 1 failed: it was stopped after 3 seconds, its time_limit" in printed
-    assert "digits sweep: as many runs have failed as --max-failures allows; finished runs are kept" in printed
+    assert "digits sweep: the limit of --max-failures is reached; finished runs are kept" in printed
     assert [row["status"] for row in place.table()].count("failed") == 1
     assert place.table()[-1]["status"] == "waiting"
     assert not list((tmp_path / "temporary").iterdir())

@@ -71,14 +71,14 @@ def test_the_learning_curves_are_the_history(undisturbed, training_data):
 def test_a_folder_with_another_run_is_left_alone(changes, names, training_data, undisturbed):
     folder = undisturbed["simple_cnn"].folder
     before = {entry: entry.read_bytes() for entry in folder.iterdir()}
-    with pytest.raises(TrainingFolderError, match=f"{folder} holds a run with another {names}; choose another"):
+    with pytest.raises(TrainingFolderError, match=f"{folder} holds a run with a different {names}; choose another"):
         train_quietly(replace(SIMPLE, **changes), training_data, folder)
     assert {entry: entry.read_bytes() for entry in folder.iterdir()} == before
 
 
 def test_a_folder_with_a_run_on_other_data_is_left_alone(training_data, undisturbed):
     folder = undisturbed["simple_cnn"].folder
-    with pytest.raises(TrainingFolderError, match=r"another data\.digits8x8; choose"):
+    with pytest.raises(TrainingFolderError, match=r"a different data\.digits8x8; choose"):
         train_quietly(SIMPLE, replace(training_data, hashes={"digits8x8": "0" * 64}), folder)
 
 

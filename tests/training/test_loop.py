@@ -194,7 +194,7 @@ def test_any_keras_model_is_trained_resumed_and_averaged(training_data, tmp_path
         )
     resumed = train(own_network(precision="mixed_float16"), config, training_data, tmp_path / "cut", **options)
     assert same_weights(resumed.network, whole.network)
-    with pytest.raises(TrainingFolderError, match="holds a run with another architecture; choose another folder"):
+    with pytest.raises(TrainingFolderError, match="holds a run with a different architecture; choose another folder"):
         train(own_network(dropout=0.5), config, training_data, tmp_path / "cut", **options)
 
 
