@@ -16,7 +16,7 @@ class DataMix:
     augmentation: str = "mild"  # of the scans: "none", "mild" or "strong"
     pen_strokes: int = 0  # drawings by pendigits' training writers, each deformed anew
     allographs: int = 0  # drawings of the forms in digit_utils.augmentation.allographs
-    non_digits: int = 0  # letters, signs, scribbles, ...; needs a network with a logit for "no digit"
+    non_digits: int = 0  # letters, signs, scribbles, ...; needs a network with a logit for "is a digit"
     wrong_groupings: int = 0  # non-digits as well: wrong groups of strokes, as the lattice of a number tries them
     photographed: float = 0.0  # fraction of the drawings seen as a worn picture instead of clean strokes
     blur: float = 0.0  # fraction of all images, digits or not, that are blurred or sharpened

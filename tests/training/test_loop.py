@@ -203,7 +203,7 @@ def test_any_keras_model_is_trained_resumed_and_averaged(training_data, tmp_path
     [
         ((28, 28), 10, r"small maps \(None, 28, 28\) to .*; expected a network from \(None, 28, 28, 1\) to 10 logits"),
         ((28, 28, 1), 5, r"small maps .* to \(None, 5\); expected"),
-        ((28, 28, 1), 10, "non_digits is 7, but small has no logit for 'no digit'; set it to 0 or choose"),
+        ((28, 28, 1), 10, "non_digits is 7, but small has no logit for 'is a digit'; set it to 0 or choose"),
     ],
 )
 def test_a_network_that_does_not_fit_is_refused_before_the_folder_is_touched(
