@@ -121,8 +121,8 @@ def _check_network(network: keras.Model, config: TrainingConfig) -> None:
         )
     if config.data_mix.non_digits and not has_digit_head(network):
         raise ValueError(
-            f"non_digits is {config.data_mix.non_digits}, but {network.name} has no logit for 'is a digit'; set it to 0 "
-            "or choose a network with 11 logits, such as large_cnn"
+            f"non_digits is {config.data_mix.non_digits}, but {network.name} has no logit for 'is a digit'; set it to "
+            "0 or choose a network with 11 logits, such as large_cnn"
         )
 
 
