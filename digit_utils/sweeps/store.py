@@ -242,5 +242,5 @@ def columns_of(rows: Sequence[Mapping[str, Any]]) -> list[str]:
     """Return the columns of a table: what the run is, its parameters, its metrics, the rest."""
     groups = ["run", "sweep", "notebook", "status", "outdated", "parameter", "used", "metric"]
     groups += ["seconds", "host", "version", "error"]
-    found = dict.fromkeys(name for row in rows for name in row)
+    found = {"outdated": None} | dict.fromkeys(name for row in rows for name in row)  # one to select current rows by
     return sorted(found, key=lambda name: groups.index(name.partition(".")[0]))

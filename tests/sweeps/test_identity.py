@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 from dataclasses import replace
 from importlib.metadata import version
@@ -13,7 +14,7 @@ import pytest
 from digit_utils.sweeps import code, identity
 from digit_utils.sweeps.config import Sweep, SweepError, read_sweep
 from digit_utils.sweeps.identity import Run, data_of_runs, plan_runs
-from digit_utils.sweeps.store import FINISHED, RunStore
+from digit_utils.sweeps.store import FINISHED, RunStore, columns_of
 from tests.support.tiny_sweep import write_tiny_notebook
 
 
@@ -243,6 +244,9 @@ def test_finished_runs_of_other_code_are_told_and_their_rows_stay(before: str, s
             ("old0", changed),
         ]
         assert rows[-1]["metric.errors"] == 0.5
+        table = list(csv.DictReader(store.write_results().open(encoding="utf-8")))
+        assert [row["outdated"] for row in table] == ["", "", changed]
+    assert "outdated" in columns_of([{"run": "a"}]), "so that a notebook can select by it"
 
 
 def test_a_sweep_takes_no_other_data_in_place_of_those_it_asks_for(tmp_path: Path):
