@@ -65,12 +65,8 @@ def test_the_table_has_one_row_per_run_and_grouped_columns(store, runs):
     assert first["version.python"]
     kinds = [name.partition(".")[0] for name in first]
     assert list(dict.fromkeys(kinds)) == [
-        "run", "sweep", "notebook", "status", "parameter", "metric", "seconds", "host", "version", "error",
+        "run", "sweep", "notebook", "status", "outdated", "parameter", "metric", "seconds", "host", "version", "error",
     ]  # fmt: skip
-
-
-def test_no_rows_have_no_columns():
-    assert columns_of([]) == []
 
 
 @pytest.mark.parametrize("text", ["{", "[]", '{"status": "finished", "identity": {"notebook": "another"}}'])
