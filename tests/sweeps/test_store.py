@@ -12,7 +12,7 @@ import pytest
 from digit_utils.files import write_json
 from digit_utils.sweeps.config import SweepError, read_sweep
 from digit_utils.sweeps.identity import plan_runs
-from digit_utils.sweeps.store import FAILED, FINISHED, INTERRUPTED, RUNNING, WAITING, RunStore, columns_of
+from digit_utils.sweeps.store import FAILED, FINISHED, INTERRUPTED, RUNNING, WAITING, RunStore
 from tests.support.tiny_sweep import write_tiny_notebook
 
 
