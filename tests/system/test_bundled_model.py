@@ -87,8 +87,8 @@ def test_the_model_card_tells_what_the_file_holds(recognizer: Recognizer):
 
     told = " ".join((BUNDLED_MODEL.parent / "README.md").read_text(encoding="utf-8").split())
     card = recognizer.card
-    assert f"Temperature {card.temperature:.3f}, threshold {card.threshold:.3f}" in told
-    assert f"the weight of confidence in the digit score, {card.confidence_weight:.2f}," in told
+    assert f"The temperature ({card.temperature:.3f}), the threshold ({card.threshold:.3f}) and the weight" in told
+    assert f"of the confidence in the digit score ({card.confidence_weight:.2f})" in told
     assert f"and {card.features} features" in told
     for text in (told, README):
         assert f"{large_cnn().count_params():,} parameters" in text
