@@ -1,6 +1,7 @@
 """Digits of a dataset as normalised ink, the input of the network."""
 
 import hashlib
+import re
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
@@ -54,25 +55,27 @@ def ink_of(digits: Digits) -> LabelledInk:
     return LabelledInk(np.array(ink, np.float32).reshape(shape), np.asarray(digits.labels, np.int64))
 
 
-def load_ink(digits: Digits) -> LabelledInk:
-    """Return what `ink_of` returns; of many scans, from the cache if an earlier call has left it there.
+def load_ink(digits: Digits, *, name: str) -> LabelledInk:
+    """Return what `ink_of` returns; of many scans, from the cache if an earlier call has left it there under this name.
 
-    Normalising MNIST takes ten times as long as reading it, and every run of a sweep would do it again. A file that is
-    damaged, or that other code or other libraries have made, is replaced. Nothing is kept where nothing can be written.
+    Normalising MNIST takes much longer than reading it, and every run of a sweep would do it again. A file of other
+    scans, code or libraries is replaced, and so is a damaged one. Nothing is kept where nothing can be written.
     """
     images = digits.images
     if images is None or images.dtype != np.uint8 or len(images) < WORTH_KEEPING:
         return ink_of(digits)
     try:
-        path = cache_folder() / f"ink-{content_hash([images])[:16]}.npz"
-    except ModuleNotFoundError:  # what knows the system's folder for caches comes with the training packages
+        safe_name = re.sub(r"[^\w-]+", "-", name)  # people name their own data as they like
+        path = cache_folder() / f"ink-{safe_name}.npz"
+    except ModuleNotFoundError:  # pooch, which comes with the training packages, knows the system's cache folder
         return ink_of(digits)
+    made_of = f"{content_hash([images])} {_version()}"
     with suppress(OSError, *DECODING_ERRORS), np.load(path, allow_pickle=False) as kept:
-        if str(kept["made_by"]) == _version():
+        if str(kept["made_of"]) == made_of:
             return LabelledInk(kept["ink"], digits.labels)
     made = ink_of(digits)
     with suppress(OSError), atomic_write(path) as temporary:
-        np.savez_compressed(temporary, ink=made.ink, made_by=_version())
+        np.savez_compressed(temporary, ink=made.ink, made_of=made_of)
     return made
 
 

@@ -64,8 +64,8 @@ def make_training_data(
     """
     sets = [scanned] if drawn is None else [scanned, drawn]
     training_data = TrainingData(
-        load_ink(scanned.train),
-        validation={dataset.name: load_ink(dataset.validation) for dataset in sets},
+        load_ink(scanned.train, name=f"{scanned.name}-train"),
+        validation={dataset.name: load_ink(dataset.validation, name=f"{dataset.name}-validation") for dataset in sets},
         hashes={dataset.name: dataset.sha256 for dataset in (*sets, own) if dataset is not None},
     )
     if drawn is not None:

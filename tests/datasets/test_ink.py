@@ -16,7 +16,7 @@ def kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The file in which the ink of SCANS is."""
     monkeypatch.setenv("DIGITS_CACHE_DIR", str(tmp_path))
     monkeypatch.setattr(ink, "WORTH_KEEPING", 10)
-    ink.load_ink(SCANS)
+    ink.load_ink(SCANS, name="../my scans")
     (file,) = tmp_path.iterdir()
     return file
 
@@ -26,7 +26,7 @@ def is_made_anew(digits: Digits, monkeypatch: pytest.MonkeyPatch) -> bool:
     made, expected = [], ink.ink_of(digits)
     with monkeypatch.context() as patch:
         patch.setattr(ink, "ink_of", lambda digits: made.append(digits) or expected)
-        found = ink.load_ink(digits)
+        found = ink.load_ink(digits, name="../my scans")
     np.testing.assert_array_equal(found.ink, expected.ink)
     np.testing.assert_array_equal(found.labels, digits.labels)
     assert found.ink.dtype == np.float32
@@ -34,11 +34,12 @@ def is_made_anew(digits: Digits, monkeypatch: pytest.MonkeyPatch) -> bool:
 
 
 @pytest.mark.usefixtures("kept")
-def test_ink_is_kept_for_the_next_run(monkeypatch: pytest.MonkeyPatch):
+def test_ink_is_kept_for_the_next_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     assert not is_made_anew(SCANS, monkeypatch)
     relabelled = Digits(SCANS.labels[::-1].copy(), SCANS.images)
     assert not is_made_anew(relabelled, monkeypatch), "labels come from the dataset"
-    assert is_made_anew(Digits(SCANS.labels, 255 - SCANS.images), monkeypatch), "other scans"
+    assert is_made_anew(Digits(SCANS.labels, 255 - SCANS.images), monkeypatch), "other scans of the same name"
+    assert len(list(tmp_path.iterdir())) == 1, "in place of the first ones: the cache does not grow with every change"
 
 
 @pytest.mark.parametrize("content", [b"", b"PK no archive", None])
